@@ -1,0 +1,1 @@
+"""Convolutional networks in pure NumPy."""

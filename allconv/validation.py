@@ -1,0 +1,193 @@
+"""The argument checks of the whole library, and the one form of their messages.
+
+Every message names the argument, the rule, and the value received:
+``stride must be a positive int or a pair of them, got 0``. The checks return the value in
+the form that the caller works with, so that a constructor reads ``self.alpha =
+check_positive("alpha", alpha)``.
+"""
+
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Pair = tuple[int, int]
+
+
+def describe(value: object) -> str:
+    """Say what `value` is in a few words: arrays by shape and dtype, everything else by repr."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def is_int(value: object) -> bool:
+    """Tell whether `value` is an integer; bool, though a subclass of int, is not one."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+
+
+def is_real(value: object) -> bool:
+    """Tell whether `value` is a finite real number; bool is not one."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) and math.isfinite(value)
+
+
+def check_int(name: str, value: object, *, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`; TypeError or ValueError otherwise."""
+    rule = {0: "a non-negative int", 1: "a positive int"}.get(minimum, f"an int of at least {minimum}")
+    if not is_int(value):
+        raise TypeError(f"{name} must be {rule}, got {describe(value)}")
+    if value < minimum:  # type: ignore[operator]
+        raise ValueError(f"{name} must be {rule}, got {describe(value)}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def check_pair(name: str, value: object, *, minimum: int = 1) -> Pair:
+    """Return an int or a pair of ints, each at least `minimum`, as a pair (vertical, horizontal)."""
+    kind = "positive" if minimum == 1 else "non-negative"
+    message = f"{name} must be a {kind} int or a pair of them, got {describe(value)}"
+    pair = (value, value) if is_int(value) else value
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(is_int(item) for item in pair)):
+        raise (ValueError if isinstance(pair, tuple | list) and len(pair) != 2 else TypeError)(message)
+    if min(pair) < minimum:
+        raise ValueError(message)
+    return int(pair[0]), int(pair[1])
+
+
+def check_real(
+    name: str,
+    value: object,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    open_below: bool = False,
+    open_above: bool = False,
+) -> float:
+    """Return `value` as a finite float between `minimum` and `maximum`, ends included unless open."""
+    rule = _interval(minimum, maximum, open_below, open_above)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be {rule}, got {describe(value)}")
+    number = float(value)
+    low = number <= minimum if open_below else number < minimum
+    high = number >= maximum if open_above else number > maximum
+    if not math.isfinite(number) or low or high:
+        raise ValueError(f"{name} must be {rule}, got {describe(value)}")
+    return number
+
+
+def _interval(minimum: float, maximum: float, open_below: bool, open_above: bool) -> str:
+    if (minimum, maximum) == (-math.inf, math.inf):
+        return "a finite number"
+    if maximum == math.inf and minimum == 0:
+        return "a positive number" if open_below else "a non-negative number"
+    left = "(" if open_below or minimum == -math.inf else "["
+    right = ")" if open_above or maximum == math.inf else "]"
+    return f"a number in {left}{minimum:g}, {maximum:g}{right}"
+
+
+def check_positive(name: str, value: object) -> float:
+    """Return `value` as a finite float above 0."""
+    return check_real(name, value, minimum=0.0, open_below=True)
+
+
+def check_non_negative(name: str, value: object) -> float:
+    """Return `value` as a finite float of at least 0."""
+    return check_real(name, value, minimum=0.0)
+
+
+def check_fraction(name: str, value: object) -> float:
+    """Return `value` as a float in [0, 1): a momentum, a decay, a dropout rate."""
+    return check_real(name, value, minimum=0.0, maximum=1.0, open_above=True)
+
+
+def check_bool(name: str, value: object) -> bool:
+    """Return `value` as a bool; anything else raises TypeError."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+    return bool(value)
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Return `value` if it is one of the strings `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise (ValueError if isinstance(value, str) else TypeError)(
+            f"{name} must be one of {listed}, got {describe(value)}"
+        )
+    return value
+
+
+def check_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:
+    """Return `value` as the dtype float32 or float64, in which parameters are kept."""
+    try:
+        dtype = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{name} must be float32 or float64, got {describe(value)}") from None
+    if value is None or dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name} must be float32 or float64, got {describe(value)}")
+    return dtype.newbyteorder("=")
+
+
+def check_generator(name: str, value: object) -> np.random.Generator:
+    """Return the Generator `value`, or a new unseeded one for None."""
+    if value is None:
+        return np.random.default_rng()
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(f"{name} must be a numpy.random.Generator or None, got {describe(value)}")
+    return value
+
+
+def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
+    """Return `value` as an array of a real floating dtype in native byte order, cast to `dtype` if given.
+
+    Raises
+    ------
+    TypeError
+        For integer, bool, complex, object or other non-floating input; the message says how to convert.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"{name} must be an array of real floating dtype, got {describe(value)}; "
+            f"convert it first, e.g. {name}.astype(np.float32)"
+        )
+    return np.asarray(array, dtype=array.dtype.newbyteorder("=") if dtype is None else dtype)
+
+
+def check_batch(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
+    """Return `value` as by `check_floating`; it must hold a batch: rank 1 or more, and not empty."""
+    array = check_floating(name, value, dtype)
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{name} must be a batch of at least one example, (N, ...), got {describe(array)}")
+    return array
+
+
+def check_images(name: str, value: object, dtype: DTypeLike | None = None, channels: int | None = None) -> Array:
+    """Return `value` as by `check_batch`; its shape must be (N, H, W, C), with C = `channels` if given."""
+    array = check_batch(name, value, dtype)
+    wanted = "(N, H, W, C)" if channels is None else f"(N, H, W, {channels})"
+    if array.ndim != 4:
+        raise ValueError(f"{name} must have shape {wanted}, got {describe(array)}")
+    if channels is not None and array.shape[3] != channels:
+        hint = ""
+        if array.shape[1] == channels:
+            hint = f"; this looks like NCHW: pass {name}.transpose(0, 2, 3, 1)"
+        raise ValueError(f"{name} must have shape {wanted}, got {describe(array)}{hint}")
+    return array
+
+
+def check_gradient(dy: object, like: Array) -> Array:
+    """Return the upstream gradient `dy` in the dtype of the output `like`; its shape must be the output's."""
+    return check_gradient_shape(dy, like.shape, like.dtype)
+
+
+def check_gradient_shape(dy: object, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Return the upstream gradient `dy` in `dtype`; its shape must be `shape`, the output's."""
+    array = check_floating("dy", dy, dtype)
+    if array.shape != shape:
+        raise ValueError(f"dy must have the shape of the layer's output, {shape}, got {describe(array)}")
+    return array
