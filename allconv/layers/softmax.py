@@ -1,0 +1,108 @@
+"""Softmax and its logarithm as layers."""
+
+from allconv.functional.softmax import log_softmax, log_softmax_input_grad, softmax, softmax_input_grad
+from allconv.layers.base import Cache, Layer
+from allconv.validation import Array, check_batch, check_gradient, describe, is_int
+
+
+def _check_axis(axis: object) -> int:
+    if not is_int(axis):
+        raise TypeError(f"axis must be an int, got {describe(axis)}")
+    return int(axis)  # type: ignore[call-overload, no-any-return]
+
+
+def _check_input(x: object, axis: int) -> Array:
+    array = check_batch("x", x)
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(f"x must have an axis {axis}, got {describe(array)}")
+    return array
+
+
+class Softmax(Layer):
+    r"""Scores to probabilities: positive, of sum one along an axis.
+
+    .. math:: y_k = \frac{e^{x_k}}{\sum_j e^{x_j}}
+
+    A net that is trained with `SoftmaxCrossEntropy` ends in scores, without this layer: the loss contains it.
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The axis of the classes, counted with the batch axis; the last one by default.
+
+    Raises
+    ------
+    ValueError
+        In `forward`, for an input without that axis.
+
+    Notes
+    -----
+    Input and output have the same shape, ``(N, ...)``. Bridle (1990); Goodfellow et al. (2016), section 6.2.2.3.
+
+    Examples
+    --------
+    >>> Softmax()(np.array([[0.0, np.log(3.0)]]))
+    array([[0.25, 0.75]])
+    """
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = _check_axis(axis)
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return y for x of shape ``(N, ...)``."""
+        x = _check_input(x, self.axis)
+        y = softmax(x, self.axis)
+        return y, y
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        r"""Return dL/dx_k = y_k (dL/dy_k - sum_j dL/dy_j y_j): the output is all it needs."""
+        y: Array = cache
+        dy = check_gradient(dy, y)
+        return softmax_input_grad(dy, y, self.axis)
+
+    def __repr__(self) -> str:
+        return "Softmax()" if self.axis == -1 else f"Softmax(axis={self.axis})"
+
+
+class LogSoftmax(Layer):
+    r"""The logarithm of the softmax, finite where the softmax itself underflows to 0.
+
+    .. math:: y_k = x_k - \log \sum_j e^{x_j}
+
+    Parameters
+    ----------
+    axis : int, default -1
+        The axis of the classes, counted with the batch axis; the last one by default.
+
+    Raises
+    ------
+    ValueError
+        In `forward`, for an input without that axis.
+
+    Notes
+    -----
+    Input and output have the same shape, ``(N, ...)``. Goodfellow et al. (2016), section 6.2.2.3.
+
+    Examples
+    --------
+    >>> LogSoftmax()(np.array([[0.0, 1000.0]]))
+    array([[-1000.,     0.]])
+    """
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = _check_axis(axis)
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return y for x of shape ``(N, ...)``."""
+        x = _check_input(x, self.axis)
+        y = log_softmax(x, self.axis)
+        return y, y
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        r"""Return dL/dx_k = dL/dy_k - e^(y_k) sum_j dL/dy_j: the output is all it needs."""
+        y: Array = cache
+        dy = check_gradient(dy, y)
+        return log_softmax_input_grad(dy, y, self.axis)
+
+    def __repr__(self) -> str:
+        return "LogSoftmax()" if self.axis == -1 else f"LogSoftmax(axis={self.axis})"
