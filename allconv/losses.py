@@ -40,7 +40,7 @@ class SoftmaxCrossEntropy:
     Notes
     -----
     ``loss(scores, target)`` takes scores (N, K) of any real floating dtype, and as target either integer labels (N,)
-    in 0 to K - 1 or rows of probabilities (N, K). It returns the value, a float, and dL/ds, (N, K), in the scores' dtype.
+    in 0 to K - 1 or rows of probabilities (N, K). It returns the value, a float, and dL/ds (N, K) in the scores' dtype.
     Goodfellow et al. (2016), section 6.2.2.3; label smoothing: Szegedy et al. (2016), section 7.
 
     Examples
@@ -88,7 +88,7 @@ class SoftmaxCrossEntropy:
             q, divisor = self._from_probabilities(target, weight, scores)
         else:
             rule = "target must be integer labels (N,) or rows of floating probabilities (N, K)"
-            raise TypeError(f"{rule}, got {describe(target)}")
+            raise (TypeError if target.ndim in (1, 2) else ValueError)(f"{rule}, got {describe(target)}")
         log_p = log_softmax(scores)
         # Where q is 0 nothing is added, also where log p is -inf: a class may be ruled out by a score of -inf.
         terms = np.multiply(q, log_p, out=np.zeros_like(q), where=q != 0)
@@ -101,7 +101,7 @@ class SoftmaxCrossEntropy:
             return np.ones(classes, scores.dtype)
         if len(self.class_weight) != classes:
             raise ValueError(
-                f"scores must have {len(self.class_weight)} classes as class_weight, got {describe(scores)}"
+                f"scores must have {len(self.class_weight)} columns, as class_weight, got {describe(scores)}"
             )
         return self.class_weight.astype(scores.dtype)
 
@@ -132,9 +132,7 @@ class SoftmaxCrossEntropy:
     def _from_probabilities(self, rows: Array, weight: Array, scores: Array) -> tuple[Array, float]:
         """Return q (N, K) and D for rows of probabilities (N, K)."""
         if self.ignore_index is not None:
-            raise ValueError(
-                f"target must be integer labels with ignore_index={self.ignore_index}, got {describe(rows)}"
-            )
+            raise ValueError(f"target must be integer labels where ignore_index is set, got {describe(rows)}")
         if rows.shape != scores.shape:
             raise ValueError(f"target must have shape {scores.shape} as the scores, got {describe(rows)}")
         sums = rows.sum(axis=1, dtype=np.float64)
@@ -142,14 +140,14 @@ class SoftmaxCrossEntropy:
         if not right.all():
             first = int(right.argmin())
             rule = "target must be rows of non-negative probabilities whose sum is 1"
-            raise ValueError(f"{rule}, got {rows[first].tolist()} at index {first}")
+            raise ValueError(f"{rule}, got {describe(rows[first].tolist())} at index {first}")
         q = (1 - self.label_smoothing) * rows.astype(scores.dtype) + self.label_smoothing / scores.shape[1]
         return q * weight, 1.0 if self.reduction == "sum" else float(len(rows))
 
     def __repr__(self) -> str:
         arguments = []
         if self.label_smoothing:
-            arguments.append(f"label_smoothing={self.label_smoothing:g}")
+            arguments.append(f"label_smoothing={self.label_smoothing!r}")
         if self.class_weight is not None:
             arguments.append(f"class_weight={self.class_weight.tolist()}")
         if self.ignore_index is not None:
@@ -168,7 +166,7 @@ def _check_class_weight(value: Sequence[float] | Array | None) -> Array | None:
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{rule}, got {describe(value)}")
     if array.ndim != 1 or array.size == 0 or not (np.isfinite(array) & (array >= 0)).all():
-        raise ValueError(f"{rule}, got {describe(array if array.size > 20 else array.tolist())}")
+        raise ValueError(f"{rule}, got {describe(array.tolist())}")
     return array.astype(np.float64)
 
 
