@@ -1,0 +1,162 @@
+"""Adam, and Adam with decoupled weight decay."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from allconv.optimizers.base import Optimizer, Piece
+from allconv.parameter import Parameter
+from allconv.validation import Array, check_bool, check_fraction, check_positive, describe
+
+
+class Adam(Optimizer):
+    r"""Adaptive moments: each weight's step is scaled by a running root mean square of its gradient.
+
+    .. math::
+
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
+        w_t &= w_{t-1} - \eta \, \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to update.
+    learning_rate : float, default 1e-3
+        :math:`\eta`, at least 0.
+    betas : pair of float, default (0.9, 0.999)
+        :math:`\beta_1` and :math:`\beta_2`, each in [0, 1).
+    eps : float, default 1e-8
+        :math:`\epsilon`, positive.
+    weight_decay : float, default 0.0
+        Coupled (L2), at least 0; see `AdamW` for the decoupled one.
+    epsilon_hat : bool, default False
+        Add `eps` to :math:`\sqrt{v_t}`, before its bias is corrected, as TensorFlow and Keras do. The default is
+        Algorithm 1 of the paper, which PyTorch and optax follow.
+
+    Notes
+    -----
+    Kingma and Ba (2015), Adam: a method for stochastic optimization, Algorithm 1. The code is the form at the end
+    of their section 2, which saves two passes: with :math:`\eta_t = \eta \sqrt{1 - \beta_2^t} / (1 - \beta_1^t)` and
+    :math:`\hat\epsilon = \epsilon \sqrt{1 - \beta_2^t}` (with `epsilon_hat`: :math:`\hat\epsilon = \epsilon`),
+    :math:`w_t = w_{t-1} - \eta_t m_t / (\sqrt{v_t} + \hat\epsilon)`.
+
+    Examples
+    --------
+    The first step has the size of the learning rate, whatever the gradient's:
+
+    >>> p = Parameter(np.array([1.0, 1.0])); p.add_grad(np.array([1e-3, -1e3]))
+    >>> Adam([p], learning_rate=0.1).step()
+    >>> p.value.round(3)
+    array([0.9, 1.1])
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        learning_rate: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        epsilon_hat: bool = False,
+    ) -> None:
+        super().__init__(parameters, learning_rate, weight_decay=weight_decay)
+        self.betas = check_betas(betas)
+        self.eps = check_positive("eps", eps)
+        self.epsilon_hat = check_bool("epsilon_hat", epsilon_hat)
+        self.add_slot("m")
+        self.add_slot("v")
+
+    def update(self, w: Array, g: Array, m: Array, v: Array) -> None:
+        """Change `w`, `m` and `v` in place."""
+        self._moments(g, m, v)
+        self._move(w, m, v, *self._corrections())
+
+    def _corrections(self) -> tuple[float, float]:
+        """Return what the moments of this step are to be divided by."""
+        beta1, beta2 = self.betas
+        return 1 - beta1**self.step_count, 1 - beta2**self.step_count
+
+    def _moments(self, g: Array, m: Array, v: Array) -> None:
+        """Set m to beta1 m + (1 - beta1) g, and v to beta2 v + (1 - beta2) g^2, in place."""
+        beta1, beta2 = self.betas
+        m *= beta1
+        m += (1 - beta1) * g
+        square = g * g
+        square *= 1 - beta2
+        v *= beta2
+        v += square
+
+    def _move(self, w: Array, m: Array, v: Array, correction1: float, correction2: float) -> None:
+        """Subtract eta (m / correction1) / (sqrt(v / correction2) + eps) from w, in place."""
+        root = math.sqrt(correction2)
+        u = np.sqrt(v)
+        u += self.eps if self.epsilon_hat else self.eps * root
+        np.divide(m, u, out=u)
+        u *= self.learning_rate * root / correction1
+        w -= u
+
+
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay: the weights shrink by a factor, past the moments.
+
+    .. math:: w_t = (1 - \eta \lambda) w_{t-1} - \text{the step of Adam}
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to update.
+    learning_rate : float, default 1e-3
+        :math:`\eta`, at least 0.
+    betas : pair of float, default (0.9, 0.999)
+        As in `Adam`.
+    eps : float, default 1e-8
+        As in `Adam`.
+    weight_decay : float, default 0.01
+        :math:`\lambda`, at least 0; applies to every parameter with ``decay=True``.
+    epsilon_hat : bool, default False
+        As in `Adam`.
+
+    Notes
+    -----
+    Loshchilov and Hutter (2019), Decoupled weight decay regularization, Algorithm 2, with the decay times the
+    learning rate, as in PyTorch and Keras.
+
+    Examples
+    --------
+    >>> p = Parameter(np.array([1.0])); p.add_grad(np.array([0.0]))
+    >>> AdamW([p], learning_rate=0.1, weight_decay=0.5).step()
+    >>> p.value
+    array([0.95])
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        learning_rate: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        epsilon_hat: bool = False,
+    ) -> None:
+        super().__init__(
+            parameters, learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, epsilon_hat=epsilon_hat
+        )
+
+    def _decayed(self, piece: Piece) -> Array:
+        """Shrink the weights in place; the gradient stays as it is."""
+        if self.weight_decay and piece.decay:
+            w = piece.w
+            w *= 1 - self.learning_rate * self.weight_decay
+        return piece.g
+
+
+def check_betas(betas: object) -> tuple[float, float]:
+    """Return `betas` as a pair of floats in [0, 1)."""
+    if not isinstance(betas, tuple | list):
+        raise TypeError(f"betas must be a pair of numbers in [0, 1), got {describe(betas)}")
+    if len(betas) != 2:
+        raise ValueError(f"betas must be a pair of numbers in [0, 1), got {describe(betas)}")
+    return check_fraction("betas[0]", betas[0]), check_fraction("betas[1]", betas[1])

@@ -1,0 +1,79 @@
+"""Gradient descent with momentum."""
+
+from collections.abc import Iterable
+
+from allconv.optimizers.base import Optimizer
+from allconv.parameter import Parameter
+from allconv.validation import Array, check_bool, check_fraction, check_real
+
+
+class SGD(Optimizer):
+    r"""Stochastic gradient descent, with momentum if wanted.
+
+    .. math::
+
+        u_1 = g_1, \qquad u_t = \mu u_{t-1} + (1 - \tau) g_t, \qquad w_t = w_{t-1} - \eta u_t
+
+    or, with Nesterov's momentum, :math:`w_t = w_{t-1} - \eta (g_t + \mu u_t)`.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to update.
+    learning_rate : float
+        :math:`\eta`, at least 0.
+    momentum : float, default 0.0
+        :math:`\mu` in [0, 1).
+    nesterov : bool, default False
+        Look one step of the velocity ahead; needs a momentum and no dampening.
+    dampening : float, default 0.0
+        :math:`\tau` in [0, 1]: how much of each gradient after the first is left out of the velocity.
+    weight_decay : float, default 0.0
+        Coupled (L2), at least 0.
+
+    Notes
+    -----
+    PyTorch's conventions. TensorFlow 1's ``MomentumOptimizer``, which the article uses, is the same without
+    dampening. Sutskever et al. (2013), On the importance of initialization and momentum in deep learning, section 2,
+    scale the gradient, not the velocity, by the learning rate; for a constant rate that is the same.
+
+    Examples
+    --------
+    >>> p = Parameter(np.array([1.0]))
+    >>> optimizer = SGD([p], learning_rate=0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     p.add_grad(np.array([1.0])); optimizer.step()
+    >>> p.value  # 1 - 0.1 - 0.1 * (0.9 + 1)
+    array([0.71])
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        learning_rate: float,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, learning_rate, weight_decay=weight_decay)
+        self.momentum = check_fraction("momentum", momentum)
+        self.nesterov = check_bool("nesterov", nesterov)
+        self.dampening = check_real("dampening", dampening, minimum=0.0, maximum=1.0)
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError(
+                "nesterov must be False without a momentum or with a dampening, "
+                f"got nesterov=True, momentum={self.momentum:g}, dampening={self.dampening:g}"
+            )
+        if self.momentum:
+            self.add_slot("velocity")
+
+    def update(self, w: Array, g: Array, velocity: Array | None = None) -> None:
+        """Change `w` and `velocity` in place."""
+        u = g
+        if velocity is not None:
+            velocity *= self.momentum
+            velocity += g if self.step_count == 1 or self.dampening == 0 else (1 - self.dampening) * g
+            u = g + self.momentum * velocity if self.nesterov else velocity
+        w -= self.learning_rate * u
