@@ -1,0 +1,138 @@
+"""The steps of an epoch: shuffled, augmented, normalized, each one reproducible alone."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from allconv.data.dataset import Dataset
+from allconv.validation import Array, check_bool, check_int, describe
+
+Augment = Callable[[Array, np.random.Generator], Array]  # (N, H, W, C) uint8 -> (k N, H, W, C) uint8
+Normalize = Callable[[Array], Array]  # (N, H, W, C) uint8 -> (N, H, W, C) float32
+
+
+class Loader:
+    """The batches of a data set, epoch after epoch.
+
+    A step takes the next `batch_size` images in the epoch's order, augments and normalizes them. Order and
+    augmentation are drawn from generators that (seed, epoch, step) determine, so that any step can be produced
+    alone, and training that resumes in the middle of an epoch goes on with the same bits.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    batch_size : int
+        Images taken from the data set in a step, at least 1. The last step of an epoch has what is left.
+    shuffle : bool, default True
+        A new order for each epoch; False keeps the data set's.
+    augment : callable, optional
+        ``augment(images, rng)`` with `images` (N, H, W, C) uint8, its own to overwrite, and a Generator; returns
+        as many images of the same shape and dtype, or k times as many, the originals or copies of each in the same
+        order k times: then the labels are repeated to match, and the step is shuffled (see `KeepOriginals`).
+    normalize : callable, optional
+        ``normalize(images)``: (N, H, W, C) uint8 to float32 of the same shape. By default ``images / 255``.
+    seed : int, default 0
+        Not negative.
+
+    Examples
+    --------
+    >>> dataset = Dataset(np.zeros((60, 32, 32, 3), np.uint8), np.arange(60) % 10)
+    >>> loader = Loader(dataset, 25)
+    >>> [len(labels) for images, labels in loader.epoch(0)]
+    [25, 25, 10]
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        augment: Augment | None = None,
+        normalize: Normalize | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"dataset must be a Dataset, got {describe(dataset)}")
+        for name, function in (("augment", augment), ("normalize", normalize)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be callable or None, got {describe(function)}")
+        self.dataset = dataset
+        self.batch_size = check_int("batch_size", batch_size)
+        self.shuffle = check_bool("shuffle", shuffle)
+        self.augment = augment
+        self.normalize = normalize
+        self.seed = check_int("seed", seed, minimum=0)
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch."""
+        return -(-len(self.dataset) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
+        """Return an iterator over the steps `start`, `start` + 1, ... of an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Counted from 0.
+        start : int, default 0
+            The first step to produce, at most ``len(loader)``: then there is none left.
+
+        Returns
+        -------
+        iterator of (images, labels)
+            (N, H, W, C) float32 and (N,) int64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At the call, if an argument is wrong; in the iteration, if `augment` or `normalize` returned something
+            of another shape, dtype or number than they may.
+        """
+        epoch = check_int("epoch", epoch, minimum=0)
+        start = check_int("start", start, minimum=0)
+        if start > len(self):
+            raise ValueError(f"start must be at most the number of steps, {len(self)}, got {start}")
+        return self._steps(epoch, start)
+
+    def _steps(self, epoch: int, start: int) -> Iterator[tuple[Array, Array]]:
+        count = len(self.dataset)
+        order = self._generator(epoch, 0).permutation(count) if self.shuffle else np.arange(count)
+        for step in range(start, len(self)):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            images, labels = self.dataset.images[chosen], self.dataset.labels[chosen]
+            if self.augment is not None:
+                images, labels = self._augmented(images, labels, self._generator(epoch, step + 1))
+            yield self._normalized(images), labels
+
+    def _generator(self, epoch: int, stream: int) -> np.random.Generator:
+        """Return the generator of an epoch's order, `stream` 0, or of one of its steps, `stream` step + 1."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, stream)))
+
+    def _augmented(self, images: Array, labels: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+        assert self.augment is not None  # noqa: S101 - for the type checker
+        result, shape = self.augment(images, rng), images.shape
+        valid = isinstance(result, np.ndarray) and result.dtype == np.uint8 and result.shape[1:] == shape[1:]
+        if not valid or len(result) == 0 or len(result) % len(labels):
+            raise ValueError(
+                f"augment must return uint8 images of shape (k N, H, W, C), here (k {shape[0]}, {shape[1]}, "
+                f"{shape[2]}, {shape[3]}) with k = 1, 2, ..., got {describe(result)}"
+            )
+        if len(result) == len(labels):
+            return result, labels
+        shuffled = rng.permutation(len(result))
+        return result[shuffled], np.tile(labels, len(result) // len(labels))[shuffled]
+
+    def _normalized(self, images: Array) -> Array:
+        if self.normalize is None:
+            return np.divide(images, 255, dtype=np.float32)
+        result = self.normalize(images)
+        if not isinstance(result, np.ndarray) or result.dtype != np.float32 or result.shape != images.shape:
+            raise ValueError(f"normalize must return float32 images of shape {images.shape}, got {describe(result)}")
+        return result
+
+    def __repr__(self) -> str:
+        return (
+            f"Loader({self.dataset!r}, {self.batch_size}, shuffle={self.shuffle}, augment={self.augment!r}, "
+            f"normalize={self.normalize!r}, seed={self.seed})"
+        )

@@ -1,0 +1,145 @@
+"""From uint8 images to the float32 input of a network: standardized over the step, or by fixed statistics."""
+
+import numpy as np
+
+from allconv.data.dataset import check_uint8_images
+from allconv.functional.threads import run, slices
+from allconv.validation import Array, check_choice, describe
+
+_SLICE_BYTES = 1 << 18  # of uint8: a slice's wider temporaries stay in a core's cache
+
+
+def per_step(images: Array) -> Array:
+    r"""Standardize every pixel of every channel over the images of this step, as the article does.
+
+    .. math:: y_{nhwc} = (x_{nhwc} - \mu_{hwc}) / \sigma_{hwc}, \qquad
+        \mu_{hwc} = \frac{1}{N} \sum_n x_{nhwc}, \qquad \sigma_{hwc}^2 = \frac{1}{N} \sum_n (x_{nhwc} - \mu_{hwc})^2
+
+    There is no epsilon; a pixel whose deviation is 0 becomes 0.
+
+    Parameters
+    ----------
+    images : (N, H, W, C) uint8
+
+    Returns
+    -------
+    (N, H, W, C) float32
+
+    Notes
+    -----
+    An image's values depend on the others of its step, and a single image becomes all 0: to predict for a few
+    images, use `Standardize` with the statistics of a large set.
+
+    Examples
+    --------
+    >>> per_step(np.array([10, 30], np.uint8).reshape(2, 1, 1, 1)).ravel()
+    array([-1.,  1.], dtype=float32)
+    """
+    return Standardize.fit(images, per="pixel")(images)
+
+
+class Standardize:
+    r"""Standardize images by fixed statistics: :math:`y = (x - \mu) / \sigma`, and 0 where :math:`\sigma = 0`.
+
+    Parameters
+    ----------
+    mean, std : (C,) or (H, W, C)
+        Statistics of each channel, or of each pixel of each channel; finite, `std` not negative.
+
+    Attributes
+    ----------
+    mean, std : float64 arrays
+        All there is to save: ``Standardize(mean, std)`` is the same again.
+
+    Notes
+    -----
+    Images are (N, H, W, C) uint8, the result has the same shape in float32.
+
+    Examples
+    --------
+    >>> images = np.array([[10, 7], [30, 7]], np.uint8).reshape(2, 1, 1, 2)
+    >>> normalize = Standardize.fit(images)
+    >>> normalize.mean, normalize.std
+    (array([20.,  7.]), array([10.,  0.]))
+    >>> normalize(images).reshape(2, 2)
+    array([[-1.,  0.],
+           [ 1.,  0.]], dtype=float32)
+    """
+
+    def __init__(self, mean: Array, std: Array) -> None:
+        self.mean = _check_statistic("mean", mean)
+        self.std = _check_statistic("std", std)
+        if self.mean.shape != self.std.shape:
+            raise ValueError(f"std must have the shape of mean, {self.mean.shape}, got {describe(self.std)}")
+        if self.std.min() < 0:
+            raise ValueError(f"std must not be negative, got {self.std.min()}")
+
+    @classmethod
+    def fit(cls, images: Array, *, per: str = "channel") -> "Standardize":
+        """Return the normalizer with the mean and the population standard deviation of `images`.
+
+        Parameters
+        ----------
+        images : (N, H, W, C) uint8
+        per : {"channel", "pixel"}
+            "channel": over images and positions, shape (C,); "pixel": over the images alone, shape (H, W, C).
+        """
+        images = check_uint8_images("images", images)
+        check_choice("per", per, ("channel", "pixel"))
+        parts = _parts(images)
+
+        def sums(index: int) -> tuple[Array, Array]:
+            block = images[parts[index]].astype(np.int32)
+            total = block.sum(axis=0, dtype=np.int64)
+            np.square(block, out=block)
+            return total, block.sum(axis=0, dtype=np.int64)
+
+        blocks = run(sums, len(parts))
+        total, squares = (np.sum(values, axis=0) for values in zip(*blocks, strict=True))
+        count = len(images)
+        if per == "channel":
+            count *= images.shape[1] * images.shape[2]
+            total, squares = total.sum(axis=(0, 1)), squares.sum(axis=(0, 1))
+        # The sums are exact. Moved to an integer next to the mean they stay so, and the difference of the two
+        # terms of the variance cannot cancel: it is exactly 0 for a constant, and only then.
+        centre = np.rint(total / count).astype(np.int64)
+        squares = squares - 2 * centre * total + count * centre**2
+        rest = (total - count * centre) / count
+        return cls(centre + rest, np.sqrt(squares / count - rest**2))
+
+    def __call__(self, images: Array) -> Array:
+        """Return the standardized images, (N, H, W, C) float32."""
+        images = check_uint8_images("images", images)
+        wanted = images.shape[4 - self.mean.ndim :]
+        if self.mean.shape != wanted:
+            raise ValueError(f"images must match the statistics of shape {self.mean.shape}, got {describe(images)}")
+        scale = np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
+        y = np.empty(images.shape, np.float32)
+        parts = _parts(images)
+
+        def task(index: int) -> None:
+            part = parts[index]
+            y[part] = (images[part] - self.mean) * scale
+
+        run(task, len(parts))
+        return y
+
+    def __repr__(self) -> str:
+        return f"Standardize(mean and std of shape {self.mean.shape})"
+
+
+def _parts(images: Array) -> list[slice]:
+    """Cut the batch into slices by the size of the images alone."""
+    return slices(len(images), max(1, _SLICE_BYTES * len(images) // images.size))
+
+
+def _check_statistic(name: str, value: object) -> Array:
+    try:
+        statistic = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be an array of numbers, got {describe(value)}") from None
+    if statistic.ndim not in (1, 3) or statistic.size == 0:
+        raise ValueError(f"{name} must have shape (C,) or (H, W, C), got {describe(statistic)}")
+    if not np.isfinite(statistic).all():
+        raise ValueError(f"{name} must be finite, got {describe(statistic)} with NaN or infinity")
+    return statistic

@@ -1,0 +1,283 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from allconv.data import Affine, Fliplr, KeepOriginals, Sequential, Sometimes, article_augment
+from allconv.functional.threads import get_num_threads, set_num_threads
+
+
+def noise(n=8, height=32, width=32, channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, height, width, channels), dtype=np.uint8)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def levels_apart(left, right):
+    return np.abs(left.astype(int) - right.astype(int)).max()
+
+
+def by_scipy(image, *, scale=(1.0, 1.0), rotate=0.0, shift=(0, 0)):
+    """Warp one image, channel by channel; all pairs are (x, y), scipy's axes (y, x)."""
+    angle = np.deg2rad(rotate)
+    forward = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag(scale)
+    inverse = np.linalg.inv(forward)[::-1, ::-1]
+    centre = (np.array(image.shape[:2]) - 1) / 2
+    offset = centre - inverse @ (centre + np.array(shift)[::-1])
+    channels = [
+        ndimage.affine_transform(channel.astype(np.float64), inverse, offset, order=1, mode="grid-constant")
+        for channel in np.moveaxis(image, 2, 0)
+    ]
+    return np.rint(np.stack(channels, axis=2)).astype(np.uint8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(1, 4)),
+    st.tuples(st.floats(0.3, 3.0), st.floats(0.3, 3.0)),
+    st.floats(-180, 180),
+    st.tuples(st.floats(-1.2, 1.2), st.floats(-1.2, 1.2)),
+)
+def test_affine_agrees_with_scipy(shape, scale, rotate, percent):
+    height, width, channels = shape
+    images = noise(2, height, width, channels)
+    result = Affine(
+        scale={"x": scale[0], "y": scale[1]}, rotate=rotate, translate_percent={"x": percent[0], "y": percent[1]}
+    )(images, rng())
+    shift = np.rint(percent[0] * width), np.rint(percent[1] * height)
+    for image, warped in zip(images, result, strict=True):
+        assert levels_apart(warped, by_scipy(image, scale=scale, rotate=rotate, shift=shift)) <= 1
+
+
+@pytest.mark.parametrize(("percent", "pixels"), [(0.15, 5), (0.14, 4)])  # 4.8 and 4.48 pixels
+def test_translation_moves_whole_pixels_right_and_down(percent, pixels):
+    images = noise(3)
+    expected = np.zeros_like(images)
+    expected[:, pixels:, :-3] = images[:, :-pixels, 3:]
+    moved = Affine(translate_percent={"x": -0.1, "y": percent})(images, rng())  # -3.2 pixels: -3
+    np.testing.assert_array_equal(moved, expected)
+
+
+def test_quarter_turns_are_exact_and_clockwise():
+    images = noise(3)
+    np.testing.assert_array_equal(Affine(rotate=90)(images, rng()), np.rot90(images, -1, axes=(1, 2)))
+    np.testing.assert_array_equal(Affine(rotate=-180)(images, rng()), images[:, ::-1, ::-1])
+
+
+def test_the_identity_changes_nothing():
+    np.testing.assert_array_equal(Affine()(noise(), rng()), noise())
+
+
+def test_doubling_shows_the_middle_half():
+    image = noise(1, 9, 9)
+    doubled = Affine(scale=2.0)(image, rng())
+    np.testing.assert_array_equal(doubled[0, ::2, ::2], image[0, 2:7, 2:7])
+
+
+def test_white_stays_white_inside_and_nothing_overflows():
+    white = np.full((50, 32, 32, 3), 255, np.uint8)
+    turned = Affine(rotate=(-25, 25))(white, rng())
+    assert (turned[:, 10:22, 10:22] == 255).all()
+    assert (turned[:, 0, 0] < 255).any()
+
+
+def test_flip():
+    images = noise(400)
+    np.testing.assert_array_equal(Fliplr()(images, rng()), images[:, :, ::-1])
+    np.testing.assert_array_equal(Fliplr(0.0)(images, rng()), images)
+    flipped = Fliplr(0.3)(images, rng())
+    mirrored = np.array([np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped, images, strict=True)])
+    kept = np.array([np.array_equal(a, b) for a, b in zip(flipped, images, strict=True)])
+    assert (mirrored ^ kept).all()
+    assert 0.2 < mirrored.mean() < 0.4  # 4.4 standard deviations
+
+
+def test_sometimes_augments_the_given_share_of_the_images():
+    seen = []
+
+    def invert(images, rng):
+        seen.append(len(images))
+        return 255 - images
+
+    images = noise(1000, 4, 4)
+    result = Sometimes(0.1, invert)(images, rng())
+    changed = np.array([np.array_equal(a, 255 - b) for a, b in zip(result, images, strict=True)])
+    kept = np.array([np.array_equal(a, b) for a, b in zip(result, images, strict=True)])
+    assert (changed ^ kept).all()
+    assert seen == [changed.sum()]
+    assert 60 < changed.sum() < 140  # 4.2 standard deviations
+
+
+def test_sometimes_never_calls_with_an_empty_batch():
+    def fail(images, rng):
+        raise AssertionError
+
+    np.testing.assert_array_equal(Sometimes(0.0, fail)(noise(), rng()), noise())
+
+
+def test_sequential_keeps_the_order_or_draws_one_per_call():
+    orders = []
+
+    def step(name):
+        def record(images, rng):
+            orders[-1] += name
+            return images
+
+        return record
+
+    for random_order in (False, True):
+        augment, generator = Sequential([step("a"), step("b"), step("c")], random_order=random_order), rng()
+        for _ in range(200):
+            orders.append("")
+            augment(noise(2, 4, 4), generator)
+    assert set(orders[:200]) == {"abc"}
+    counts = {order: orders[200:].count(order) for order in set(orders[200:])}
+    assert len(counts) == 6
+    assert all(12 < count < 60 for count in counts.values())  # 33 expected, 4 standard deviations
+
+
+def test_each_warp_of_a_sequence_is_rounded_by_itself():
+    images, turn, shrink = noise(), Affine(rotate=20), Affine(scale=0.9)
+    expected = shrink(turn(images, rng()), rng())
+    np.testing.assert_array_equal(Sequential([turn, shrink])(images, rng()), expected)
+    assert expected.dtype == np.uint8
+
+
+def test_keep_originals():
+    images = noise()
+    result = KeepOriginals(Fliplr())(images, rng())
+    np.testing.assert_array_equal(result, np.concatenate([images, images[:, :, ::-1]]))
+
+
+def parameters(monkeypatch, augment, n=4000, size=32):
+    """Return the matrices and offsets that `augment` passes to the warp, for n images."""
+    calls = []
+
+    def record(images, linear, offset):
+        calls.append((linear, offset))
+        return images
+
+    monkeypatch.setattr("allconv.data.augment.warp", record)
+    augment(np.zeros((n, size, size, 1), np.uint8), rng(5))
+    return calls
+
+
+def test_translations_are_drawn_per_axis_over_all_whole_pixels(monkeypatch):
+    [(linear, offset)] = parameters(monkeypatch, Affine(translate_percent={"x": (-0.2, 0.2), "y": (-0.2, 0.2)}))
+    np.testing.assert_array_equal(linear, np.broadcast_to(np.eye(2), (4000, 2, 2)))
+    np.testing.assert_array_equal(offset, np.rint(offset))
+    assert abs(np.corrcoef(offset.T)[0, 1]) < 0.07
+    for axis in (0, 1):
+        values, counts = np.unique(offset[:, axis], return_counts=True)
+        assert values.tolist() == list(range(-6, 7))
+        # U(-6.4, 6.4) rounded: an end takes 0.9 / 12.8, every other value 1 / 12.8.
+        expected = 4000 * np.array([0.9] + 11 * [1.0] + [0.9]) / 12.8
+        assert ((counts - expected) ** 2 / expected).sum() < 33  # chi-squared, 12 degrees of freedom, p = 0.001
+
+
+def test_rotations_are_uniform(monkeypatch):
+    [(linear, _)] = parameters(monkeypatch, Affine(rotate=(-25, 25)))
+    np.testing.assert_allclose(np.linalg.det(linear), 1)
+    angle = np.rad2deg(np.arctan2(linear[:, 0, 1], linear[:, 0, 0]))
+    assert -25 <= angle.min() < -24.5
+    assert 24.5 < angle.max() <= 25
+    assert abs(angle.mean()) < 1
+    assert angle.std() == pytest.approx(50 / np.sqrt(12), rel=0.03)
+
+
+@pytest.mark.parametrize("scale", [{"x": (0.8, 1.2), "y": (0.8, 1.2)}, (0.8, 1.2)])
+def test_scales_are_uniform_apart_or_together(monkeypatch, scale):
+    [(linear, _)] = parameters(monkeypatch, Affine(scale=scale))
+    x, y = 1 / linear[:, 0, 0], 1 / linear[:, 1, 1]
+    for values in (x, y):
+        assert 0.8 <= values.min() < 0.805
+        assert 1.195 < values.max() <= 1.2
+        assert values.std() == pytest.approx(0.4 / np.sqrt(12), rel=0.03)
+    correlation = np.corrcoef(x, y)[0, 1]
+    assert correlation > 0.999 if isinstance(scale, tuple) else abs(correlation) < 0.07
+
+
+def test_a_missing_axis_stays_as_it_is(monkeypatch):
+    [(linear, offset)] = parameters(monkeypatch, Affine(scale={"x": 2.0}, translate_percent={"y": 0.25}), n=1)
+    np.testing.assert_array_equal(linear[0], [[0.5, 0], [0, 1]])
+    np.testing.assert_array_equal(offset[0], [15.5 / 2, -8])
+
+
+def test_the_articles_recipe(monkeypatch):
+    calls = parameters(monkeypatch, article_augment())
+    assert all(320 < len(linear) < 480 for linear, _ in calls)  # a tenth of 4000, 4 standard deviations
+    kinds = {
+        (
+            bool(np.array_equal(linear, np.broadcast_to(np.eye(2), linear.shape))),
+            bool(np.any(linear[:, 0, 1])),
+        )
+        for linear, _ in calls
+    }
+    assert len(calls) == 3
+    assert kinds == {(True, False), (False, True), (False, False)}  # translation, rotation, scaling
+
+
+def test_most_images_of_the_recipe_are_plain_mirror_images():
+    images = noise(2000, 8, 8)
+    result = article_augment()(images, rng())
+    plain = np.mean([np.array_equal(a, b[:, ::-1]) for a, b in zip(result, images, strict=True)])
+    assert plain == pytest.approx(0.9**3, abs=0.04)
+
+
+@pytest.mark.parametrize("augment", [article_augment(), Affine(rotate=(-25, 25), scale=(0.8, 1.2)), Fliplr(0.5)])
+def test_deterministic_for_any_number_of_threads(augment):
+    images = noise(200)
+    before, kept, results = get_num_threads(), images.copy(), []
+    try:
+        for threads in (1, 2, 3):
+            set_num_threads(threads)
+            results.append(augment(images, rng(9)).tobytes())
+    finally:
+        set_num_threads(before)
+    assert len(set(results)) == 1
+    assert augment(images, rng(10)).tobytes() != results[0]
+    np.testing.assert_array_equal(images, kept)
+
+
+def test_an_images_slice_does_not_change_its_pixels():
+    images, turn = noise(100), Affine(rotate=17)
+    np.testing.assert_array_equal(turn(images, rng())[40:41], turn(images[40:41], rng()))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Fliplr(1.5), ValueError, r"p must be a number in \[0, 1\], got 1\.5"),
+        (lambda: Fliplr(True), TypeError, r"p must be a number in \[0, 1\], got True"),
+        (lambda: Sometimes(-0.1, Fliplr()), ValueError, "p must be"),
+        (lambda: Sometimes(0.5, None), TypeError, "an augmenter must be callable"),
+        (lambda: Sequential([Fliplr(), 3]), TypeError, "an augmenter must be callable.*got 3"),
+        (lambda: Sequential([], random_order=1), TypeError, "random_order must be True or False, got 1"),
+        (lambda: KeepOriginals("flip"), TypeError, "an augmenter must be callable"),
+        (lambda: Affine(scale=0), ValueError, "scale must be a positive number, got 0"),
+        (lambda: Affine(scale=(1.2, 0.8)), ValueError, r"scale must be .* with low <= high, got \(1\.2, 0\.8\)"),
+        (lambda: Affine(scale={"x": (0.8, 1.2, 1.4)}), ValueError, r"scale\['x'\] must be a number or a pair"),
+        (lambda: Affine(scale={"z": 1.0}), ValueError, "scale must be a number, a pair or a dict"),
+        (lambda: Affine(translate_percent={}), ValueError, "translate_percent must be a number, a pair or a dict"),
+        (lambda: Affine(rotate="left"), TypeError, "rotate must be a finite number, got 'left'"),
+        (lambda: Affine(rotate=float("nan")), ValueError, "rotate must be a finite number, got nan"),
+    ],
+)
+def test_bad_arguments_are_named(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "augment", [article_augment(), Affine(), Fliplr(), Sometimes(1.0, Affine()), KeepOriginals(Affine())]
+)
+def test_bad_images_and_generators_are_named(augment):
+    with pytest.raises(TypeError, match="images must be uint8 images"):
+        augment(noise().astype(np.float32), rng())
+    with pytest.raises(ValueError, match="images must be at least one image"):
+        augment(noise()[0], rng())
+    with pytest.raises(TypeError, match="rng must be a numpy"):
+        augment(noise(), 0)

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+
+from allconv.data import Dataset, KeepOriginals, Loader, Sequential, article_augment, per_step
+
+
+def numbered(n=23, shape=(4, 4, 3)):
+    """A data set whose images hold their own number, and whose labels repeat it."""
+    return Dataset(np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None], (n, *shape)), np.arange(n))
+
+
+def noise(n=60):
+    return Dataset(np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8), np.arange(n) % 10)
+
+
+def same_steps(left, right):
+    left, right = list(left), list(right)
+    return len(left) == len(right) and all(
+        np.array_equal(a, c) and np.array_equal(b, d) for (a, b), (c, d) in zip(left, right, strict=True)
+    )
+
+
+def brighten(images, rng):
+    return images + rng.integers(0, 50, (len(images), 1, 1, 1), dtype=np.uint8)
+
+
+def test_an_epoch_has_every_image_once_with_its_own_label():
+    loader = Loader(numbered(), 5)
+    steps = list(loader.epoch(0))
+    assert len(steps) == len(loader) == 5
+    assert [len(labels) for _, labels in steps] == [5, 5, 5, 5, 3]
+    for images, labels in steps:
+        assert (images.dtype, labels.dtype) == (np.float32, np.int64)
+        np.testing.assert_allclose(images, np.broadcast_to((labels / 255)[:, None, None, None], images.shape))
+    assert sorted(np.concatenate([labels for _, labels in steps])) == list(range(23))
+
+
+def test_without_shuffle_the_order_is_the_data_sets():
+    loader = Loader(numbered(), 5, shuffle=False)
+    for epoch in (0, 3):
+        assert np.concatenate([labels for _, labels in loader.epoch(epoch)]).tolist() == list(range(23))
+
+
+def test_the_order_changes_with_epoch_and_seed_and_with_nothing_else():
+    def order(epoch, seed):
+        return np.concatenate([labels for _, labels in Loader(numbered(), 5, seed=seed).epoch(epoch)]).tolist()
+
+    assert order(0, 1) == order(0, 1)
+    assert len({tuple(order(epoch, seed)) for epoch in (0, 1, 2) for seed in (0, 1)}) == 6
+
+
+@pytest.mark.parametrize("augment", [None, brighten, KeepOriginals(article_augment())])
+def test_starting_in_the_middle_gives_the_same_bits(augment):
+    loader = Loader(noise(), 7, augment=augment, normalize=per_step, seed=3)
+    whole = list(loader.epoch(2))
+    for start in range(len(loader) + 1):
+        assert same_steps(
+            whole[start:], Loader(noise(), 7, augment=augment, normalize=per_step, seed=3).epoch(2, start)
+        )
+
+
+def test_augmentation_differs_between_steps_epochs_and_seeds():
+    draws = []
+
+    def record(images, rng):
+        draws.append(rng.random())
+        return images
+
+    for seed in (0, 1):
+        for epoch in (0, 1):
+            list(Loader(noise(), 20, augment=record, seed=seed).epoch(epoch))
+    assert len(set(draws)) == 12
+
+
+def test_an_augmenter_may_overwrite_its_images():
+    dataset = noise()
+    before = dataset.images.copy()
+
+    def black(images, rng):
+        images[:] = 0
+        return images
+
+    assert not next(Loader(dataset, 10, augment=black).epoch(0))[0].any()
+    np.testing.assert_array_equal(dataset.images, before)
+
+
+def test_k_times_as_many_images_come_with_their_labels_shuffled():
+    def three(images, rng):
+        return np.concatenate([images, images + 50, images + 100])
+
+    loader = Loader(numbered(), 10, augment=three, seed=1)
+    steps = list(loader.epoch(0))
+    assert [len(labels) for _, labels in steps] == [30, 30, 9]
+    for images, labels in steps:
+        level = np.rint(images[:, 0, 0, 0] * 255).astype(int)
+        assert sorted(level) == sorted(label + extra for label in set(labels.tolist()) for extra in (0, 50, 100))
+        np.testing.assert_array_equal(level % 50, labels)  # the labels are 0..22
+        assert level.tolist() != sorted(level, key=lambda value: value // 50)
+
+
+def test_the_articles_step_standardizes_originals_and_copies_together():
+    dataset = noise(50)
+    loader = Loader(dataset, 25, augment=KeepOriginals(article_augment()), normalize=per_step, seed=678)
+    assert len(loader) == 2
+    for images, labels in loader.epoch(0):
+        assert images.shape == (50, 8, 8, 3)
+        np.testing.assert_array_equal(np.bincount(labels) % 2, 0)
+        np.testing.assert_allclose(images.mean(axis=0), 0, atol=1e-6)
+        np.testing.assert_allclose(images.std(axis=0), 1, atol=1e-5)
+
+
+def test_without_normalize_pixels_lie_in_0_to_1():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    (result, _), *_ = Loader(Dataset(images, np.array([0])), 1).epoch(0)
+    np.testing.assert_allclose(result, images / 255, rtol=1e-7)
+    assert result.max() == 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        lambda images: images.astype(np.float32),
+        lambda images: images[1:],
+        lambda images: images[:0],
+        lambda images: np.concatenate([images, images[:3]]),
+        lambda images: images[:, :3],
+        lambda images: images[0],
+        lambda images: images.tolist(),
+        lambda images: None,
+    ],
+)
+def test_a_wrong_result_of_augment_raises(result):
+    loader = Loader(noise(), 10, augment=lambda images, rng: result(images))
+    with pytest.raises(ValueError, match=r"augment must return uint8 images of shape \(k N, H, W, C\)"):
+        next(loader.epoch(0))
+
+
+@pytest.mark.parametrize(
+    "normalize", [lambda images: images, lambda images: images / 255, lambda images: images[1:].astype(np.float32)]
+)
+def test_a_wrong_result_of_normalize_raises(normalize):
+    with pytest.raises(ValueError, match=r"normalize must return float32 images of shape \(10, 8, 8, 3\), got"):
+        next(Loader(noise(), 10, normalize=normalize).epoch(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"dataset": np.zeros((3, 4, 4, 3), np.uint8)}, TypeError, "dataset must be a Dataset"),
+        ({"batch_size": 0}, ValueError, "batch_size must be a positive int, got 0"),
+        ({"batch_size": True}, TypeError, "batch_size must be a positive int, got True"),
+        ({"batch_size": 2.0}, TypeError, r"batch_size must be a positive int, got 2\.0"),
+        ({"shuffle": 1}, TypeError, "shuffle must be True or False, got 1"),
+        ({"augment": "article"}, TypeError, "augment must be callable or None, got 'article'"),
+        ({"normalize": 255}, TypeError, "normalize must be callable or None, got 255"),
+        ({"seed": -1}, ValueError, "seed must be a non-negative int, got -1"),
+        ({"seed": None}, TypeError, "seed must be a non-negative int, got None"),
+    ],
+)
+def test_bad_arguments_are_named(options, error, message):
+    arguments = {"dataset": noise(), "batch_size": 10} | options
+    with pytest.raises(error, match=message):
+        Loader(arguments.pop("dataset"), arguments.pop("batch_size"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "start", "message"),
+    [
+        (-1, 0, "epoch must be a non-negative int, got -1"),
+        (0, -1, "start must be a non-negative int, got -1"),
+        (0, 7, "start must be at most the number of steps, 6, got 7"),
+    ],
+)
+def test_epoch_checks_when_it_is_called(epoch, start, message):
+    with pytest.raises(ValueError, match=message):
+        Loader(noise(), 10).epoch(epoch, start)
+
+
+def test_repr_names_the_recipe():
+    assert "augment=Sequential([Fliplr(1)" in repr(Loader(noise(), 10, augment=article_augment()))
+    assert isinstance(article_augment(), Sequential)
