@@ -1,7 +1,7 @@
 """The contract of a layer."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from allconv.parameter import Parameter
 from allconv.validation import Array
@@ -26,6 +26,10 @@ class Layer:
     To write one's own, subclass and define `forward` and `backward`, and `output_shape` unless the shape is kept.
     """
 
+    composite: ClassVar[bool] = False
+    """Whether the cache is made of nested layers' caches; then backward and backward_parameters take ``release=True``,
+    with which each is freed as soon as it was used."""
+
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return the output for the batch `x`, and a cache for `backward`."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
@@ -36,7 +40,7 @@ class Layer:
 
     def backward_parameters(self, dy: Array, cache: Cache) -> None:
         """Add the parameters' gradients alone: what a model's first layer needs, whose dL/dx nobody reads."""
-        if any(True for _ in self.named_parameters()):
+        if self.is_trainable():
             self.backward(dy, cache)
 
     def __call__(self, x: Array) -> Array:
@@ -87,6 +91,10 @@ class Layer:
         """Return all parameters, its own and the nested layers', in forward order."""
         return [parameter for _, parameter in self.named_parameters()]
 
+    def is_trainable(self) -> bool:
+        """Tell whether any of its parameters is trained."""
+        return any(parameter.trainable for parameter in self.parameters())
+
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold besides the parameters, as plain values."""
         return {}
@@ -95,3 +103,10 @@ class Layer:
         """Take over what `state` returned."""
         if set(state) != set(self.state()):
             raise ValueError(f"state must have the keys {sorted(self.state())}, got {sorted(state)}")
+
+
+def backward_through(layer: Layer, dy: Array, cache: Cache, *, release: bool) -> Array:
+    """Return ``layer.backward(dy, cache)``, handing the cache over where `release` is set and the layer nests others."""
+    if release and layer.composite:
+        return layer.backward(dy, cache, release=True)  # type: ignore[call-arg]
+    return layer.backward(dy, cache)

@@ -1,0 +1,49 @@
+"""2-D convolution and its two gradients: chooses the algorithm.
+
+All three are linear in each argument, and adjoint to one another:
+<conv2d(x, w), g> = <x, conv2d_input_grad(g, w)> = <w, conv2d_weight_grad(x, g)>.
+"""
+
+from allconv.functional import im2col
+from allconv.functional.im2col import Geometry
+from allconv.functional.padding import Padding, resolve_padding
+from allconv.validation import Array, Pair
+
+
+def geometry_of(
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> Geometry:
+    """Return the sizes of a convolution of x (N, H, W, C) with a weight (kh, kw, C / groups, O)."""
+    n, height, width, channels = x_shape
+    kh, kw, _, out_channels = weight_shape
+    pads = resolve_padding(padding, (height, width), (kh, kw), stride, dilation)
+    return Geometry((n, height, width, channels), (kh, kw), out_channels, stride, pads, dilation, groups)
+
+
+def conv2d(x: Array, weight: Array, geometry: Geometry) -> Array:
+    r"""Return the cross-correlation of x (N, H, W, C) with weight (kh, kw, C / groups, O).
+
+    .. math:: y_{n,i,j,o} = \sum_{u,v,c} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; w_{u,v,c,o}
+    """
+    return im2col.forward(x, weight, geometry)
+
+
+def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
+    r"""Return dx (N, H, W, C) for dy (N, H_out, W_out, O).
+
+    .. math:: dx_{n,h,w,c} = \sum_{i s + u d - p = h,\; j s + v d - p = w,\; o} dy_{n,i,j,o}\; w_{u,v,c,o}
+    """
+    return im2col.input_grad(dy, weight, geometry)
+
+
+def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
+    r"""Return dw (kh, kw, C / groups, O).
+
+    .. math:: dw_{u,v,c,o} = \sum_{n,i,j} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; dy_{n,i,j,o}
+    """
+    return im2col.weight_grad(x, dy, geometry)

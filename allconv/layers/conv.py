@@ -1,0 +1,172 @@
+"""Two-dimensional convolution."""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from allconv.functional import conv
+from allconv.functional.im2col import Geometry
+from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
+from allconv.functional.threads import elementwise
+from allconv.initializers import Initializer, he_normal
+from allconv.layers.base import Cache, Layer
+from allconv.parameter import Parameter
+from allconv.validation import (
+    Array,
+    Pair,
+    check_bool,
+    check_dtype,
+    check_generator,
+    check_gradient_shape,
+    check_images,
+    check_int,
+    check_pair,
+)
+
+
+class Conv2D(Layer):
+    r"""Two-dimensional convolution, which as everywhere in the field is a cross-correlation.
+
+    .. math:: y_{n,i,j,o} = b_o + \sum_{u,v,c} x_{n,\; i s + u d - p,\; j s + v d - p,\; c}\; W_{u,v,c,o}
+
+    with stride s, dilation d and padding p; the input is zero outside. With G groups, output channel o sees only the
+    C / G input channels of its own group.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        C and O.
+    kernel_size : int or pair of int
+        (K_h, K_w).
+    stride : int or pair of int, default 1
+        A stride of 2 is the "strided convolution" that replaces a pooling layer in an all convolutional net.
+    padding : {"same", "same_lower", "valid"}, int, pair or four of int, default "same"
+        "same" gives ceil(H / stride) x ceil(W / stride) outputs, TensorFlow's rule: an odd row and column of zeros go
+        to the bottom and right. A pair is (vertical, horizontal), four are (top, left, bottom, right).
+    dilation : int or pair of int, default 1
+        The distance between the taps of the kernel (a-trous convolution).
+    groups : int, default 1
+        Divides both channel counts; ``groups=in_channels`` is a depthwise convolution.
+    bias : bool, default True
+        Whether b is there.
+    initializer : callable, default he_normal
+        ``(rng, shape, dtype) -> array`` for the weight; see `allconv.initializers`. The bias starts at zero.
+    dtype : float32 or float64, default float32
+        Of the parameters, and so of the computation.
+    rng : numpy.random.Generator, optional
+        Draws the weight; None is an unseeded one.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (K_h, K_w, C / groups, O)
+    bias : Parameter, shape (O,), or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument outside its range; from forward, for an input that is not (N, H, W, C).
+
+    Notes
+    -----
+    Input ``(N, H, W, C)``, output ``(N, H_out, W_out, O)``. Springenberg et al. (2015), section 2, equation 2.
+
+    Examples
+    --------
+    >>> layer = Conv2D(3, 8, 3, stride=2, rng=np.random.default_rng(0))
+    >>> layer(np.ones((1, 32, 32, 3), np.float32)).shape
+    (1, 16, 16, 8)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        padding: Padding = "same",
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        initializer: Initializer = he_normal,
+        dtype: DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.in_channels = check_int("in_channels", in_channels)
+        self.out_channels = check_int("out_channels", out_channels)
+        self.kernel_size = check_pair("kernel_size", kernel_size)
+        self.stride = check_pair("stride", stride)
+        self.padding = check_padding("padding", padding)
+        self.dilation = check_pair("dilation", dilation)
+        self.groups = check_int("groups", groups)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups must divide in_channels and out_channels, got {groups} for {in_channels} and {out_channels}"
+            )
+        kind = check_dtype("dtype", dtype)
+        shape = (*self.kernel_size, self.in_channels // self.groups, self.out_channels)
+        with_bias = check_bool("bias", bias)
+        self.weight = Parameter(initializer(check_generator("rng", rng), shape, kind))
+        self.bias = Parameter(np.zeros(self.out_channels, kind)) if with_bias else None
+
+    def _geometry(self, x_shape: tuple[int, ...]) -> Geometry:
+        return conv.geometry_of(x_shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return y = conv(x, W) + b for x of shape ``(N, H, W, C)``."""
+        weight = self.weight.value
+        x = check_images("x", x, weight.dtype, self.in_channels)
+        y = conv.conv2d(x, weight, self._geometry(x.shape))
+        if self.bias is not None:
+            b = self.bias.value
+            y = elementwise(lambda y: y + b, y)
+        return y, x
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        r"""Return dL/dx, and add dL/dW and dL/db.
+
+        .. math::
+
+            dx_{n,h,w,c} &= \sum_{i s + u d - p = h,\; j s + v d - p = w,\; o} dy_{n,i,j,o}\; W_{u,v,c,o} \\
+            dW_{u,v,c,o} &= \sum_{n,i,j} x_{n,\; i s + u d - p,\; j s + v d - p,\; c}\; dy_{n,i,j,o} \\
+            db_o &= \sum_{n,i,j} dy_{n,i,j,o}
+        """
+        self.backward_parameters(dy, cache)
+        geometry = self._geometry(cache.shape)
+        return conv.conv2d_input_grad(np.asarray(dy, self.weight.value.dtype), self.weight.value, geometry)
+
+    def backward_parameters(self, dy: Array, cache: Cache) -> None:
+        """Add dL/dW and dL/db alone."""
+        x: Array = cache
+        geometry = self._geometry(x.shape)
+        dy = check_gradient_shape(dy, geometry.y_shape, x.dtype)
+        if self.weight.trainable:
+            self.weight.add_grad(conv.conv2d_weight_grad(x, dy, geometry))
+        if self.bias is not None and self.bias.trainable:
+            self.bias.add_grad(dy.sum(axis=(0, 1, 2)))
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (H_out, W_out, O) for (H, W, C)."""
+        height, width, _ = in_shape
+        pads = resolve_padding(self.padding, (height, width), self.kernel_size, self.stride, self.dilation)
+        return (
+            *output_size((height, width), pads, self.kernel_size, self.stride, self.dilation),
+            self.out_channels,
+        )
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        """Return H_out W_out K_h K_w (C / groups) O."""
+        height, width, _ = self.output_shape(in_shape)
+        return height * width * self.weight.value.size
+
+    def __repr__(self) -> str:
+        def short(pair: Pair) -> int | Pair:
+            return pair[0] if pair[0] == pair[1] else pair
+
+        text = f"{self.in_channels}, {self.out_channels}, {short(self.kernel_size)}"
+        for name, default in (("stride", 1), ("dilation", 1)):
+            if short(getattr(self, name)) != default:
+                text += f", {name}={short(getattr(self, name))}"
+        text += "" if self.padding == "same" else f", padding={self.padding!r}"
+        text += "" if self.groups == 1 else f", groups={self.groups}"
+        text += "" if self.bias is not None else ", bias=False"
+        return f"Conv2D({text})"

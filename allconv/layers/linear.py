@@ -1,0 +1,127 @@
+"""The fully connected layer."""
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from allconv.functional.threads import run, slices
+from allconv.initializers import Initializer, he_normal
+from allconv.layers.base import Cache, Layer
+from allconv.parameter import Parameter
+from allconv.validation import (
+    Array,
+    check_batch,
+    check_bool,
+    check_dtype,
+    check_generator,
+    check_gradient_shape,
+    check_int,
+    describe,
+)
+
+
+class Linear(Layer):
+    r"""Fully connected layer.
+
+    .. math:: y_{n,o} = b_o + \sum_i x_{n,i} W_{i,o}, \qquad Y = X W + b
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of an input and an output row.
+    bias : bool, default True
+        Whether b is there.
+    initializer : callable, default he_normal
+        ``(rng, shape, dtype) -> array`` for the weight. The bias starts at zero.
+    dtype : float32 or float64, default float32
+        Of the parameters, and so of the computation.
+    rng : numpy.random.Generator, optional
+        Draws the weight; None is an unseeded one.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (in_features, out_features)
+    bias : Parameter, shape (out_features,), or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument outside its range; from forward, for an input that is not (N, in_features).
+
+    Notes
+    -----
+    Input ``(N, in_features)``, output ``(N, out_features)``. Images go through `Flatten` first.
+
+    Examples
+    --------
+    >>> Linear(4, 2, rng=np.random.default_rng(0))(np.ones((5, 4), np.float32)).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        initializer: Initializer = he_normal,
+        dtype: DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.in_features = check_int("in_features", in_features)
+        self.out_features = check_int("out_features", out_features)
+        kind = check_dtype("dtype", dtype)
+        with_bias = check_bool("bias", bias)
+        shape = (self.in_features, self.out_features)
+        self.weight = Parameter(initializer(check_generator("rng", rng), shape, kind))
+        self.bias = Parameter(np.zeros(self.out_features, kind)) if with_bias else None
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return Y = X W + b for X of shape ``(N, in_features)``."""
+        x = check_batch("x", x, self.weight.value.dtype)
+        if x.ndim != 2 or x.shape[1] != self.in_features:
+            hint = "; put a Flatten before it" if x.ndim > 2 else ""
+            raise ValueError(f"x must have shape (N, {self.in_features}), got {describe(x)}{hint}")
+        y = _matmul(x, self.weight.value)
+        if self.bias is not None:
+            y += self.bias.value
+        return y, x
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        r"""Return dL/dx, and add dL/dW and dL/db.
+
+        .. math:: dX = dY\, W^\top, \qquad dW = X^\top dY, \qquad db = \sum_n dY_n
+        """
+        self.backward_parameters(dy, cache)
+        return _matmul(np.asarray(dy, self.weight.value.dtype), self.weight.value.T)
+
+    def backward_parameters(self, dy: Array, cache: Cache) -> None:
+        """Add dL/dW and dL/db alone."""
+        x: Array = cache
+        dy = check_gradient_shape(dy, (len(x), self.out_features), x.dtype)
+        if self.weight.trainable:
+            self.weight.add_grad(_matmul(x.T, dy))
+        if self.bias is not None and self.bias.trainable:
+            self.bias.add_grad(dy.sum(axis=0))
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (out_features,)."""
+        if tuple(in_shape) != (self.in_features,):
+            raise ValueError(f"in_shape must be ({self.in_features},), got {tuple(in_shape)}")
+        return (self.out_features,)
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:  # noqa: ARG002
+        """Return in_features x out_features."""
+        return self.weight.value.size
+
+    def __repr__(self) -> str:
+        return f"Linear({self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'})"
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    """Return a b, blocks of rows of `a` over the workers."""
+    # A block is worth a worker's while at a million multiply-adds.
+    rows = max(64, (1 << 20) // (a.shape[1] * b.shape[1]))
+    parts = slices(len(a), rows)
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+    run(lambda k: np.matmul(a[parts[k]], b, out=out[parts[k]]), len(parts))
+    return out

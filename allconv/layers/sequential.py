@@ -1,0 +1,117 @@
+"""Layers in a row."""
+
+from collections.abc import Iterator
+from textwrap import indent
+
+from allconv.layers.base import Cache, Layer, backward_through
+from allconv.summary import Summary, summarize
+from allconv.validation import Array, check_batch, describe
+
+
+class Sequential(Layer):
+    r"""Layers applied one after the other.
+
+    .. math:: y = f_n(\dots f_2(f_1(x)))
+
+    Parameters
+    ----------
+    *layers : Layer
+        At least one; a layer may appear twice, and then shares its parameters.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        The position is the layer's name in paths: ``3.body.0.weight``.
+
+    Examples
+    --------
+    >>> from allconv import Linear, ReLU
+    >>> model = Sequential(Linear(4, 8), ReLU(), Linear(8, 2))
+    >>> model(np.ones((5, 4))).shape
+    (5, 2)
+    """
+
+    composite = True
+
+    def __init__(self, *layers: Layer) -> None:
+        if not layers:
+            raise ValueError("layers must be at least one Layer, got none")
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                hint = "; pass the layers themselves: Sequential(*layers)" if isinstance(layer, list | tuple) else ""
+                raise TypeError(f"layers must be Layer objects, got {describe(layer)}{hint}")
+        self.layers = list(layers)
+
+    def children(self) -> Iterator[tuple[str, Layer]]:
+        """Yield (position, layer) pairs."""
+        for index, layer in enumerate(self.layers):
+            yield str(index), layer
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
+        """Return the last layer's output and the list of all caches."""
+        caches = []
+        x = check_batch("x", x)
+        for layer in self.layers:
+            x, cache = layer.forward(x, training=training)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
+        r"""Return dL/dx by the chain rule, last layer first: :math:`dy_{k-1} = J_k^\top dy_k`.
+
+        With `release` the caches are the layers' to keep or drop: each is freed as soon as it was used.
+        """
+        caches: list[Cache] = cache if release else list(cache)
+        for layer in reversed(self.layers):
+            dy = backward_through(layer, dy, caches.pop(), release=release)
+        return dy
+
+    def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
+        """Add the parameters' gradients, and go no further down than the first layer that trains any."""
+        caches: list[Cache] = cache if release else list(cache)
+        first = next((k for k, layer in enumerate(self.layers) if layer.is_trainable()), None)
+        if first is not None:
+            for layer in reversed(self.layers[first + 1 :]):
+                dy = backward_through(layer, dy, caches.pop(), release=release)
+            self.layers[first].backward_parameters(dy, caches.pop())
+
+    def __call__(self, x: Array) -> Array:
+        """Return the last layer's output at inference; what lies between is freed on the way."""
+        x = check_batch("x", x)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the last layer's output shape, without the batch axis."""
+        for layer in self.layers:
+            in_shape = layer.output_shape(in_shape)
+        return in_shape
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        """Return the sum over the layers."""
+        total = 0
+        for layer in self.layers:
+            total += layer.multiply_adds(in_shape)
+            in_shape = layer.output_shape(in_shape)
+        return total
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Return a table, which prints: each layer's output shape, parameters and multiply-adds an example.
+
+        `input_shape` is that of one example, without the batch axis: ``(32, 32, 3)``.
+        """
+        return summarize(self, input_shape)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
+
+    def __repr__(self) -> str:
+        body = ",\n".join(map(repr, self.layers))
+        return f"Sequential(\n{indent(body, '    ')},\n)"

@@ -1,0 +1,122 @@
+"""A shortcut around a body of layers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from allconv.functional.threads import elementwise
+from allconv.layers.base import Cache, Layer, backward_through
+from allconv.validation import Array, check_batch, check_bool, check_real, describe
+
+
+class Skip(Layer):
+    r"""A body of layers, and a shortcut around it that carries the input times `scale`.
+
+    .. math:: y = f(x) + s\,x
+
+    The two halves can be switched apart. With ``in_forward=False`` the forward pass is :math:`y = f(x)` alone, while
+    the backward pass still adds :math:`s\,dy`: the dilated gradient of its first publication, which is not the
+    gradient of any loss. A gradient check finds exactly :math:`s\,dy` too much at the input.
+
+    Parameters
+    ----------
+    body : Layer
+        f; its output has the shape of its input.
+    scale : float, default 1.0
+        s, the weight of the shortcut.
+    in_forward, in_backward : bool, default True
+        Whether the shortcut is there in the forward and in the backward pass.
+
+    Attributes
+    ----------
+    scale : float
+        Assignable; a part of the network, which checkpoints save.
+
+    Notes
+    -----
+    Input and output have the same shape, ``(N, ...)``. With scale 1 it is the residual connection of
+    He et al. (2016), equation 1.
+
+    Examples
+    --------
+    >>> from allconv import ReLU
+    >>> Skip(ReLU(), scale=0.5)(np.array([-1.0, 2.0]))
+    array([-0.5,  3. ])
+    """
+
+    composite = True
+
+    def __init__(self, body: Layer, *, scale: float = 1.0, in_forward: bool = True, in_backward: bool = True) -> None:
+        if not isinstance(body, Layer):
+            raise TypeError(f"body must be a Layer, got {describe(body)}")
+        self.body = body
+        self.scale = scale
+        self.in_forward = check_bool("in_forward", in_forward)
+        self.in_backward = check_bool("in_backward", in_backward)
+
+    @property
+    def scale(self) -> float:
+        """The weight s of the shortcut, a finite number."""
+        return self._scale
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        self._scale = check_real("scale", value)
+
+    def children(self) -> Iterator[tuple[str, Layer]]:
+        """Yield the body."""
+        yield "body", self.body
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
+        """Return y = body(x) + scale x, and the body's cache with the scale that was used."""
+        x = check_batch("x", x)
+        y, cache = self.body.forward(x, training=training)
+        return self._add(y, self.scale, x) if self.in_forward else y, [cache, self.scale]
+
+    def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
+        r"""Return :math:`dL/dx = J_f^\top dy + s\,dy`; with `release` the body's caches are freed on the way."""
+        body_cache, scale = cache
+        if release:
+            cache.clear()
+        dx = backward_through(self.body, dy, body_cache, release=release)
+        return self._add(dx, scale, dy) if self.in_backward else dx
+
+    def backward_parameters(self, dy: Array, cache: Cache) -> None:
+        """Add the body's gradients; the shortcut has no parameters."""
+        self.body.backward_parameters(dy, cache[0])
+
+    def __call__(self, x: Array) -> Array:
+        """Return the output at inference."""
+        x = check_batch("x", x)
+        y = self.body(x)
+        return self._add(y, self.scale, x) if self.in_forward else y
+
+    @staticmethod
+    def _add(main: Array, scale: float, shortcut: Array) -> Array:
+        if main.shape != shortcut.shape:
+            raise ValueError(f"body must keep its input's shape, got {shortcut.shape} in and {main.shape} out")
+        return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the body's output shape, which must be the input's."""
+        shape = self.body.output_shape(in_shape)
+        if shape != tuple(in_shape):
+            raise ValueError(f"body must keep its input's shape, got {tuple(in_shape)} in and {shape} out")
+        return shape
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        """Return the body's."""
+        return self.body.multiply_adds(in_shape)
+
+    def state(self) -> dict[str, Any]:
+        """Return the scale."""
+        return {"scale": self.scale}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over the scale."""
+        super().load_state(state)
+        self.scale = state["scale"]
+
+    def __repr__(self) -> str:
+        flags = "" if self.in_forward else ", in_forward=False"
+        flags += "" if self.in_backward else ", in_backward=False"
+        return f"Skip({self.body!r}, scale={self.scale:g}{flags})"
