@@ -2,6 +2,7 @@
 
 from allconv.data.augment import Affine, Fliplr, KeepOriginals, Sequential, Sometimes, article_augment
 from allconv.data.dataset import Dataset
+from allconv.data.imgaug_adapter import Imgaug, imgaug_article_augment, import_imgaug
 from allconv.data.loader import Loader
 from allconv.data.normalize import Standardize, per_step
 
@@ -9,11 +10,14 @@ __all__ = [
     "Affine",
     "Dataset",
     "Fliplr",
+    "Imgaug",
     "KeepOriginals",
     "Loader",
     "Sequential",
     "Sometimes",
     "Standardize",
     "article_augment",
+    "imgaug_article_augment",
+    "import_imgaug",
     "per_step",
 ]

@@ -41,7 +41,7 @@ class Fliplr:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Return the images, some of them mirrored."""
-        images, rng = _check_call(images, rng)
+        images, rng = check_call(images, rng)
         chosen = rng.random(len(images)) < self.p
         result = images.copy()
         result[chosen] = images[chosen, :, ::-1]
@@ -84,7 +84,7 @@ class Affine:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Return the warped images."""
-        images, rng = _check_call(images, rng)
+        images, rng = check_call(images, rng)
         count, height, width, _ = images.shape
         scale_x, scale_y = _draw(self.scale, count, rng)
         shift_x, shift_y = _draw(self.translate_percent, count, rng)
@@ -118,7 +118,7 @@ class Sometimes:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Return the images, some of them augmented."""
-        images, rng = _check_call(images, rng)
+        images, rng = check_call(images, rng)
         chosen = rng.random(len(images)) < self.p
         result = images.copy()
         if chosen.any():
@@ -145,7 +145,7 @@ class Sequential:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Return the augmented images."""
-        images, rng = _check_call(images, rng)
+        images, rng = check_call(images, rng)
         order = rng.permutation(len(self.augmenters)) if self.random_order else range(len(self.augmenters))
         for index in order:
             images = self.augmenters[index](images, rng)
@@ -169,7 +169,7 @@ class KeepOriginals:
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Return (2 N, H, W, C) for images (N, H, W, C)."""
-        images, rng = _check_call(images, rng)
+        images, rng = check_call(images, rng)
         return np.concatenate([images, self.augmenter(images.copy(), rng)])
 
     def __repr__(self) -> str:
@@ -245,7 +245,8 @@ def _draw(ranges: tuple[Range, Range | None], count: int, rng: np.random.Generat
     return x, x if ranges[1] is None else rng.uniform(*ranges[1], count)
 
 
-def _check_call(images: object, rng: object) -> tuple[Array, np.random.Generator]:
+def check_call(images: object, rng: object) -> tuple[Array, np.random.Generator]:
+    """Return the arguments of an augmenter's call: uint8 images, and a Generator."""
     return check_uint8_images("images", images), check_generator("rng", rng)
 
 
