@@ -1,0 +1,268 @@
+"""Reproduce a published experiment: ConvPool-CNN and All-CNN on CIFAR-10, eight cases a to h.
+
+    python examples/cifar10_allcnn.py --case h
+    python examples/cifar10_allcnn.py --case all --quick
+
+Cases a to d train the ConvPool-CNN, e to h the All-CNN: with momentum (a, e), Adam (b, f), AMSGrad (c, g), and
+AMSGrad with dilated back-propagation (d, h). Each step takes 25 images and their 25 augmented copies; an epoch has
+2,000 steps. What an epoch came to is printed, and kept in OUT/log.txt, OUT/log.csv and OUT/plots/; OUT/checkpoints/
+holds what --resume needs.
+"""
+
+import argparse
+import json
+import math
+import platform
+import sys
+import time
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from article_log import Row, log_block, result_table, write_logs, write_plots
+from tqdm import tqdm
+
+import allconv as ac
+from allconv.atomic import atomic_write
+
+BASE_RATE = ac.schedules.inverse_time(0.0003, 0.001)  # of the epochs finished, not of their fractions
+ARTICLE_AMSGRAD: dict[str, Any] = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}
+CASES = "abcdefgh"
+QUICK_IMAGES, QUICK_EPOCHS = 100, 2
+
+
+def build(case: str, rng: np.random.Generator) -> tuple[ac.Sequential, ac.Optimizer, float]:
+    """Return the case's network, its optimizer, and the factor of its learning rate."""
+    method = "abcd"[CASES.index(case) % 4]
+    model = ac.models.article_net("convpool" if case in "abcd" else "allcnn", dilated=method == "d", rng=rng)
+    if method == "a":
+        return model, ac.SGD(model.parameters(), 30 * BASE_RATE(0), momentum=0.9), 30.0
+    if method == "b":
+        return model, ac.Adam(model.parameters(), BASE_RATE(0), epsilon_hat=True), 1.0
+    if method == "c":
+        return model, ac.AMSGrad(model.parameters(), BASE_RATE(0), **ARTICLE_AMSGRAD), 1.0
+    return model, ac.DilatedAMSGrad(model, BASE_RATE(0), initial_scale=0.8, **ARTICLE_AMSGRAD), 1.0
+
+
+def run_case(
+    case: str,
+    train_set: ac.data.Dataset,
+    test_set: ac.data.Dataset,
+    out: Path,
+    args: argparse.Namespace,
+    config: dict[str, Any],
+) -> list[Row]:
+    """Train one case to the end, from its last checkpoint if it has one, and return its log."""
+    out.mkdir(parents=True, exist_ok=True)
+    model, optimizer, factor = build(case, np.random.default_rng(args.seed))
+    loss = ac.SoftmaxCrossEntropy()
+    recipes = {"native": ac.data.article_augment, "imgaug": ac.data.imgaug_article_augment}
+    augment = ac.data.KeepOriginals(recipes[args.augment]()) if args.augment in recipes else None
+    per_step, size = ac.data.per_step, 25 if augment else 50
+    loader = ac.data.Loader(train_set, size, augment=augment, normalize=per_step, seed=args.seed)
+    # The article standardizes the test images over the whole test set.
+    over_all = ac.data.Standardize.fit(test_set.images, per="pixel")
+    test_loader = ac.data.Loader(test_set, 50, shuffle=False, normalize=over_all)
+    last_step = ac.data.Loader(test_set[-50:], 50, shuffle=False, normalize=over_all)
+
+    checkpoints = out / "checkpoints"
+    saved = ac.checkpoint.load(checkpoints) if args.resume and ac.checkpoint.exists(checkpoints) else None
+    if saved is not None:
+        check_same_run(saved["config"], config, out)
+    rows: list[Row] = saved["rows"] if saved else []
+    blocks: list[str] = saved["blocks"] if saved else []
+
+    training = ac.train(
+        model,
+        loss,
+        optimizer,
+        loader,
+        epochs=args.epochs,
+        schedule=lambda epochs: factor * BASE_RATE(math.floor(epochs)),
+        report_every=1,
+        check_finite=args.check_finite,
+        resume=saved,
+    )
+
+    def save() -> None:
+        # The checkpoint holds the log, so that neither can be ahead of the other.
+        ac.checkpoint.save(checkpoints, {**training.state, "config": config, "rows": rows, "blocks": blocks})
+        write_logs(out, rows, blocks)
+
+    with atomic_write(out / "config.json") as file:
+        file.write(json.dumps(config, indent=2).encode())
+    if saved is None:
+        save()
+    else:
+        write_logs(out, rows, blocks)  # cut back to the checkpoint, should they have been ahead of it
+    print(f"case {case}: {len(train_set)} training and {len(test_set)} test images, results in {out}")
+    bar = None
+    for record in training:
+        if bar is None:
+            bar = tqdm(desc=f"epoch {record.epoch}", total=record.steps, initial=record.step - 1, unit="step")
+        bar.update()
+        bar.set_postfix_str(
+            f"loss {record.loss:.4f}, accuracy {record.accuracy:.4f}, {record.images_per_second:.0f} images/s",
+            refresh=False,
+        )
+        if record.epoch_ended:
+            bar.close()
+            bar = None
+            test, last = ac.evaluate(model, loss, test_loader), ac.evaluate(model, loss, last_step)
+            row = {
+                "case": case,
+                "epoch": record.epoch,
+                "learning_rate": record.learning_rate,
+                "dilated_rate": record.scale,
+                "train_accuracy": record.accuracy,
+                "test_accuracy": test.accuracy,
+                "train_cost": record.loss,
+                "test_cost": test.loss,
+                "seconds": round(record.seconds + test.seconds, 1),
+            }
+            rows.append(row)
+            blocks.append(
+                log_block(
+                    row,
+                    BASE_RATE(record.epoch),
+                    f"batch {(len(test_set) - 1) // 50 * 50}  cost {last.loss:.4f}  accuracy {last.accuracy:.4f}",
+                )
+            )
+            print(blocks[-1], end="", flush=True)
+            save()
+            if args.plots:
+                write_plots(out / "plots", rows)
+        elif record.step % args.checkpoint_every == 0:
+            save()
+    return rows
+
+
+def check_same_run(saved: dict[str, Any], config: dict[str, Any], out: Path) -> None:
+    """Refuse to resume a run with other settings than it began with; more epochs are fine."""
+    changed = {
+        key: (saved.get(key), value)
+        for key, value in config.items()
+        if key not in ("epochs", "versions", "threads") and saved.get(key) != value
+    }
+    if changed:
+        listed = ", ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
+        raise ValueError(f"--resume must have the settings that {out} began with, got others: {listed}")
+
+
+def read_data(args: argparse.Namespace) -> tuple[ac.data.Dataset, ac.data.Dataset, str]:
+    """Return training and test images, and where they come from in words."""
+    if args.data == "shapes":
+        source: Path | None = None
+    elif args.data == "auto":
+        source = ac.data.find_cifar10()
+        if source is None and sys.stdin.isatty() and not args.quick:
+            answer = input("CIFAR-10 was not found on this machine. Download it (about 170 MB)? [y/N] ")
+            source = ac.data.download_cifar10() if answer.strip().lower() in ("y", "yes") else None
+        if source is None:
+            print("CIFAR-10 was not found: training on the drawn shapes instead (--data PATH for a copy elsewhere)")
+    else:
+        source = Path(args.data)
+    if source is None:
+        train_set, test_set = ac.data.shapes(5000, seed=args.seed), ac.data.shapes(1000, seed=args.seed + 1)
+        name = "shapes"
+    else:
+        train_set, test_set = ac.data.cifar10(source)
+        name = "cifar10"
+        print(f"CIFAR-10 from {source}")
+    if args.limit is not None:
+        train_set, test_set = train_set[: args.limit], test_set[: args.limit]
+    if args.quick:
+        train_set, test_set = train_set[:QUICK_IMAGES], test_set[:QUICK_IMAGES]
+    return train_set, test_set, name
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the checked command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--case", required=True, choices=[*CASES, "all"])
+    parser.add_argument("--epochs", type=positive, metavar="N", help="default 21, with --quick 2")
+    parser.add_argument("--data", default="auto", metavar="PATH|auto|shapes", help="default auto: look on this machine")
+    parser.add_argument("--limit", type=positive, metavar="N", help="use the first N training and N test images")
+    parser.add_argument("--quick", action="store_true", help="a look at everything, within 30 seconds")
+    parser.add_argument("--seed", type=int, default=678, help="default 678, the article's")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default runs/CASE; for all, DIR/CASE")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR, if there is one")
+    parser.add_argument("--checkpoint-every", type=positive, default=500, metavar="N", help="steps, default 500")
+    parser.add_argument("--augment", choices=["native", "imgaug", "none"], default="native")
+    parser.add_argument("--threads", type=positive, metavar="N", help="default: the cores of this machine")
+    parser.add_argument("--check-finite", action="store_true", help="stop at the first NaN, and name its layer")
+    args = parser.parse_args(argv)
+    if args.seed < 0:
+        parser.error(f"argument --seed: must be a non-negative int, got {args.seed}")
+    args.epochs = args.epochs or (QUICK_EPOCHS if args.quick else 21)
+    args.out = args.out or (Path("runs") if args.case == "all" else Path("runs", args.case))
+    if args.out.exists() and not args.out.is_dir():
+        parser.error(f"argument --out: must be a folder, got the file {args.out}")
+    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
+        parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
+    return args
+
+
+def positive(text: str) -> int:
+    """Return the command-line argument as a positive int."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive int, got {text}")
+    return number
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line, and return the exit status."""
+    args = parse(argv)
+    if args.threads:
+        ac.set_num_threads(args.threads)
+    args.plots = find_spec("matplotlib") is not None
+    if not args.plots:
+        print("no plots without matplotlib: pip install 'allconv[plot]'")
+    try:
+        train_set, test_set, source = read_data(args)
+        logs = {}
+        for case in CASES if args.case == "all" else args.case:
+            config = {
+                "case": case,
+                "epochs": args.epochs,
+                "seed": args.seed,
+                "data": source,
+                "augment": args.augment,
+                "images": [len(train_set), len(test_set)],
+                "threads": ac.get_num_threads(),
+                "versions": versions(args.augment),
+            }
+            started = time.perf_counter()
+            out = args.out / case if args.case == "all" else args.out
+            logs[case] = run_case(case, train_set, test_set, out, args, config)
+            print(f"case {case} took {time.perf_counter() - started:.0f} s")
+        if args.case == "all":
+            print(result_table(logs), end="")
+            with atomic_write(args.out / "results.txt") as file:
+                file.write(result_table(logs).encode())
+    except KeyboardInterrupt:
+        print("\nstopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def versions(augment: str) -> dict[str, str]:
+    """Return what the bits of a run depend on."""
+    packages = ["allconv", "numpy", "scipy", *(["imgaug"] if augment == "imgaug" else [])]
+    found = {name: version(name) for name in packages}
+    return {"python": platform.python_version(), "machine": platform.machine(), **found}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
