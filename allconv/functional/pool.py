@@ -59,12 +59,14 @@ def pool_windows(
     ValueError
         Where no window fits, and where one would hold padding only: it has neither mean nor maximum.
     """
-    reach = (
-        tuple((before, after + s - 1) for (before, after), s in zip(pads, stride, strict=True)) if ceil_mode else pads
-    )
-    out = output_size(size, reach, kernel, stride, dilation)
     if ceil_mode:
-        out = tuple(min(o, -(-(n + pad[0]) // s)) for o, n, pad, s in zip(out, size, pads, stride, strict=True))
+        (top, bottom), (left, right) = pads
+        reach = (top, bottom + stride[0] - 1), (left, right + stride[1] - 1)
+        fitting = output_size(size, reach, kernel, stride, dilation)
+        starting = -(-(size[0] + top) // stride[0]), -(-(size[1] + left) // stride[1])
+        out = min(fitting[0], starting[0]), min(fitting[1], starting[1])
+    else:
+        out = output_size(size, pads, kernel, stride, dilation)
     rows, columns = (_taps(size[a], pads[a][0], kernel[a], stride[a], dilation[a], out[a]) for a in range(2))
     if min(_count(rows, out[0]).min(), _count(columns, out[1]).min()) == 0:
         raise ValueError(
