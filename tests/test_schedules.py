@@ -1,24 +1,308 @@
-"""Learning rates over the epochs."""
+"""Learning rates over the epochs: by hand, against PyTorch's sequences, and bad arguments."""
 
+import math
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from allconv import schedules
+from allconv.schedules import (
+    chain,
+    constant,
+    cosine,
+    cosine_restarts,
+    exponential,
+    inverse_time,
+    linear,
+    multistep,
+    one_cycle,
+    polynomial,
+    step,
+)
+
+SCHEDULES = {
+    "constant": constant(0.1),
+    "inverse_time": inverse_time(0.1, 0.5),
+    "step": step(0.1, 3, 0.5),
+    "multistep": multistep(0.1, [2, 5.5], 0.5),
+    "exponential": exponential(0.1, 0.9),
+    "linear": linear(0.1, 0.2, 1.0, 7),
+    "polynomial": polynomial(0.1, 7, 2.0),
+    "cosine": cosine(0.1, 7, 0.01),
+    "cosine_restarts": cosine_restarts(0.1, 3, 2, 0.01),
+    "one_cycle": one_cycle(0.1, 10),
+    "chain": chain([linear(0.1, 0.2, 1.0, 3), cosine(0.1, 7)], [3]),
+}
+
+
+# By hand
+
+
+def test_constant():
+    assert [constant(0.1)(e) for e in (0, 7.5, 1e9)] == [0.1, 0.1, 0.1]
 
 
 def test_inverse_time_is_the_articles():
-    rate = schedules.inverse_time(0.0003, 0.001)
+    rate = inverse_time(0.0003, 0.001)
     assert [rate(e) for e in range(21)] == [0.0003 / (1 + 0.001 * e) for e in range(21)]
+    assert rate(0.5) == 0.0003 / 1.0005
 
 
-def test_constant_step_and_multistep():
-    assert schedules.constant(0.1)(7.5) == 0.1
-    step = schedules.step(1.0, 2, 0.5)
-    assert [step(e) for e in (0, 1.99, 2, 3.5, 4)] == [1.0, 1.0, 0.5, 0.5, 0.25]
-    multistep = schedules.multistep(1.0, [1, 3], 0.5)
-    assert [multistep(e) for e in (0, 0.99, 1, 2, 3, 9)] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+def test_step_holds_between_its_steps():
+    rate = step(1.0, 2, 0.5)
+    assert [rate(e) for e in (0, 1.99, 2, 3.5, 4)] == [1.0, 1.0, 0.5, 0.5, 0.25]
+    assert [step(1.0, 2.5, 0.5)(e) for e in (2, 2.5, 5)] == [1.0, 0.5, 0.25]
 
 
-@pytest.mark.parametrize("epochs", [-1, float("nan"), float("inf")])
-def test_the_epochs_are_checked(epochs):
-    with pytest.raises(ValueError, match="epochs must be a non-negative number"):
-        schedules.constant(0.1)(epochs)
+def test_multistep_changes_at_its_milestones():
+    rate = multistep(1.0, [1, 3], 0.5)
+    assert [rate(e) for e in (0, 0.99, 1, 2, 3, 9)] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    assert multistep(1.0, [], 0.5)(100) == 1.0
+    assert multistep(1.0, [0.5], 0.5)(0.5) == 0.5
+
+
+def test_multistep_keeps_its_own_list():
+    milestones = [1, 3]
+    rate = multistep(1.0, milestones, 0.5)
+    milestones.clear()
+    assert rate(9) == 0.25
+
+
+def test_the_papers_recipe():
+    rate = multistep(0.05, [200, 250, 300], 0.1)
+    assert [round(rate(e), 12) for e in (199, 200, 250, 349)] == [0.05, 0.005, 0.0005, 0.00005]
+
+
+def test_exponential():
+    assert exponential(0.5, 0.25)(0.5) == pytest.approx(0.25)
+
+
+def test_linear_goes_straight_and_stays():
+    rate = linear(2.0, 0.25, 1.0, 4)
+    assert [rate(e) for e in (0, 1, 2.5, 4, 99)] == [0.5, 0.875, 1.4375, 2.0, 2.0]
+
+
+def test_polynomial_ends_at_zero():
+    assert [polynomial(1.0, 4, 2.0)(e) for e in (0, 1, 2.5, 4, 99)] == [1.0, 0.5625, 0.140625, 0.0, 0.0]
+    assert polynomial(1.0, 4)(1) == 0.75
+
+
+def test_cosine_goes_down_and_stays():
+    rate = cosine(1.0, 4, 0.2)
+    assert [rate(e) for e in (0, 4, 5, 8)] == pytest.approx([1.0, 0.2, 0.2, 0.2])
+    assert rate(2) == pytest.approx(0.6)
+    assert rate(4 / 3) == pytest.approx(0.8)  # cos(60 degrees) = 1/2
+    assert cosine(1.0, 4)(4) == 0
+
+
+def test_cosine_restarts_by_hand():
+    rate = cosine_restarts(1.0, 2, 3)
+    assert [rate(e) for e in (0, 1, 2, 5, 8, 17)] == pytest.approx([1.0, 0.5, 1.0, 0.5, 1.0, 0.5])
+    assert rate(2 - 1e-9) == pytest.approx(0, abs=1e-9)
+    assert [cosine_restarts(1.0, 2)(e) for e in (0, 1, 2, 3, 1_000_001)] == pytest.approx([1, 0.5, 1, 0.5, 0.5])
+    assert cosine_restarts(1.0, 2, 1.5)(2 + 1.5) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("shape", ["cosine", "linear"])
+def test_one_cycle_by_hand(shape):
+    rate = one_cycle(1.0, 10, rise=0.4, start_divisor=10, final_divisor=100, shape=shape)
+    assert [rate(e) for e in (0, 2, 4, 7, 10, 99)] == pytest.approx([0.1, 0.55, 1.0, 0.5005, 0.001, 0.001])
+    assert rate(1) == pytest.approx(0.1 + 0.9 * (0.25 if shape == "linear" else (1 - math.cos(math.pi / 4)) / 2))
+
+
+def test_chain_starts_each_anew():
+    rate = chain([constant(5.0), exponential(1.0, 0.5), linear(1.0, 0.0, 1.0, 2)], [2, 3.5])
+    assert [rate(e) for e in (0, 1.9, 2, 3, 3.5, 4.5, 9)] == pytest.approx([5, 5, 1, 0.5, 0, 0.5, 1])
+    assert chain([constant(0.3)], [])(7) == 0.3
+
+
+def test_chain_takes_any_function():
+    assert chain([lambda e: e, constant(1.0)], [2])(1.5) == 1.5
+
+
+# What all share
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@given(epochs=st.floats(0, 50))
+def test_a_rate_is_pure_and_an_optimizer_would_take_it(schedule, epochs):
+    rate = schedule(epochs)
+    assert type(rate) is float
+    assert 0 <= rate <= 0.1 * (1 + 1e-12)
+    schedule(0)
+    schedule(epochs / 2)
+    assert schedule(epochs) == rate
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("epochs", [-1, -1e-9, math.nan, math.inf, None, "1", True, [1], 1j])
+def test_the_epochs_are_checked(schedule, epochs):
+    with pytest.raises((TypeError, ValueError), match="epochs must be a non-negative number, got "):
+        schedule(epochs)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_numpy_numbers_are_taken(schedule):
+    assert schedule(np.float32(2.5)) == schedule(2.5)
+    assert schedule(np.int64(2)) == schedule(2)
+
+
+@pytest.mark.parametrize(
+    "schedule", [cosine(0.1, 7), polynomial(0.1, 7), linear(0.1, 0.5, 1.0, 7), one_cycle(0.1, 7), inverse_time(0.1, 1)]
+)
+@given(epochs=st.floats(0, 10))
+def test_fractions_fill_the_gaps_without_jumps(schedule, epochs):
+    assert schedule(epochs + 1e-6) == pytest.approx(schedule(epochs), abs=1e-6)
+
+
+# PyTorch's sequences
+
+PEERS = {
+    "constant": (constant(0.1), lambda s, o: s.ConstantLR(o, factor=1.0)),
+    "step": (step(0.1, 3, 0.5), lambda s, o: s.StepLR(o, 3, 0.5)),
+    "multistep": (multistep(0.1, [2, 5, 17], 0.3), lambda s, o: s.MultiStepLR(o, [2, 5, 17], 0.3)),
+    "exponential": (exponential(0.1, 0.9), lambda s, o: s.ExponentialLR(o, 0.9)),
+    "linear": (linear(0.1, 0.2, 0.9, 7), lambda s, o: s.LinearLR(o, 0.2, 0.9, 7)),
+    "polynomial": (polynomial(0.1, 17, 2.0), lambda s, o: s.PolynomialLR(o, 17, 2.0)),
+    "cosine": (cosine(0.1, 50, 0.01), lambda s, o: s.CosineAnnealingLR(o, 50, 0.01)),
+    "restarts": (cosine_restarts(0.1, 5, 1, 0.01), lambda s, o: s.CosineAnnealingWarmRestarts(o, 5, 1, 0.01)),
+    "longer": (cosine_restarts(0.1, 3, 2, 0.01), lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, 2, 0.01)),
+    "one_cycle": (one_cycle(0.1, 50, rise=(0.3 * 51 - 1) / 50), lambda s, o: s.OneCycleLR(o, 0.1, 51)),
+    "one_cycle, linear": (
+        one_cycle(0.1, 50, rise=(0.4 * 51 - 1) / 50, start_divisor=10, final_divisor=100, shape="linear"),
+        lambda s, o: s.OneCycleLR(
+            o, 0.1, 51, pct_start=0.4, div_factor=10, final_div_factor=100, anneal_strategy="linear"
+        ),
+    ),
+    "chain": (
+        chain([linear(0.1, 0.2, 1.0, 5), step(0.1, 3, 0.5), exponential(0.1, 0.9)], [5, 20]),
+        lambda s, o: s.SequentialLR(
+            o, [s.LinearLR(o, 0.2, 1.0, 5), s.StepLR(o, 3, 0.5), s.ExponentialLR(o, 0.9)], [5, 20]
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("schedule", "make"), PEERS.values(), ids=PEERS)
+@pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")  # PyTorch's SequentialLR warns of its own call
+def test_pytorch(schedule, make):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = make(torch.optim.lr_scheduler, optimizer)
+    theirs = []
+    for _ in range(51):
+        theirs.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(theirs) < 51:
+            scheduler.step()
+    assert [schedule(e) for e in range(51)] == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+
+
+def test_pytorchs_restarts_at_fractions():
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 3, 2, 0.01)
+    rate = cosine_restarts(0.1, 3, 2, 0.01)
+    optimizer.step()
+    for epochs in (0.25, 2.75, 3.5, 8.9, 9.1, 20.3):
+        scheduler.step(epochs)
+        assert rate(epochs) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+
+
+# Bad arguments. Each: function, arguments, the one that is varied, its rule, values besides the wrong kinds
+
+NON_NEGATIVE, POSITIVE = "a non-negative number", "a positive number"
+ARGUMENTS = [
+    (constant, {"rate": 0.1}, "rate", NON_NEGATIVE, [-1]),
+    (inverse_time, {"rate": 0.1, "decay": 0.1}, "rate", NON_NEGATIVE, [-1]),
+    (inverse_time, {"rate": 0.1, "decay": 0.1}, "decay", NON_NEGATIVE, [-1]),
+    (step, {"rate": 0.1, "step_size": 2, "gamma": 0.1}, "rate", NON_NEGATIVE, [-1]),
+    (step, {"rate": 0.1, "step_size": 2, "gamma": 0.1}, "step_size", POSITIVE, [0, -1]),
+    (step, {"rate": 0.1, "step_size": 2, "gamma": 0.1}, "gamma", POSITIVE, [0, -1]),
+    (multistep, {"rate": 0.1, "milestones": [1], "gamma": 0.1}, "rate", NON_NEGATIVE, [-1]),
+    (multistep, {"rate": 0.1, "milestones": [1], "gamma": 0.1}, "gamma", POSITIVE, [0, -1]),
+    (exponential, {"rate": 0.1, "gamma": 0.1}, "rate", NON_NEGATIVE, [-1]),
+    (exponential, {"rate": 0.1, "gamma": 0.1}, "gamma", POSITIVE, [0, -1]),
+    (linear, {"rate": 0.1, "start": 0, "end": 1, "epochs": 5}, "rate", NON_NEGATIVE, [-1]),
+    (linear, {"rate": 0.1, "start": 0, "end": 1, "epochs": 5}, "start", NON_NEGATIVE, [-1]),
+    (linear, {"rate": 0.1, "start": 0, "end": 1, "epochs": 5}, "end", NON_NEGATIVE, [-1]),
+    (linear, {"rate": 0.1, "start": 0, "end": 1, "epochs": 5}, "epochs", POSITIVE, [0, -1]),
+    (polynomial, {"rate": 0.1, "epochs": 5}, "rate", NON_NEGATIVE, [-1]),
+    (polynomial, {"rate": 0.1, "epochs": 5}, "epochs", POSITIVE, [0, -1]),
+    (polynomial, {"rate": 0.1, "epochs": 5}, "power", POSITIVE, [0, -1]),
+    (cosine, {"rate": 0.1, "epochs": 5}, "rate", NON_NEGATIVE, [-1]),
+    (cosine, {"rate": 0.1, "epochs": 5}, "epochs", POSITIVE, [0, -1]),
+    (cosine, {"rate": 0.1, "epochs": 5}, "final", NON_NEGATIVE, [-1]),
+    (cosine_restarts, {"rate": 0.1, "first": 5}, "rate", NON_NEGATIVE, [-1]),
+    (cosine_restarts, {"rate": 0.1, "first": 5}, "first", POSITIVE, [0, -1]),
+    (cosine_restarts, {"rate": 0.1, "first": 5}, "factor", "a number in [1, inf)", [0, 0.99]),
+    (cosine_restarts, {"rate": 0.1, "first": 5}, "final", NON_NEGATIVE, [-1]),
+    (one_cycle, {"peak": 0.1, "epochs": 5}, "peak", NON_NEGATIVE, [-1]),
+    (one_cycle, {"peak": 0.1, "epochs": 5}, "epochs", POSITIVE, [0, -1]),
+    (one_cycle, {"peak": 0.1, "epochs": 5}, "rise", "a number in (0, 1)", [0, 1, -1]),
+    (one_cycle, {"peak": 0.1, "epochs": 5}, "start_divisor", POSITIVE, [0, -1]),
+    (one_cycle, {"peak": 0.1, "epochs": 5}, "final_divisor", POSITIVE, [0, -1]),
+]
+ROWS = [
+    (function, arguments | {name: value}, f"{name} must be {rule}, got {value!r}")
+    for function, arguments, name, rule, values in ARGUMENTS
+    for value in [*values, math.nan, math.inf, -math.inf, "0.1", None, True, [0.1], 1j]
+]
+
+
+@pytest.mark.parametrize(("function", "arguments", "message"), ROWS)
+def test_bad_numbers(function, arguments, message):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        function(**arguments)
+    assert message in str(caught.value)
+
+
+MILESTONES = "milestones must be a sequence of positive numbers in increasing order, got "
+
+
+@pytest.mark.parametrize(
+    ("milestones", "message"),
+    [
+        (None, MILESTONES + "None"),
+        (3, MILESTONES + "3"),
+        ("12", MILESTONES + "'12'"),
+        ({1, 2}, MILESTONES + "{1, 2}"),
+        ([2, 1], MILESTONES + "[2, 1]"),
+        ([1, 1], MILESTONES + "[1, 1]"),
+        ([0, 1], "milestones[0] must be a positive number, got 0"),
+        ([1, -2], "milestones[1] must be a positive number, got -2"),
+        ([1, math.nan], "milestones[1] must be a positive number, got nan"),
+        ([1, math.inf], "milestones[1] must be a positive number, got inf"),
+        ([True], "milestones[0] must be a positive number, got True"),
+        (["1"], "milestones[0] must be a positive number, got '1'"),
+    ],
+)
+def test_bad_milestones(milestones, message):
+    for make in (lambda: multistep(0.1, milestones, 0.1), lambda: chain([constant(1.0)], milestones)):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            make()
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schedules", "milestones", "message"),
+    [
+        ([], [], "schedules must be a non-empty sequence of functions of the epochs elapsed, got []"),
+        (None, [], "schedules must be a non-empty sequence of functions of the epochs elapsed, got None"),
+        ([0.1], [], "schedules must be a non-empty sequence of functions of the epochs elapsed, got [0.1]"),
+        (constant(0.1), [], "schedules must be a non-empty sequence of functions of the epochs elapsed, got <"),
+        ([constant(0.1)], [5], "milestones must be one fewer than the 1 schedules, got [5]"),
+        ([constant(0.1), constant(0.2)], [], "milestones must be one fewer than the 2 schedules, got []"),
+    ],
+)
+def test_a_bad_chain(schedules, milestones, message):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        chain(schedules, milestones)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", ["cos", "", None, 1, ["cosine"]])
+def test_an_unknown_shape(shape):
+    with pytest.raises((TypeError, ValueError), match="shape must be one of 'cosine', 'linear', got "):
+        one_cycle(0.1, 5, shape=shape)

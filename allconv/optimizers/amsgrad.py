@@ -104,14 +104,13 @@ class AMSGrad(Adam):
             return
         early, *late = self._divisors()
 
-        def moments(piece: Piece) -> tuple[float, float]:
-            m, v, vmax = piece.slots["m"], piece.slots["v"], piece.slots["vmax"]
-            self._moments(self._decayed(piece), m, v)
-            return float(v.sum()) / early, float(vmax.sum())
+        def moments(piece: Piece) -> float:
+            self._moments(self._decayed(piece), piece.slots["m"], piece.slots["v"])
+            return float(piece.slots["v"].sum()) / early - float(piece.slots["vmax"].sum())
 
         def take_over(piece: Piece) -> None:
             np.divide(piece.slots["v"], early, out=piece.slots["vmax"])
 
-        sums = [np.sum(parts, axis=0) for parts in over_slices(moments, pieces)]
-        over_slices(take_over, [piece for piece, (new, old) in zip(pieces, sums, strict=True) if new > old])
+        growth = over_slices(moments, pieces)
+        over_slices(take_over, [piece for piece, parts in zip(pieces, growth, strict=True) if sum(parts) > 0])
         over_slices(lambda piece: self._move(piece.w, piece.slots["m"], piece.slots["vmax"], *late), pieces)

@@ -1,0 +1,67 @@
+"""AdaGrad."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from allconv.optimizers.base import Optimizer
+from allconv.parameter import Parameter
+from allconv.validation import Array, check_non_negative, check_positive
+
+
+class AdaGrad(Optimizer):
+    r"""Divides each gradient by the root of the sum of all squares so far.
+
+    .. math::
+
+        s_t = s_{t-1} + g_t^2, \qquad w_t = w_{t-1} - \eta \, \frac{g_t}{\sqrt{s_t} + \epsilon}
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        What to update.
+    learning_rate : float, default 1e-2
+        :math:`\eta`, at least 0.
+    eps : float, default 1e-10
+        :math:`\epsilon`, positive.
+    initial_accumulator : float, default 0.0
+        :math:`s_0`, at least 0.
+    weight_decay : float, default 0.0
+        Coupled (L2), at least 0.
+
+    Notes
+    -----
+    PyTorch's conventions; TensorFlow and Keras start at 0.1. Duchi, Hazan and Singer (2011), Adaptive subgradient
+    methods for online learning and stochastic optimization, section 1.1, the diagonal form.
+
+    Examples
+    --------
+    >>> p = Parameter(np.array([1.0, 1.0])); optimizer = AdaGrad([p], learning_rate=0.1)
+    >>> for _ in range(2):
+    ...     p.add_grad(np.array([1e-3, -1e3])); optimizer.step()
+    >>> p.value.round(4)  # 0.1 + 0.1 / sqrt(2), either way
+    array([0.8293, 1.1707])
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        learning_rate: float = 1e-2,
+        *,
+        eps: float = 1e-10,
+        initial_accumulator: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, learning_rate, weight_decay=weight_decay)
+        self.eps = check_positive("eps", eps)
+        self.initial_accumulator = check_non_negative("initial_accumulator", initial_accumulator)
+        self.add_slot("squares", self.initial_accumulator)
+
+    def update(self, w: Array, g: Array, squares: Array) -> None:
+        """Change `w` and `squares` in place."""
+        squares += g * g
+        u = np.sqrt(squares)
+        u += self.eps
+        np.divide(g, u, out=u)
+        u *= self.learning_rate
+        w -= u

@@ -1,0 +1,96 @@
+"""Limits on gradients, applied between the backward pass and the optimizer's step."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from allconv.optimizers.base import check_parameters, gradient_of, path_of
+from allconv.parameter import Parameter
+from allconv.validation import check_positive
+
+
+def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
+    r"""Scale all gradients together so that their joint Euclidean norm is at most `max_norm`.
+
+    .. math:: g \leftarrow g \cdot \min\left(1, \frac{\text{max norm}}{\lVert g \rVert + 10^{-6}}\right)
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Those that are not trainable are left out.
+    max_norm : float
+        Positive.
+
+    Returns
+    -------
+    float
+        The norm before clipping.
+
+    Raises
+    ------
+    RuntimeError
+        If a trainable parameter has no gradient.
+    FloatingPointError
+        If a gradient is not finite; the message names the parameter, and nothing is changed.
+
+    Notes
+    -----
+    Pascanu, Mikolov and Bengio (2013), On the difficulty of training recurrent neural networks, section 3.2. The
+    small number in the denominator is PyTorch's.
+
+    Examples
+    --------
+    >>> p = Parameter(np.zeros(2)); p.add_grad(np.array([30.0, 40.0]))
+    >>> clip_grad_norm([p], 5.0)
+    50.0
+    >>> p.grad.round(3)
+    array([3., 4.])
+    """
+    parameters = check_parameters(parameters)
+    max_norm = check_positive("max_norm", max_norm)
+    gradients = {index: gradient_of(p, index) for index, p in enumerate(parameters) if p.trainable}
+    square = 0.0
+    for index, grad in gradients.items():
+        # In float64, so that nothing overflows, and without BLAS, whose sums depend on its number of threads.
+        part = float(np.square(grad, dtype=np.float64).sum())
+        if not math.isfinite(part):
+            raise FloatingPointError(
+                f"gradients must be finite to be clipped by their norm, got a norm of {math.sqrt(part)} "
+                f"for {path_of(parameters[index], index)}"
+            )
+        square += part
+    norm = math.sqrt(square)
+    scale = max_norm / (norm + 1e-6)
+    if scale < 1:
+        for index, grad in gradients.items():
+            parameters[index].grad = grad * scale  # a new array: the old one may be its giver's
+    return norm
+
+
+def clip_grad_value(parameters: Iterable[Parameter], clip_value: float) -> None:
+    """Limit every element of every gradient to [-clip_value, clip_value].
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Those that are not trainable are left out.
+    clip_value : float
+        Positive.
+
+    Raises
+    ------
+    RuntimeError
+        If a trainable parameter has no gradient; nothing is changed then.
+
+    Examples
+    --------
+    >>> p = Parameter(np.zeros(3)); p.add_grad(np.array([-30.0, 0.5, 40.0]))
+    >>> clip_grad_value([p], 1.0); p.grad
+    array([-1. ,  0.5,  1. ])
+    """
+    parameters = check_parameters(parameters)
+    clip_value = check_positive("clip_value", clip_value)
+    gradients = {index: gradient_of(p, index) for index, p in enumerate(parameters) if p.trainable}
+    for index, grad in gradients.items():
+        parameters[index].grad = np.clip(grad, -clip_value, clip_value)
