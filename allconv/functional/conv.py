@@ -4,10 +4,12 @@ All three are linear in each argument, and adjoint to one another:
 <conv2d(x, w), g> = <x, conv2d_input_grad(g, w)> = <w, conv2d_weight_grad(x, g)>.
 """
 
-from allconv.functional import im2col
+from allconv.functional import im2col, winograd
 from allconv.functional.im2col import Geometry
 from allconv.functional.padding import Padding, resolve_padding
 from allconv.validation import Array, Pair
+
+_WINOGRAD_CHANNELS = 16  # below this, transforms cost more than the products they save
 
 
 def geometry_of(
@@ -25,11 +27,20 @@ def geometry_of(
     return Geometry((n, height, width, channels), (kh, kw), out_channels, stride, pads, dilation, groups)
 
 
+def uses_winograd(geometry: Geometry) -> bool:
+    """Tell whether the bilinear algorithm is there for these sizes, and pays: chosen from the shapes alone."""
+    applies = geometry.kernel == (3, 3) and geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
+    return applies and min(geometry.x_shape[3], geometry.out_channels) >= _WINOGRAD_CHANNELS
+
+
 def conv2d(x: Array, weight: Array, geometry: Geometry) -> Array:
     r"""Return the cross-correlation of x (N, H, W, C) with weight (kh, kw, C / groups, O).
 
     .. math:: y_{n,i,j,o} = \sum_{u,v,c} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; w_{u,v,c,o}
     """
+    if uses_winograd(geometry):
+        y, _ = winograd.forward(x, weight, geometry.pads)
+        return y
     return im2col.forward(x, weight, geometry)
 
 
@@ -38,6 +49,8 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
 
     .. math:: dx_{n,h,w,c} = \sum_{i s + u d - p = h,\; j s + v d - p = w,\; o} dy_{n,i,j,o}\; w_{u,v,c,o}
     """
+    if uses_winograd(geometry):
+        return winograd.input_grad(dy, weight, geometry.x_shape, geometry.pads)
     return im2col.input_grad(dy, weight, geometry)
 
 
@@ -46,4 +59,13 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
 
     .. math:: dw_{u,v,c,o} = \sum_{n,i,j} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; dy_{n,i,j,o}
     """
+    if uses_winograd(geometry):
+        return winograd.weight_grad(x, dy, geometry.pads)
     return im2col.weight_grad(x, dy, geometry)
+
+
+def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
+    """Return (dx, dw), which share what they can."""
+    if uses_winograd(geometry):
+        return winograd.grads(x, dy, weight, geometry.pads)
+    return im2col.input_grad(dy, weight, geometry), im2col.weight_grad(x, dy, geometry)

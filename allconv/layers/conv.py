@@ -130,17 +130,28 @@ class Conv2D(Layer):
             dW_{u,v,c,o} &= \sum_{n,i,j} x_{n,\; i s + u d - p,\; j s + v d - p,\; c}\; dy_{n,i,j,o} \\
             db_o &= \sum_{n,i,j} dy_{n,i,j,o}
         """
-        self.backward_parameters(dy, cache)
-        geometry = self._geometry(cache.shape)
-        return conv.conv2d_input_grad(np.asarray(dy, self.weight.value.dtype), self.weight.value, geometry)
+        x, dy, geometry = self._checked(dy, cache)
+        if not self.weight.trainable:
+            dx = conv.conv2d_input_grad(dy, self.weight.value, geometry)
+        else:
+            dx, dw = conv.conv2d_grads(x, dy, self.weight.value, geometry)
+            self.weight.add_grad(dw)
+        self._add_bias_grad(dy)
+        return dx
 
     def backward_parameters(self, dy: Array, cache: Cache) -> None:
         """Add dL/dW and dL/db alone."""
-        x: Array = cache
-        geometry = self._geometry(x.shape)
-        dy = check_gradient_shape(dy, geometry.y_shape, x.dtype)
+        x, dy, geometry = self._checked(dy, cache)
         if self.weight.trainable:
             self.weight.add_grad(conv.conv2d_weight_grad(x, dy, geometry))
+        self._add_bias_grad(dy)
+
+    def _checked(self, dy: Array, cache: Cache) -> tuple[Array, Array, Geometry]:
+        x: Array = cache
+        geometry = self._geometry(x.shape)
+        return x, check_gradient_shape(dy, geometry.y_shape, x.dtype), geometry
+
+    def _add_bias_grad(self, dy: Array) -> None:
         if self.bias is not None and self.bias.trainable:
             self.bias.add_grad(dy.sum(axis=(0, 1, 2)))
 
