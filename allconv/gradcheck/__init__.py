@@ -1,0 +1,11 @@
+"""Gradient checks: is a hand-derived backward pass the derivative of its forward pass, and where not?
+
+`check` compares a layer or a whole network with central differences in float64, `check_loss` a loss, and `compare` the
+gradients under a backward rule with the true ones.
+"""
+
+from allconv.gradcheck.checking import check, check_loss
+from allconv.gradcheck.comparing import Comparison, compare
+from allconv.gradcheck.report import Report, Row
+
+__all__ = ["Comparison", "Report", "Row", "check", "check_loss", "compare"]

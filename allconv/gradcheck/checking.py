@@ -1,0 +1,258 @@
+"""The gradient check of a layer, a network or a loss."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from allconv.gradcheck.contract import findings
+from allconv.gradcheck.point import INPUT, STEPS, Difference, Direction, Point, Snapshot, cosine_and_ratio, size_of
+from allconv.gradcheck.report import Report, Row
+from allconv.layers.base import Cache, Layer
+from allconv.validation import Array, check_batch, check_bool, check_int, describe
+
+TOLERANCE = 1e-7
+ADJOINT_TOLERANCE = 1e-9
+_NEIGHBOURS = 8  # points beside a kink to try; a large network has a kink near most of them
+_SEPARATE = 10  # up to so many parameters are checked one by one as well as jointly
+
+
+def check(
+    layer: Layer,
+    x: Array,
+    *,
+    seed: int = 0,
+    training: bool = False,
+    elements: int = 200,
+    separate: bool | None = None,
+) -> Report:
+    r"""Check a layer's backward pass, or a whole network's, against central differences in float64.
+
+    With a random projection g of the output, :math:`F(x, \theta) = \langle g, f(x, \theta) \rangle` is a scalar whose
+    gradient one backward pass gives. Along random directions d, scaled like what they move, the check compares
+    :math:`\langle \nabla F, d \rangle` with :math:`(F(\cdot + h d) - F(\cdot - h d)) / 2h`: for the input, for the
+    parameters jointly and one by one. The error is relative to the larger of the two values, or to the norm of the
+    sum's terms where that is larger; the best of h = 1e-4, 1e-5, 1e-6 must be under 1e-7. Beside that it checks small
+    arrays element by element, the adjoint identity :math:`\langle g, J d \rangle = \langle J^\top g, d \rangle` to 1e-9
+    where f is affine, and the side conditions of the contract: arguments and cache left alone, the same bits again from
+    the same cache, gradients that add up.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its parameters must be float64. Their values and gradients and all states are put back at the end.
+    x : array of float64, shape (N, ...)
+        The point at which the gradient is checked.
+    seed : int, default 0
+        Of g and of the directions.
+    training : bool, default False
+        The mode of the forward pass. Random layers draw the same numbers in every pass.
+    elements : int, default 200
+        Arrays of up to so many elements are checked element by element; 0 for none.
+    separate : bool, optional
+        Whether each parameter has a row of its own; by default in models of up to 10 parameters.
+
+    Returns
+    -------
+    Report
+        Prints as a table. Where a network fails, its layers are checked on their own, and the report says in which of
+        them the departure starts.
+
+    Notes
+    -----
+    At a kink (ReLU at 0, a tie in max pooling) there is no derivative to compare with. A row has the status "kink",
+    and says where, only if F itself bends there on the scale of the step, by enough to account for the difference, and
+    backward is right at a point beside it; else the row has failed.
+
+    The cost: one forward and backward pass, and six forward passes for each direction.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter or `x` is not float64, or `x` is empty or not finite.
+
+    Examples
+    --------
+    >>> from allconv.layers.elu import ELU
+    >>> report = check(ELU(), np.random.default_rng(0).standard_normal((4, 3)))
+    >>> report.passed, [row.what for row in report.rows if row.check == "elements"]
+    (True, ['x'])
+    """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer must be a Layer, got {describe(layer)}")
+    for parameter in layer.parameters():
+        if parameter.value.dtype != np.float64:
+            raise TypeError(
+                f"layer must have float64 parameters for a gradient check, got {parameter.value.dtype} for "
+                f"{parameter.name}; build it with dtype=np.float64"
+            )
+    x = _check_point("x", x)
+    options = _Options(
+        np.random.default_rng(check_int("seed", seed, minimum=0)),
+        check_bool("training", training),
+        check_int("elements", elements, minimum=0),
+        separate if separate is None else check_bool("separate", separate),
+    )
+    snapshot = Snapshot(layer)
+    try:
+        rows = tuple(_rows(layer, x, "", options))
+    finally:
+        snapshot.restore()
+    return Report(f"gradient check of {type(layer).__name__} at x {x.shape}, seed {seed}", rows)
+
+
+def check_loss(
+    loss: Callable[[Array, Any], tuple[float, Array]], scores: Array, target: Any, *, seed: int = 0
+) -> Report:
+    """Check a loss, ``loss(scores, target) -> (value, gradient)``, as `check` does a layer; `scores` are float64."""
+    scores, before = _check_point("scores", scores), np.array(target)
+    rows = check(_LossLayer(loss, target), scores, seed=seed).rows
+    name = type(loss).__name__
+    fault = "" if np.array_equal(before, target) else "it writes to target"
+    row = Row("", name, "loss", "leaves its target alone", None, None, "FAILED" if fault else "ok", fault)
+    rows = (row, *(replace(row, layer=name, what="scores" if row.what == "x" else row.what) for row in rows))
+    return Report(f"gradient check of {name} at scores {scores.shape}, seed {seed}", rows)
+
+
+class _LossLayer(Layer):
+    """A loss as a layer: the scores in, an array of one value out."""
+
+    def __init__(self, loss: Callable[[Array, Any], tuple[float, Array]], target: Any) -> None:
+        self.loss, self.target = loss, target
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        value, gradient = self.loss(x, self.target)
+        return np.array([value]), gradient
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        dx: Array = dy[0] * cache
+        return dx
+
+
+@dataclass(frozen=True)
+class _Options:
+    rng: np.random.Generator
+    training: bool
+    elements: int
+    separate: bool | None
+
+
+def _check_point(name: str, value: Array) -> Array:
+    array = check_batch(name, value)
+    if array.dtype != np.float64:
+        raise TypeError(
+            f"{name} must be an array of float64, got {describe(array)}; convert it: {name}.astype(np.float64)"
+        )
+    wrong = np.count_nonzero(~np.isfinite(array))
+    if wrong:
+        raise ValueError(f"{name} must be finite, got {describe(array)}, {wrong} of its elements NaN or infinite")
+    return np.array(array)
+
+
+def _rows(layer: Layer, x: Array, path: str, options: _Options) -> Iterator[Row]:
+    """Yield the rows of one layer, and those of its nested layers where it fails."""
+    make = partial(Row, path, type(layer).__name__)
+    snapshot = Snapshot(layer)
+    failed = False
+    for what, condition, fault in findings(layer, x, snapshot, options.rng, training=options.training):
+        failed |= bool(fault)
+        yield make(what, condition, None, None, "FAILED" if fault else "ok", fault)
+    arrays = {INPUT: x} | {name: p.value.copy() for name, p in layer.named_parameters() if p.trainable}
+    point = Point(layer, arrays, snapshot, options.rng, training=options.training)
+    for row in _gradient_rows(point, make, options, nested=bool(path)):
+        failed |= row.status == "FAILED"
+        yield row
+    children = {id(child): name for name, child in layer.children()}
+    if failed and children:
+        for _, child, entered, _ in point.trace():
+            name = children.pop(id(child), None)
+            if name is not None:
+                yield from _rows(child, entered, f"{path}.{name}" if path else name, options)
+
+
+def _gradient_rows(point: Point, make: Callable[..., Row], options: _Options, *, nested: bool) -> Iterator[Row]:
+    known = [key for key in point.arrays if key in point.gradients]
+    parameters = [key for key in known if key != INPUT]
+    # A joint direction that fails says nothing of where, so then each parameter gets its row.
+    separate = len(parameters) <= _SEPARATE if options.separate is None else options.separate
+    if len(parameters) > 1:
+        joint = _direction_row(point, make, "all parameters", point.direction(*parameters))
+        separate |= joint.status == "FAILED"
+        yield joint
+    for key in known if separate or len(parameters) == 1 else [INPUT]:
+        if key not in point.gradients:
+            continue
+        name = key or "x"
+        direction = point.direction(key)
+        row = _direction_row(point, make, name, direction)
+        yield row
+        exact = point.adjoint(direction)
+        if exact is not None:
+            yield make(name, "adjoint", exact.error, None, "ok" if exact.error <= ADJOINT_TOLERANCE else "FAILED")
+        # Nested layers are looked at because the whole has failed: their elements only where they have a part in it.
+        if point.arrays[key].size <= options.elements and (not nested or row.status == "FAILED"):
+            yield _elements_row(point, make, name, key)
+
+
+def _direction_row(point: Point, make: Callable[..., Row], what: str, direction: Direction) -> Row:
+    found = point.difference(direction)
+    status, note = _status(point, direction, found, redraw=True)
+    return make(what, "direction", found.error, found.step, status, note)
+
+
+def _elements_row(point: Point, make: Callable[..., Row], what: str, key: str) -> Row:
+    array = point.arrays[key]
+    results: dict[str, list[Difference]] = {"ok": [], "kink": [], "FAILED": []}
+    places: dict[str, list[str]] = {"kink": [], "FAILED": []}
+    for index in np.ndindex(array.shape):
+        direction = {key: np.zeros_like(array)}
+        direction[key][index] = unit = size_of(array)
+        found = point.difference(direction, (STEPS[1], STEPS[0], STEPS[2]), TOLERANCE / 10)
+        status, where = _status(point, direction, found, redraw=False)
+        results[status].append(found)
+        if status != "ok":
+            numeric = f"numeric {found.numeric / unit:.6g}"
+            if status == "kink":
+                numeric = f"left {found.left / unit:.6g}, right {found.right / unit:.6g}"
+            place = f"[{', '.join(map(str, index))}] {numeric}, backward {found.analytic / unit:.6g}"
+            places[status].append(f"{place} ({where})" if where else place)
+    worst = max(results["FAILED"] or results["ok"] or results["kink"], key=lambda found: found.error)
+    notes = []
+    if results["FAILED"]:
+        cosine, ratio = cosine_and_ratio(
+            np.array([found.numeric for group in results.values() for found in group]),
+            np.array([found.analytic for group in results.values() for found in group]),
+        )
+        notes.append(f"cosine {cosine:.4f}, backward / numeric {ratio:.4f}")
+    for name, verb in (("FAILED", "wrong"), ("kink", "at a kink")):
+        if places[name]:
+            more = ", ..." if len(places[name]) > 3 else ""
+            notes.append(f"{len(places[name])} of {array.size} {verb}: {'; '.join(places[name][:3])}{more}")
+    status = next(name for name in ("FAILED", "kink", "ok") if results[name])
+    return make(what, "elements", worst.error, worst.step, status, "; ".join(notes))
+
+
+def _status(point: Point, direction: Direction, found: Difference, *, redraw: bool) -> tuple[str, str]:
+    """Return "ok", "kink" or "FAILED" for a difference, and for a kink where it is; a random direction may be redrawn.
+
+    Three things make a kink, and none of them alone would do: F bends on the scale of the step; that bend is large
+    enough for the difference found (ten times over, since bends in several places may cancel); and beside the point,
+    where F is smooth, backward is right.
+    """
+    if found.error <= TOLERANCE:
+        return "ok", ""
+    where = point.kink(direction) if math.isfinite(found.error) and found.error <= 10 * found.bend else None
+    if where is None:
+        return "FAILED", ""
+    for k in range(_NEIGHBOURS):
+        other = point.beside(k)
+        there = other.direction(*direction) if redraw else direction
+        error = other.difference(there, (*STEPS, STEPS[-1] / 10), TOLERANCE).error
+        if error <= TOLERANCE:
+            return "kink", f"{where}, {error:.1e} beside it"
+        if other.kink(there) is None:
+            return "FAILED", ""
+    return "FAILED", f"kinks at every point tried, one at {where}: use a smaller batch"
