@@ -7,7 +7,7 @@ Means and maxima take the rows first and then the columns, so K_h + K_w slices i
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Windows:
         return divisor.ravel()[:1] if (divisor == divisor[0, 0]).all() else divisor
 
 
-@cache
+@lru_cache(maxsize=256)
 def pool_windows(
     size: Pair, kernel: Pair, stride: Pair, pads: Pads, dilation: Pair = (1, 1), ceil_mode: bool = False
 ) -> Windows:

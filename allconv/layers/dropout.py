@@ -1,0 +1,87 @@
+"""Dropout."""
+
+from typing import Any
+
+import numpy as np
+
+from allconv.functional.threads import elementwise
+from allconv.layers.base import Cache, Layer
+from allconv.validation import Array, check_batch, check_fraction, check_generator, check_gradient_shape, describe
+
+
+class Dropout(Layer):
+    r"""In training, sets each input to zero with probability `rate` and scales the others up; else the identity.
+
+    .. math:: y = \frac{m\, x}{1 - \text{rate}}, \qquad m \sim \text{Bernoulli}(1 - \text{rate})
+
+    The scale keeps the expected value ("inverted" dropout), so that inference has nothing to correct.
+
+    Parameters
+    ----------
+    rate : float in [0, 1)
+        The probability of a zero.
+    rng : numpy.random.Generator, optional
+        A child of it, made here by `spawn`, draws the masks; None is an unseeded one. The child's state is part of
+        the layer's `state`, so that a training run resumes with the same masks.
+
+    Notes
+    -----
+    Input and output have the same shape, ``(N, ...)``. Srivastava et al. (2014), section 4, with the scale in training.
+
+    Examples
+    --------
+    >>> layer = Dropout(0.5, rng=np.random.default_rng(0))
+    >>> y, cache = layer.forward(np.ones((1, 6)), training=True)
+    >>> set(y.ravel().tolist()) <= {0.0, 2.0}, layer(np.ones((1, 3)))
+    (True, array([[1., 1., 1.]]))
+    """
+
+    def __init__(self, rate: float, *, rng: np.random.Generator | None = None) -> None:
+        self.rate = check_fraction("rate", rate)
+        self.rng = check_generator("rng", rng).spawn(1)[0]
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
+        """Return y for x of shape ``(N, ...)``; in training this draws a mask, which advances the generator."""
+        x = check_batch("x", x)
+        if not training:
+            return x, (None, x.shape, x.dtype)
+        # Drawn in one piece by one thread: the bits must not depend on the number of threads.
+        mask = self.rng.random(x.shape, dtype=np.float32) >= self.rate
+        return self._masked(x, mask), (mask, x.shape, x.dtype)
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        """Return dL/dx = m dL/dy / (1 - rate), with forward's mask; dL/dy itself at inference."""
+        mask, shape, dtype = cache
+        dy = check_gradient_shape(dy, shape, dtype)
+        return dy if mask is None else self._masked(dy, mask)
+
+    def _masked(self, x: Array, mask: Array) -> Array:
+        scale = 1 / (1 - self.rate)
+        return elementwise(lambda x, mask: x * mask * scale, x, mask)
+
+    def state(self) -> dict[str, Any]:
+        """Return the generator's state."""
+        return {"generator": _plain(self.rng.bit_generator.state)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over a generator's state; one of another kind or an incomplete one raises and changes nothing."""
+        super().load_state(state)
+        kind = type(self.rng.bit_generator)
+        fresh = kind()
+        try:
+            fresh.state = state["generator"]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"generator must be the state of a {kind.__name__} generator, got {describe(state['generator'])}"
+            ) from error
+        self.rng.bit_generator.state = fresh.state
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate!r})"
+
+
+def _plain(value: Any) -> Any:
+    """Return a generator's state with lists for the arrays that some kinds keep in it."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value

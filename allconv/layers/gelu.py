@@ -1,0 +1,87 @@
+"""The Gaussian error linear unit."""
+
+import math
+
+import numpy as np
+
+from allconv.functional.threads import elementwise
+from allconv.layers.base import Cache, Layer
+from allconv.validation import Array, check_batch, check_choice, check_gradient
+
+_CUBIC = 0.044715  # of the tanh form, as in the paper
+_SCALE = math.sqrt(2 / math.pi)
+
+
+class GELU(Layer):
+    r"""Gaussian error linear unit, element by element: each input times the probability that a normal one is smaller.
+
+    .. math:: y = x\, \Phi(x), \qquad \Phi(x) = \tfrac12 \left(1 + \operatorname{erf}(x / \sqrt 2)\right)
+
+    or, with ``approximate="tanh"``, with
+
+    .. math:: \Phi(x) \approx \tfrac12 \left(1 + \tanh(\sqrt{2 / \pi}\, (x + 0.044715\, x^3))\right)
+
+    Parameters
+    ----------
+    approximate : "none" or "tanh", default "none"
+        "tanh" is the faster by far, and differs by less than 5e-4.
+
+    Notes
+    -----
+    Input and output have the same shape, ``(N, ...)``. Hendrycks and Gimpel (2016), section 2.
+
+    Examples
+    --------
+    >>> GELU()(np.array([-1.0, 0.0, 2.0])).round(3)
+    array([-0.159,  0.   ,  1.954])
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = check_choice("approximate", approximate, ("none", "tanh"))
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return y for x of shape ``(N, ...)``."""
+        x = check_batch("x", x)
+        phi = _exact if self.approximate == "none" else _tanh
+        return elementwise(lambda x: x * phi(x), x), x
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        r"""Return dL/dx = dL/dy (Phi(x) + x Phi'(x)).
+
+        .. math::
+
+            \Phi'(x) = \frac{e^{-x^2 / 2}}{\sqrt{2 \pi}}, \qquad\text{or}\qquad
+            \Phi'(x) = \tfrac12 (1 - t^2) \sqrt{2 / \pi}\, (1 + 3 \cdot 0.044715\, x^2), \quad t = 2 \Phi(x) - 1
+        """
+        x: Array = cache
+        dy = check_gradient(dy, x)
+        gradient = _exact_gradient if self.approximate == "none" else _tanh_gradient
+        return elementwise(lambda dy, x: dy * gradient(x), dy, x)
+
+    def __repr__(self) -> str:
+        return "GELU()" if self.approximate == "none" else f"GELU(approximate={self.approximate!r})"
+
+
+def _exact(x: Array) -> Array:
+    from scipy.special import ndtr  # here, since importing it takes longer than importing the rest of the library
+
+    return np.asarray(ndtr(x), dtype=x.dtype)  # which has no float16
+
+
+def _exact_gradient(x: Array) -> Array:
+    z = np.clip(x, -40, 40)  # beyond, the density is 0, and x^2 could overflow
+    slope: Array = _exact(x) + z * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return slope
+
+
+def _tanh(x: Array) -> Array:
+    z = np.clip(x, -10, 10)  # beyond, the tanh is 1 to the last bit, and x^3 could overflow
+    phi: Array = (1 + np.tanh(_SCALE * z * (1 + _CUBIC * z * z))) / 2
+    return phi
+
+
+def _tanh_gradient(x: Array) -> Array:
+    z, phi = np.clip(x, -10, 10), _tanh(x)
+    t = 2 * phi - 1
+    slope: Array = phi + z * (1 - t * t) / 2 * _SCALE * (1 + 3 * _CUBIC * z * z)
+    return slope

@@ -1,0 +1,37 @@
+"""The logistic function as a layer."""
+
+from allconv.functional.sigmoid import sigmoid
+from allconv.functional.threads import elementwise
+from allconv.layers.base import Cache, Layer
+from allconv.validation import Array, check_batch, check_gradient
+
+
+class Sigmoid(Layer):
+    r"""Logistic function, element by element; stable for x of any size.
+
+    .. math:: y = \sigma(x) = \frac{1}{1 + e^{-x}}
+
+    Notes
+    -----
+    Input and output have the same shape, ``(N, ...)``. Goodfellow et al. (2016), section 3.10.
+
+    Examples
+    --------
+    >>> Sigmoid()(np.array([-1000.0, 0.0, 1000.0]))
+    array([0. , 0.5, 1. ])
+    """
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return y for x of shape ``(N, ...)``."""
+        x = check_batch("x", x)
+        y = elementwise(sigmoid, x)
+        return y, y
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        """Return dL/dx = dL/dy y (1 - y): the output is all it needs."""
+        y: Array = cache
+        dy = check_gradient(dy, y)
+        return elementwise(lambda dy, y: dy * y * (1 - y), dy, y)
+
+    def __repr__(self) -> str:
+        return "Sigmoid()"

@@ -1,0 +1,42 @@
+"""The sigmoid linear unit."""
+
+from allconv.functional.sigmoid import sigmoid
+from allconv.functional.threads import elementwise
+from allconv.layers.base import Cache, Layer
+from allconv.validation import Array, check_batch, check_gradient
+
+
+class SiLU(Layer):
+    r"""Sigmoid linear unit, also called swish, element by element.
+
+    .. math:: y = x\, \sigma(x), \qquad \sigma(x) = \frac{1}{1 + e^{-x}}
+
+    Notes
+    -----
+    Input and output have the same shape, ``(N, ...)``. Hendrycks and Gimpel (2016), section 2; Elfwing et al. (2018).
+
+    Examples
+    --------
+    >>> SiLU()(np.array([-1000.0, 0.0, 1.0])).round(3)
+    array([-0.   ,  0.   ,  0.731])
+    """
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return y for x of shape ``(N, ...)``."""
+        x = check_batch("x", x)
+        return elementwise(lambda x: x * sigmoid(x), x), x
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        r"""Return dL/dx = dL/dy s (1 + x (1 - s)), where s is the logistic function of x."""
+        x: Array = cache
+        dy = check_gradient(dy, x)
+
+        def gradient(dy: Array, x: Array) -> Array:
+            s = sigmoid(x)
+            dx: Array = dy * s * (1 + x * (1 - s))
+            return dx
+
+        return elementwise(gradient, dy, x)
+
+    def __repr__(self) -> str:
+        return "SiLU()"

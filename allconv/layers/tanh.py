@@ -1,0 +1,38 @@
+"""The hyperbolic tangent."""
+
+import numpy as np
+
+from allconv.functional.threads import elementwise
+from allconv.layers.base import Cache, Layer
+from allconv.validation import Array, check_batch, check_gradient
+
+
+class Tanh(Layer):
+    r"""Hyperbolic tangent, element by element.
+
+    .. math:: y = \tanh(x)
+
+    Notes
+    -----
+    Input and output have the same shape, ``(N, ...)``. LeCun et al. (1998b), section 4.4.
+
+    Examples
+    --------
+    >>> Tanh()(np.array([-1000.0, 0.0, 1.0])).round(3)
+    array([-1.   ,  0.   ,  0.762])
+    """
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return y for x of shape ``(N, ...)``."""
+        x = check_batch("x", x)
+        y = elementwise(np.tanh, x)
+        return y, y
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        """Return dL/dx = dL/dy (1 - y^2): the output is all it needs."""
+        y: Array = cache
+        dy = check_gradient(dy, y)
+        return elementwise(lambda dy, y: dy * (1 - y * y), dy, y)
+
+    def __repr__(self) -> str:
+        return "Tanh()"
