@@ -1,0 +1,106 @@
+"""How Sphinx builds this documentation: offline, and any warning is an error in CI."""
+
+import inspect
+from importlib import import_module
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
+
+import allconv
+from allconv import functional
+
+project = "allconv"
+author = "The allconv maintainers"
+copyright = "2026, The allconv maintainers"
+version = release = installed_version("allconv")
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",  # puts MathJax beside the pages, so that reading needs no network either
+]
+mathjax_path = "mathjax/tex-chtml.js"
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+default_role = "py:obj"  # `Conv2D` in a docstring is a link where there is such a thing, and code where not
+autosummary_generate = True
+autodoc_preserve_defaults = True
+autodoc_typehints = "none"  # numpydoc's Parameters have the types in words
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False  # the class pages list them, with the mathematics of forward and backward
+
+html_theme = "pydata_sphinx_theme"
+html_title = "allconv"
+html_theme_options = {"navbar_end": ["theme-switcher"], "footer_start": ["copyright"], "footer_end": []}
+html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["allconv.css"]
+
+# The pages of the reference: title, and the modules whose public names they list, so that a new layer is there without
+# a line of its own.
+REFERENCE = {
+    "layers": ("Layers", "allconv.layers", "allconv.parameter", "allconv.initializers"),
+    "losses": ("Losses", "allconv.losses"),
+    "optimizers": ("Optimizers and schedules", "allconv.optimizers", "allconv.schedules"),
+    "training": ("Training", "allconv"),
+    "checkpoints": ("Weights and checkpoints", "allconv.weights", "allconv.checkpoint"),
+    "data": ("Data", "allconv.data"),
+    "models": ("Networks", "allconv.models"),
+    "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
+    "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
+}
+
+
+def public_names() -> dict[str, list[str]]:
+    """Return, for each module of `REFERENCE`, the public names on its page, each with the path to import it by."""
+    names: dict[str, list[str]] = {module: [] for _, *modules in REFERENCE.values() for module in modules}
+    by_length = sorted(names, key=len, reverse=True)
+    for name in sorted(allconv.__all__, key=str.lower):
+        value = getattr(allconv, name)
+        if inspect.ismodule(value):
+            names[value.__name__] = [f"{value.__name__}.{inner}" for inner in exported(value)]
+        else:
+            home = next(module for module in by_length if f"{value.__module__}.".startswith(f"{module}."))
+            names[home].append(f"allconv.{name}")
+    for module in REFERENCE["functional"][1:]:
+        names[module] = [f"{module}.{inner}" for inner in exported(import_module(module))]
+    return names
+
+
+def exported(module: ModuleType) -> list[str]:
+    """Return the module's ``__all__``, or else the functions and classes that it defines for others."""
+    own = [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", "") == module.__name__ and not name.startswith("_")
+    ]
+    return getattr(module, "__all__", own)
+
+
+def write_reference(folder: Path) -> None:
+    """Write a page for each group of `REFERENCE`; from it autosummary makes one for each name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.rst"):
+        stale.unlink()
+    names = public_names()
+    for file, (title, *modules) in REFERENCE.items():
+        lines = [title, "=" * len(title)]
+        for module in modules:
+            if len(modules) > 1:
+                lines += ["", module, "-" * len(module)]
+            summary = inspect.cleandoc(import_module(module).__doc__ or "").split("\n\n")[0]
+            lines += ["", summary, "", ".. autosummary::", "   :toctree:", "   :nosignatures:", ""]
+            lines += [f"   ~{name}" for name in names[module]]
+        (folder / f"{file}.rst").write_text("\n".join(lines) + "\n")
+
+
+write_reference(Path(__file__).parent / "api" / "generated")
