@@ -8,7 +8,9 @@ check_positive("alpha", alpha)``.
 
 import math
 import numbers
+import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,6 +121,13 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> str:
             f"{name} must be one of {listed}, got {describe(value)}"
         )
     return value
+
+
+def check_path(name: str, value: object) -> Path:
+    """Return `value`, a str or a path object, as a Path."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, got {describe(value)}")
+    return Path(value)
 
 
 def check_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:

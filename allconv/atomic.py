@@ -1,0 +1,99 @@
+"""Files that appear whole or not at all, whatever kills the process or fills the disk."""
+
+import contextlib
+import errno
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.allconv\.tmp", re.DOTALL)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that takes its place at `path` when the ``with`` block ends without an error.
+
+    It is written aside in the same folder, so that the last step is a rename, which is atomic; flushed and
+    fsynced before the rename, and the folder fsynced after it, so that a power cut leaves the old file or the
+    new one too. What earlier processes that were killed left behind of `path` is removed first. The mode is the
+    umask's, also where `path` exists; a symbolic link at `path` is replaced, not followed.
+
+    Raises
+    ------
+    OSError
+        Of the class that fits the cause (`PermissionError`, `FileNotFoundError`, ...), with `path` as its file
+        name: the disk is full, the folder is missing or not writable, memory runs out, ... Then nothing
+        of the new file is left, and a file that was at `path` is as it was.
+    """
+    with naming(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        remove_stale(path.parent, re.compile(re.escape(path.name)))
+        # A name of its own for each writer: of two that write `path` at once, neither renames the other's half.
+        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.allconv.tmp")
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one to tell; the next write tries again
+                temporary.unlink()
+            raise
+        sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and the parents that are missing, so that a power cut does not take them back."""
+    with naming(folder):
+        if not folder.is_dir():
+            make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
+
+
+def remove_stale(folder: Path, name: re.Pattern[str]) -> None:
+    """Remove from `folder` the temporaries that killed processes left of files whose whole name `name` matches."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and name.fullmatch(match["name"]) and entry.is_file(follow_symlinks=False):
+                remove(folder / entry.name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that is no longer needed; where that fails, warn, since no data is lost by it."""
+    try:
+        path.unlink(missing_ok=True)
+    except (OSError, MemoryError) as error:
+        warnings.warn(f"{path} is no longer needed, but could not be removed: {error}", RuntimeWarning, stacklevel=2)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames in `folder` last through a power cut, where the system can (Windows cannot)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no fsync of a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give each OSError the file name `path`, in place of a temporary's or none; MemoryError becomes one too."""
+    try:
+        yield
+    except OSError as error:
+        code = error.errno or errno.EIO
+        raise OSError(code, error.strerror or str(error) or os.strerror(code), str(path)) from error
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(path)) from error

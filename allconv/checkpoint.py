@@ -1,0 +1,110 @@
+"""Checkpoints: a folder that holds the newest few states of a run, each in one verified file.
+
+The files are ``checkpoint-00000500.npz``, numbered after ``state["step"]``, in the format of `allconv.storage`.
+"""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+from allconv import storage
+from allconv.atomic import make_folder, naming, remove, remove_stale
+from allconv.storage import CheckpointError
+from allconv.validation import check_int, check_path, describe
+
+__all__ = ["CheckpointError", "exists", "load", "save"]
+
+_FILE = re.compile(r"checkpoint-(\d{8,})\.npz", re.ASCII)
+
+
+def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2) -> Path:
+    """Write `state` to a new file in `folder`, then remove all but the newest `keep` checkpoints there.
+
+    No file that is there is ever written to: killed, or without power, at any moment, the folder still holds the
+    last checkpoint whole. A step that is not above those in the folder (a run that went back, or a second save of
+    one step) gets the next free number, so that `load` returns what was saved last in any case.
+
+    Parameters
+    ----------
+    folder : path
+        Is made if it is missing.
+    state : dict
+        A nested dict with str keys; values are arrays or plain (`allconv.storage.write` says which).
+        ``state["step"]``, a non-negative int, numbers the file; without it the files count from 0.
+    keep : int, default 2
+        At least 1. Two, so that one remains should a disk damage the other.
+
+    Returns
+    -------
+    Path
+        The new file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `state` holds something else, or `keep` is not a positive int, before anything is written.
+    OSError
+        The checkpoint could not be written; it names the file. Those in the folder are as they were.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save(folder, {"step": 500, "model": {"0.weight": np.ones(2)}})
+    ...     path.name, load(folder)
+    ('checkpoint-00000500.npz', {'step': 500, 'model': {'0.weight': array([1., 1.])}})
+    """
+    folder, keep = check_path("folder", folder), check_int("keep", keep)
+    if not isinstance(state, dict):
+        raise TypeError(f"state must be a dict, got {describe(state)}")
+    step = check_int('state["step"]', state.get("step", 0), minimum=0)
+    with naming(folder):
+        make_folder(folder)
+        remove_stale(folder, _FILE)
+        older = _checkpoints(folder)
+    number = max(step, older[0][0] + 1 if older else 0)
+    path = folder / f"checkpoint-{number:08d}.npz"
+    storage.write(path, state)
+    for _, old in older[keep - 1 :]:
+        remove(old)
+    return path
+
+
+def load(folder: str | Path) -> dict[str, Any]:
+    """Return the state that was saved last in `folder`.
+
+    Should that file be damaged, the newest whole one is loaded, and a RuntimeWarning says what is wrong with the
+    newer ones. Nothing in a file is ever executed, and no value that differs from what was saved is returned.
+
+    Raises
+    ------
+    CheckpointError
+        The folder is missing, holds no checkpoint, or only damaged ones: the message says which and why.
+    """
+    folder = check_path("folder", folder)
+    damage: list[str] = []
+    for _, path in _checkpoints(folder):
+        try:
+            state = storage.read(path)
+        except (CheckpointError, OSError) as error:  # an OSError here: no permission, or removed a moment ago
+            damage.append(str(error))
+            continue
+        if damage:
+            warnings.warn(f"loaded {path}, since newer ones are damaged: {'; '.join(damage)}", RuntimeWarning, 2)
+        return state
+    if damage:
+        raise CheckpointError(f"folder {folder} holds no checkpoint that is whole: {'; '.join(damage)}")
+    raise CheckpointError(f"folder {folder} {'holds no checkpoint' if folder.is_dir() else 'is missing'}")
+
+
+def exists(folder: str | Path) -> bool:
+    """Tell whether `folder` holds a checkpoint, whole or not; False where there is no folder."""
+    return bool(_checkpoints(check_path("folder", folder)))
+
+
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Return (number, path) of the checkpoints in `folder`, the newest first."""
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    matches = (match for name in names if (match := _FILE.fullmatch(name)))
+    return sorted(((int(match[1]), folder / match[0]) for match in matches), reverse=True)

@@ -1,0 +1,111 @@
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from allconv.atomic import atomic_write, make_folder, remove_stale
+
+
+def put(path: Path, content: bytes) -> None:
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_with_its_content_and_is_replaced(tmp_path):
+    put(tmp_path / "a", b"old")
+    put(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_the_mode_is_the_umasks(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        put(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
+
+
+def test_until_the_end_the_old_file_is_there_and_the_new_one_lies_beside_it(tmp_path):
+    put(tmp_path / "a", b"old")
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"new")
+        file.flush()
+        assert (tmp_path / "a").read_bytes() == b"old"
+        assert [re.sub("[0-9a-f]{8}", "?", name) for name in names(tmp_path)] == [".a.?.allconv.tmp", "a"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_error_in_the_block_passes_and_leaves_the_old_file(tmp_path, error):
+    def put_half() -> None:
+        with atomic_write(tmp_path / "a") as file:
+            file.write(b"new")
+            raise error
+
+    put(tmp_path / "a", b"old")
+    with pytest.raises(error):
+        put_half()
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert names(tmp_path) == ["a"]
+
+
+def test_errors_name_the_path_and_not_the_temporary(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        put(tmp_path / "missing" / "a", b"")
+    assert caught.value.filename == str(tmp_path / "missing" / "a")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        put(tmp_path / "folder", b"")
+    assert caught.value.filename == str(tmp_path / "folder")
+    assert names(tmp_path) == ["folder"]
+
+
+def test_an_error_without_a_number_keeps_its_text(tmp_path):
+    with pytest.raises(OSError, match=r"odd.*out\.bin"), atomic_write(tmp_path / "out.bin"):
+        raise OSError("odd")
+
+
+def test_only_our_temporaries_of_that_file_are_removed(tmp_path):
+    stale = ".a.npz.0123abcd.allconv.tmp"
+    others = [
+        ".b.npz.0123abcd.allconv.tmp",
+        ".a.npz.0123abcd.tmp",
+        ".a.npz.0123abc.allconv.tmp",
+        "a.npz.0123abcd.allconv.tmp",
+        ".axnpz.0123abcd.allconv.tmp",
+        "x.tmp",
+    ]
+    for name in [stale, *others]:
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".a.npz.ffffffff.allconv.tmp").mkdir()
+    put(tmp_path / "a.npz", b"")
+    assert names(tmp_path) == sorted([*others, ".a.npz.ffffffff.allconv.tmp", "a.npz"])
+    remove_stale(tmp_path, re.compile(r"b\.npz"))
+    assert not (tmp_path / others[0]).exists()
+    assert (tmp_path / others[1]).exists()
+
+
+def test_of_two_writers_at_once_one_wins_whole_and_the_other_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "a"):
+        put(tmp_path / "a", b"second")
+    assert caught.value.filename == str(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"second"
+
+
+def test_make_folder_makes_parents_and_refuses_a_file(tmp_path):
+    make_folder(tmp_path / "a" / "b" / "c")
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    put(tmp_path / "f", b"")
+    with pytest.raises(FileExistsError) as caught:
+        make_folder(tmp_path / "f")
+    assert caught.value.filename == str(tmp_path / "f")

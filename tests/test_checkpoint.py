@@ -1,0 +1,369 @@
+import inspect
+import itertools
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faults
+import numpy as np
+import pytest
+
+from allconv import checkpoint
+from allconv.checkpoint import CheckpointError
+
+
+def state(step: int, size: int = 5) -> dict:
+    return {"step": step, "model": {"0.weight": np.full(size, step, np.float32)}, "rng": {"state": 2**127 + step}}
+
+
+def is_state(loaded: dict, step: int) -> bool:
+    values = loaded["model"]["0.weight"]
+    return loaded == loaded | {"step": step, "rng": {"state": 2**127 + step}} and bool((values == step).all())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+# The folder
+
+
+def test_the_newest_is_loaded_and_two_are_kept(tmp_path):
+    for step in (0, 500, 1000):
+        path = checkpoint.save(tmp_path, state(step))
+        assert path == tmp_path / f"checkpoint-{step:08d}.npz"
+        assert is_state(checkpoint.load(tmp_path), step)
+    assert names(tmp_path) == ["checkpoint-00000500.npz", "checkpoint-00001000.npz"]
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_keep(tmp_path, keep):
+    for step in range(5):
+        checkpoint.save(tmp_path, state(step), keep=keep)
+    assert names(tmp_path) == [f"checkpoint-0000000{step}.npz" for step in range(5 - keep, 5)]
+
+
+def test_numbers_beyond_eight_digits_are_ordered_as_numbers(tmp_path):
+    for step in (99_999_999, 100_000_000):
+        checkpoint.save(tmp_path, state(step))
+    assert is_state(checkpoint.load(tmp_path), 100_000_000)
+
+
+def test_without_a_step_saves_are_counted(tmp_path):
+    for value in (1.5, 2.5, 3.5):
+        checkpoint.save(tmp_path, {"value": value})
+    assert names(tmp_path) == ["checkpoint-00000001.npz", "checkpoint-00000002.npz"]
+    assert checkpoint.load(tmp_path) == {"value": 3.5}
+
+
+def test_what_was_saved_last_is_loaded_also_when_the_step_goes_back_or_stays(tmp_path):
+    for step in (5000, 0, 10, 10):
+        checkpoint.save(tmp_path, state(step))
+        assert is_state(checkpoint.load(tmp_path), step)
+
+
+def test_a_missing_folder_is_made(tmp_path):
+    checkpoint.save(str(tmp_path / "runs" / "d"), state(3))
+    assert is_state(checkpoint.load(str(tmp_path / "runs" / "d")), 3)
+
+
+def test_exists(tmp_path):
+    assert not checkpoint.exists(tmp_path / "missing")
+    assert not checkpoint.exists(str(tmp_path))
+    for other in (
+        "x.npz",
+        "checkpoint-1.npz",
+        "checkpoint-00000001.npz.old",
+        ".checkpoint-00000001.npz.00000000.allconv.tmp",
+    ):
+        (tmp_path / other).write_bytes(b"")
+    assert not checkpoint.exists(tmp_path)
+    checkpoint.save(tmp_path, state(0))
+    assert checkpoint.exists(tmp_path)
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path):
+    others = ["log.csv", "checkpoint-1.npz", "checkpoint-00000001.npy", ".x.npz.01234567.allconv.tmp", "best.npz"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"x")
+    stale = ".checkpoint-00000007.npz.01234567.allconv.tmp"
+    (tmp_path / stale).write_bytes(b"x")
+    for step in range(3):
+        checkpoint.save(tmp_path, state(step), keep=1)
+    assert names(tmp_path) == sorted([*others, "checkpoint-00000002.npz"])
+    assert all((tmp_path / name).read_bytes() == b"x" for name in others)
+
+
+def test_nothing_to_load(tmp_path):
+    with pytest.raises(CheckpointError, match=re.escape(f"folder {tmp_path / 'missing'} is missing")):
+        checkpoint.load(tmp_path / "missing")
+    with pytest.raises(CheckpointError, match=re.escape(f"folder {tmp_path} holds no checkpoint")):
+        checkpoint.load(tmp_path)
+
+
+def test_a_damaged_newest_file_is_named_and_the_one_before_is_loaded(tmp_path):
+    checkpoint.save(tmp_path, state(1))
+    damage(checkpoint.save(tmp_path, state(2)))
+    with pytest.warns(RuntimeWarning, match=r"loaded .*checkpoint-00000001.npz, since .*checkpoint-00000002.npz: "):
+        assert is_state(checkpoint.load(tmp_path), 1)
+    # The run goes on from step 1: what it saves comes after the damaged file.
+    checkpoint.save(tmp_path, state(2))
+    assert is_state(checkpoint.load(tmp_path), 2)
+
+
+def test_only_damaged_files(tmp_path):
+    for step in (1, 2):
+        damage(checkpoint.save(tmp_path, state(step)))
+    pattern = "holds no checkpoint that is whole: .*checkpoint-00000002.npz: .*checkpoint-00000001.npz: "
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path)) + " " + pattern):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((None, {}), TypeError, "folder must be a path, got None"),
+        ((3, {}), TypeError, "folder must be a path, got 3"),
+        (("x", None), TypeError, "state must be a dict, got None"),
+        (("x", [("step", 3)]), TypeError, "state must be a dict, got"),
+        (("x", {"step": -1}), ValueError, r'state\["step"\] must be a non-negative int, got -1'),
+        (("x", {"step": 1.5}), TypeError, r'state\["step"\] must be a non-negative int, got 1.5'),
+        (("x", {"step": True}), TypeError, r'state\["step"\] must be a non-negative int, got True'),
+        (("x", {"a": (1,)}), TypeError, r"state\['a'\] must be"),
+    ],
+)
+def test_bad_arguments(tmp_path, monkeypatch, arguments, error, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        checkpoint.save(*arguments)
+    assert list(tmp_path.rglob("*.npz")) == []
+    for keep in (0, -1, 1.5, True, None):
+        with pytest.raises((TypeError, ValueError), match="keep must be a positive int, got"):
+            checkpoint.save(tmp_path / "y", {}, keep=keep)
+    assert not (tmp_path / "y").exists()
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "f").write_bytes(b"x")
+    with pytest.raises(FileExistsError) as caught:
+        checkpoint.save(tmp_path / "f", state(1))
+    assert caught.value.filename == str(tmp_path / "f")
+    assert not checkpoint.exists(tmp_path / "f")
+    with pytest.raises(CheckpointError):
+        checkpoint.load(tmp_path / "f")
+
+
+# Faults in the I/O of a save
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Return a function that makes a folder with checkpoints 1 and 2, and what a killed save left."""
+    template = tmp_path / "template"
+    for step in (1, 2):
+        checkpoint.save(template, state(step))
+    (template / ".checkpoint-00000003.npz.00000000.allconv.tmp").write_bytes(b"half")
+    folder = tmp_path / "run"
+
+    def prepare() -> Path:
+        shutil.rmtree(folder, ignore_errors=True)
+        return shutil.copytree(template, folder)
+
+    return prepare
+
+
+def calls_of_a_save(prepare) -> list[str]:
+    calls: list[str] = []
+    with faults.io_calls(folder := prepare(), faults.record(calls)):
+        checkpoint.save(folder, state(3))
+    return calls
+
+
+def test_the_calls_of_a_save_come_in_the_order_that_survives_a_power_cut(prepared):
+    calls = calls_of_a_save(prepared)
+    last_write = len(calls) - 1 - calls[::-1].index("write")
+    # file: write, fsync, close, rename; folder: open, fsync, close; only then the oldest checkpoint goes
+    tail = ["write", "fsync", "close", "replace", "open", "fsync", "close", "unlink"]
+    assert calls[last_write:] == tail
+    assert calls.count("unlink") == 2  # what the killed save left, before; checkpoint 1, at the end
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be removed:RuntimeWarning")
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
+def test_a_fault_at_any_call_is_one_error_and_loses_nothing(prepared, for_good):
+    saved = 0
+    calls = calls_of_a_save(prepared)
+    assert len(calls) > 15
+    for at, error in itertools.product(range(len(calls)), faults.errors()):
+        folder, raised = prepared(), None
+        try:
+            with faults.io_calls(folder, faults.fault(at, error, for_good=for_good)):
+                checkpoint.save(folder, state(3))
+        except OSError as caught:
+            raised = caught
+        loaded = checkpoint.load(folder)
+        new = folder / "checkpoint-00000003.npz"
+        assert is_state(loaded, 3 if new.exists() else 2)
+        if raised is None:
+            saved += 1
+            assert is_state(loaded, 3)
+        else:
+            assert raised.filename in (str(folder), str(new))
+            assert raised.filename in str(raised)
+            assert isinstance(error, MemoryError) or raised.errno == error.errno
+        checkpoint.save(folder, state(4))
+        assert is_state(checkpoint.load(folder), 4)
+        assert len(names(folder)) == 2
+    # Only that a file which is no longer needed stays is no failed save: the killed one's, and checkpoint 1.
+    assert saved == len(faults.errors()) * (1 if for_good else 2)
+
+
+def test_short_writes_are_completed_or_raise(prepared):
+    calls = calls_of_a_save(prepared)
+    writes = [number for number, name in enumerate(calls) if name == "write"]
+    for at in writes:
+        folder = prepared()
+        with faults.io_calls(folder, faults.short_write(at)):
+            checkpoint.save(folder, state(3))
+        assert is_state(checkpoint.load(folder), 3)
+        folder, full = prepared(), OSError(28, "No space left on device")
+        with (
+            faults.io_calls(folder, faults.short_write(at, full)),
+            pytest.raises(OSError, match=r"No space left.*checkpoint-00000003\.npz"),
+        ):
+            checkpoint.save(folder, state(3))
+        assert names(folder) == ["checkpoint-00000001.npz", "checkpoint-00000002.npz"]
+        assert is_state(checkpoint.load(folder), 2)
+
+
+def test_what_cannot_be_removed_is_a_warning_that_names_it(prepared):
+    calls = calls_of_a_save(prepared)
+    folder = prepared()
+    last = len(calls) - 1
+    with (
+        faults.io_calls(folder, faults.fault(last, PermissionError(13, "Permission denied"))),
+        pytest.warns(RuntimeWarning, match=r"checkpoint-00000001\.npz is no longer needed, .*Permission denied"),
+    ):
+        checkpoint.save(folder, state(3))
+
+
+def test_a_folder_without_fsync_is_passed_over(prepared):
+    calls = calls_of_a_save(prepared)
+    at = len(calls) - 1 - calls[::-1].index("fsync")
+    folder = prepared()
+    with faults.io_calls(folder, faults.fault(at, OSError(22, "Invalid argument"))):
+        checkpoint.save(folder, state(3))
+    assert is_state(checkpoint.load(folder), 3)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no resource limits")
+def test_a_real_limit_on_the_size_of_files(prepared):
+    import resource
+
+    folder = prepared()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large.*checkpoint-00000003\.npz"):
+            checkpoint.save(folder, state(3, 100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(folder) == ["checkpoint-00000001.npz", "checkpoint-00000002.npz"]
+    assert is_state(checkpoint.load(folder), 2)
+
+
+# Kills
+
+
+def run(script: str, folder: Path) -> subprocess.Popen:
+    """Start `script` in a process of its own; it has the functions above, without the second that pytest takes."""
+    script = "\n".join(["import numpy as np", *map(inspect.getsource, (state, is_state)), script])
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(checkpoint.__file__).parents[1])])
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": paths}
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+EACH_CALL = """
+import os, sys
+import faults
+from allconv import checkpoint
+
+folder = sys.argv[1]
+for step in (1, 2):
+    checkpoint.save(folder, state(step))
+lost = old = new = at = 0
+finished = False
+while not finished:
+    for after in (False, True):
+        step = checkpoint.load(folder)["step"]
+        if not (child := os.fork()):
+            with faults.io_calls(folder, faults.kill(at, after=after)):
+                checkpoint.save(folder, state(step + 1))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        finished = status == 0
+        loaded = checkpoint.load(folder)
+        lost += not is_state(loaded, loaded["step"]) or loaded["step"] not in (step, step + 1)
+        old += loaded["step"] == step
+        new += loaded["step"] == step + 1
+    at += 1
+checkpoint.save(folder, state(step + 2))
+print(at, lost, old, new, len(os.listdir(folder)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_kill_before_and_after_every_call_of_a_save_loses_nothing(tmp_path):
+    with run(EACH_CALL, tmp_path) as process:
+        at, lost, old, new, files = map(int, process.stdout.read().split())
+    assert process.returncode == 0
+    assert at > 15
+    assert lost == 0
+    assert old > 15
+    assert new > 5
+    assert files == 2
+
+
+BACK_TO_BACK = """
+import sys
+from allconv import checkpoint
+
+folder = sys.argv[1]
+step = checkpoint.load(folder)["step"] if checkpoint.exists(folder) else 0
+while True:
+    step += 1
+    checkpoint.save(folder, state(step, 300_000))
+    print(step, flush=True)
+"""
+
+
+def test_kills_while_saving_back_to_back_lose_nothing(tmp_path):
+    rng = random.Random(3)
+    before = 0
+    for _ in range(6):
+        with run(BACK_TO_BACK, tmp_path) as process:
+            first = process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.05))
+            process.kill()
+            reported = [int(line) for line in (first + process.stdout.read()).splitlines()]
+        assert reported[0] == before + 1
+        loaded = checkpoint.load(tmp_path)
+        before = loaded["step"]
+        assert before in (reported[-1], reported[-1] + 1)
+        assert is_state(loaded, before)
+        assert len(loaded["model"]["0.weight"]) == 300_000
+    checkpoint.save(tmp_path, state(before + 1))
+    assert len(names(tmp_path)) == 2

@@ -1,0 +1,561 @@
+"""The expected files are built here by hand, from the format that the docstring of `allconv.storage` states."""
+
+import enum
+import errno
+import hashlib
+import io
+import itertools
+import json
+import math
+import pickle
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from allconv import storage
+from allconv.storage import CheckpointError
+
+DTYPES = [
+    *("?", "i1", "<i2", ">i2", "<i4", ">i4", "<i8", ">i8", "u1", "<u2", ">u2", "<u4", ">u4", "<u8", ">u8"),
+    *("<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c8", "<c16", ">c16"),
+]
+
+
+def same(a, b) -> bool:
+    """Whether `b` is what a file should give back for `a`: every type, key and bit."""
+    if isinstance(a, np.ndarray):
+        native = a.astype(a.dtype.newbyteorder("="))
+        return (
+            type(b) is np.ndarray
+            and b.dtype.isnative
+            and (native.dtype, native.shape, native.tobytes())
+            == (
+                b.dtype,
+                b.shape,
+                b.tobytes(),
+            )
+        )
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, float):
+        return (math.isnan(a) and math.isnan(b)) or struct.pack("d", a) == struct.pack("d", b)
+    return a == b
+
+
+def packed(state, tmp_path) -> bytes:
+    storage.write(tmp_path / "x.npz", state)
+    return (tmp_path / "x.npz").read_bytes()
+
+
+def unpack(content: bytes):
+    return storage.read_file(io.BytesIO(content), "x.npz")
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch):
+    """Nothing here is about power cuts, and hundreds of files are written."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+# Round trips
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+arrays = hnp.arrays(
+    st.sampled_from(DTYPES).map(np.dtype), hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
+)
+keys = st.text(st.characters(), max_size=8) | st.sampled_from(["", ".", "..", "/", "a/b", "%", "%2F", "\0", "a.npy"])
+states = st.dictionaries(
+    keys, st.recursive(arrays | plain, lambda inner: st.dictionaries(keys, inner, max_size=3), max_leaves=6), max_size=4
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("storage")
+
+
+@settings(deadline=None, max_examples=100)
+@given(state=states)
+def test_what_is_written_comes_back(folder, state):
+    if any(name in state and isinstance(state[name], np.ndarray) for name in ("manifest", "manifest_sha256")):
+        return
+    content = packed(state, folder)
+    assert same(state, unpack(content))
+    assert content == packed(state, folder)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24.0).reshape(2, 3, 4).transpose(2, 0, 1),
+        np.arange(24.0)[::-3],
+        np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)),
+        np.broadcast_to(np.float64(2.5), (3, 2)),
+        np.full((), 1.5, np.float32),
+        np.empty((0, 3), np.float32),
+        np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324]),
+        np.array([0x7FC0DEAD, 0xFFC00001], np.uint32).view(np.float32),  # NaNs with a payload
+    ],
+)
+def test_layouts_and_special_values(tmp_path, array):
+    (back,) = unpack(packed({"a": array}, tmp_path)).values()
+    assert same(array, back)
+    assert back.flags.c_contiguous
+    assert back.flags.writeable
+
+
+def test_plain_values(tmp_path):
+    state = {
+        "big": 2**127 + 1,
+        "huge": -(2**13_999),
+        "third": 1 / 3,
+        "smallest": 5e-324,
+        "minus zero": -0.0,
+        "text": 'ü€😀"\\\n\0\ud800',
+        "surrogates": "\ud83d\ude00",  # two of them, which are not the character that they encode in UTF-16
+        "nothing": {},
+        "list": [None, True, [], [{"a": 1}]],
+    }
+    assert same(state, unpack(packed(state, tmp_path)))
+    special = unpack(packed({"x": [math.nan, math.inf, -math.inf]}, tmp_path))["x"]
+    assert math.isnan(special[0])
+    assert special[1:] == [math.inf, -math.inf]
+
+
+def test_generators_of_every_kind(tmp_path):
+    for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox, np.random.SFC64):
+        state = kind(5).state
+        rng = np.random.Generator(kind(6))
+        rng.bit_generator.state = unpack(packed({"rng": state}, tmp_path))["rng"]
+        assert (rng.random(9) == np.random.Generator(kind(5)).random(9)).all()
+
+
+def test_numpy_scalars_and_subclasses_come_back_as_plain_values(tmp_path):
+    class Kind(enum.IntEnum):
+        ONE = 1
+
+    state = {"f4": np.float32(0.1), "f8": np.float64(0.1), "i": np.int64(-3), "b": np.bool_(True), "kind": Kind.ONE}
+    expected = {"f4": 13421773 / 2**27, "f8": 0.1, "i": -3, "b": True, "kind": 1}
+    assert same(expected, unpack(packed(state, tmp_path)))
+
+
+def test_numpy_reads_it(tmp_path):
+    weight, label = np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7)
+    storage.write(tmp_path / "x.npz", {"model": {"0.weight": weight}, "label": label, "step": 5})
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
+        assert sorted(file.files) == ["label", "manifest", "manifest_sha256", "model/0.weight"]
+        assert same(weight, file["model/0.weight"])
+        assert same(label, file["label"])
+        text = file["manifest"].tobytes()
+        assert file["manifest_sha256"].tobytes() == hashlib.sha256(text).digest()
+    with zipfile.ZipFile(tmp_path / "x.npz") as file:  # no time in the file: the same values give the same bytes
+        assert {(member.date_time, member.compress_type) for member in file.infolist()} == {((1980, 1, 1, 0, 0, 0), 0)}
+    manifest = json.loads(text)
+    assert manifest["format"] == 1
+    assert manifest["versions"]["numpy"] == np.__version__
+    assert sorted(manifest["versions"]) == ["allconv", "numpy", "python"]
+    assert manifest["values"] == {"model": {"0.weight": None}, "label": None, "step": 5}
+    assert [entry["name"] for entry in manifest["arrays"]] == ["model/0.weight", "label"]
+    assert manifest["arrays"][0]["sha256"] == hashlib.sha256(weight.astype("<f4").tobytes()).hexdigest()
+    assert (manifest["arrays"][0]["shape"], manifest["arrays"][0]["dtype"]) == ([2, 3], "float32")
+
+
+def test_the_name_is_taken_as_it_is(tmp_path):
+    storage.write(str(tmp_path / "weights"), {"step": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+    assert storage.read(str(tmp_path / "weights")) == {"step": 1}
+
+
+def test_memory_stays_at_one_copy(tmp_path):
+    state = {str(index): np.full(500_000, index, np.float32) for index in range(10)}  # 20 MB
+    storage.write(tmp_path / "x.npz", state)
+    tracemalloc.start()
+    storage.write(tmp_path / "x.npz", state)
+    writing = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    back = storage.read(tmp_path / "x.npz")
+    reading = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert same(state, back)
+    assert writing < 1e6
+    assert reading < 24e6
+
+
+# Refused before anything is written
+
+
+def deep(levels: int, kind: type):
+    value = 1
+    for _ in range(levels):
+        value = {"k": value} if kind is dict else [value]
+    return {"deep": value}
+
+
+circle: dict = {}
+circle["circle"] = circle
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ([], TypeError, "state must be a dict, got"),
+        (np.ones(2), TypeError, "state must be a dict, got an array"),
+        ({1: 2}, TypeError, "state must have str keys, got 1"),
+        ({"a": {"b": {None: 2}}}, TypeError, r"state\['a'\]\['b'\] must have str keys, got None"),
+        ({"a": [{2: 2}]}, TypeError, r"state\['a'\]\[0\] must have str keys, got 2"),
+        ({"a": (1, 2)}, TypeError, r"state\['a'\] must be .*, got \(1, 2\)"),
+        ({"a": {1, 2}}, TypeError, r"state\['a'\] must be"),
+        ({"a": b"x"}, TypeError, r"state\['a'\] must be .*, got b'x'"),
+        ({"a": 1j}, TypeError, r"state\['a'\] must be .*, got 1j"),
+        ({"a": np.longdouble(1)}, TypeError, r"state\['a'\] must be"),
+        ({"a": [np.ones(2)]}, TypeError, r"state\['a'\]\[0\] must be .* not in a list"),
+        ({"a": [{"b": np.ones(2)}]}, TypeError, r"state\['a'\]\[0\]\['b'\] must be .* not in a list"),
+        ({"a": np.array([object()])}, TypeError, r"state\['a'\] must be an array of numbers .* dtype object"),
+        ({"a": np.array(["x"])}, TypeError, "must be an array of numbers"),
+        ({"a": np.zeros(2, "M8[s]")}, TypeError, "must be an array of numbers"),
+        ({"a": np.zeros(2, "i4,f4")}, TypeError, "must be an array of numbers"),
+        ({"a": np.ma.masked_array([1.0, 2.0], [True, False])}, TypeError, "must be an array of numbers"),
+        ({"a": 1 << 14_000}, ValueError, r"state\['a'\] must be an int of at most 14000 bits, got one of 14001"),
+        ({"manifest": np.ones(2)}, ValueError, r"state\['manifest'\] must not be an array"),
+        ({"manifest_sha256": np.ones(2)}, ValueError, "must not be an array"),
+        (deep(50, dict), ValueError, "nested at most 50 deep"),
+        (deep(50, list), ValueError, "nested at most 50 deep"),
+        (circle, ValueError, "nested at most 50 deep, got more, or a circle"),
+    ],
+)
+def test_other_states_are_refused(tmp_path, state, error, message):
+    storage.write(tmp_path / "x.npz", {"old": 1})
+    with pytest.raises(error, match=message):
+        storage.write(tmp_path / "x.npz", state)
+    assert storage.read(tmp_path / "x.npz") == {"old": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_deepest_state_that_is_written_is_read(tmp_path):
+    for kind in (dict, list):
+        assert unpack(packed(deep(49, kind), tmp_path)) == deep(49, kind)
+
+
+def test_bad_paths(tmp_path):
+    for path in (None, 3, b"x"):
+        with pytest.raises(TypeError, match="path must be a path, got"):
+            storage.write(path, {})
+        with pytest.raises(TypeError, match="path must be a path, got"):
+            storage.read(path)
+    with pytest.raises(FileNotFoundError):
+        storage.read(tmp_path / "missing.npz")
+    with pytest.raises(IsADirectoryError):
+        storage.write(tmp_path, {})
+
+
+# Damage
+
+
+SMALL = {
+    "step": 12,
+    "rate": 0.1,
+    "model": {"0.weight": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4), "0.bias": np.array(2.5)},
+    "layers": {"2": {"rng": {"state": 2**127 + 3, "has_uint32": 0}}},
+    "done": np.array([True, False]),
+}
+
+
+def test_every_bit_flipped_is_an_error_or_harmless(tmp_path):
+    content = packed(SMALL, tmp_path)
+    assert 1_500 < len(content) < 4_000
+    file = bytearray(content)
+    harmless, wrong = set(), 0
+    for position, bit in itertools.product(range(len(file)), range(8)):
+        file[position] ^= 1 << bit
+        try:
+            back = unpack(bytes(file))
+        except CheckpointError:
+            pass
+        else:
+            harmless.add(position)
+            wrong += not same(SMALL, back)
+        file[position] ^= 1 << bit
+    assert wrong == 0
+    # Zip's time stamps, attributes and the like may change; of what the members hold, no bit.
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        members = file.infolist()
+    assert len(members) == 5
+    for member in members:
+        start = content.index(b"\x93NUMPY", member.header_offset)
+        assert not harmless & set(range(start, start + member.file_size))
+
+
+def test_every_length_cut_is_an_error(tmp_path):
+    content = packed(SMALL, tmp_path)
+    for length in range(len(content)):
+        with pytest.raises(CheckpointError, match=r"^x\.npz: "):
+            unpack(content[:length])
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_bytes_put_in_taken_out_or_overwritten(folder, data):
+    content = packed(SMALL, folder)
+    start = data.draw(st.integers(0, len(content)))
+    end = data.draw(st.integers(start, min(start + 40, len(content))))
+    changed = content[:start] + data.draw(st.binary(max_size=40)) + content[end:]
+    try:
+        assert same(SMALL, unpack(changed))
+    except CheckpointError as error:
+        assert str(error).startswith("x.npz: ")  # noqa: PT017 - either outcome is right
+
+
+@settings(deadline=None, max_examples=100)
+@given(content=st.binary(max_size=300))
+def test_any_bytes_are_no_checkpoint(content):
+    with pytest.raises(CheckpointError, match=r"^x\.npz: "):
+        unpack(content)
+    with pytest.raises(CheckpointError, match=r"^x\.npz: "):
+        unpack(b"PK\x03\x04" + content + b"PK\x05\x06" + bytes(18))
+
+
+def test_the_message_names_file_and_array(tmp_path):
+    content = packed(SMALL, tmp_path)
+    at = content.index(SMALL["model"]["0.weight"].tobytes())
+    (tmp_path / "x.npz").write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+    with pytest.raises(CheckpointError, match=r"x\.npz: array 'model/0\.weight': "):
+        storage.read(tmp_path / "x.npz")
+    assert issubclass(CheckpointError, ValueError)
+
+
+def test_a_disk_that_fails_while_reading(tmp_path):
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() < 200:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    with pytest.raises(CheckpointError, match=r"x\.npz: array 'model/0\.weight': OSError: .*Input/output error"):
+        storage.read_file(Broken(packed(SMALL, tmp_path)), "x.npz")
+
+
+# Hostile files, each with hashes that fit
+
+
+def npy(array: np.ndarray, shape=None) -> bytes:
+    descr = array.dtype.newbyteorder("<").str
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape or array.shape!r}, }}"
+    text += " " * (64 - (len(text) + 11) % 64 if (len(text) + 11) % 64 else 0) + "\n"
+    body = pickle.dumps(array.tolist()) if array.dtype == object else array.tobytes()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + body
+
+
+def entry(name: str, array: np.ndarray, **other) -> dict:
+    digest = hashlib.sha256(npy(array)[-array.nbytes :] if array.nbytes else b"").hexdigest()
+    return {"name": name, "shape": list(array.shape), "dtype": array.dtype.name, "sha256": digest} | other
+
+
+def archive(members: list[tuple[str, bytes]], manifest, compression=zipfile.ZIP_STORED, digest=None) -> bytes:
+    text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
+    digest = np.frombuffer(digest or hashlib.sha256(text).digest(), np.uint8)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as out:
+        for name, content in members:
+            out.writestr(name + ".npy", content)
+        out.writestr("manifest.npy", npy(np.frombuffer(text, np.uint8)), zipfile.ZIP_STORED)
+        out.writestr("manifest_sha256.npy", npy(digest), zipfile.ZIP_STORED)
+    return file.getvalue()
+
+
+W = np.arange(6, dtype=np.float32)
+
+
+def manifest_of(*entries, format=1, values=None):  # noqa: A002
+    values = {"w": None} if values is None else values
+    return {"format": format, "versions": {}, "values": values, "arrays": list(entries)}
+
+
+def test_the_hand_made_file_is_a_checkpoint():
+    """The control of what follows: each hostile file below is this one but for one thing."""
+    assert same({"w": W}, unpack(archive([("w", npy(W))], manifest_of(entry("w", W)))))
+    other = manifest_of(entry("w", W), values={"w": None, "epoch": 3}) | {"later": "fields are passed over"}
+    assert same({"w": W, "epoch": 3}, unpack(archive([("w", npy(W))], other)))
+
+
+class Opens:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_no_pickle_is_read(tmp_path):
+    trap = np.array([Opens(tmp_path / "ran")], dtype=object)
+    stored = npy(trap)
+    pickled = stored[stored.index(b"\n") + 1 :]
+    (opened,) = pickle.loads(pickled)  # the trap works where a pickle is read
+    opened.close()
+    (tmp_path / "ran").unlink()
+    forged = {"name": "w", "shape": [1], "dtype": "object", "sha256": hashlib.sha256(pickled).hexdigest()}
+    for dtype in ("object", "float64", "O", "uint8"):
+        with pytest.raises(CheckpointError, match="array 'w'"):
+            unpack(archive([("w", stored)], manifest_of(forged | {"dtype": dtype})))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([10**12], "cannot have 152 bytes"),
+        ([2**40, 2**40], "cannot have 152 bytes"),
+        ([0, 10**30], "cannot have 152 bytes"),
+        ([2**64, 0], "cannot have 152 bytes"),
+        ([-6], "cannot have shape"),
+        ([-2, -3], "cannot have shape"),
+        ([6.0], "cannot have shape"),
+        ([True, 6], "cannot have shape"),
+        (["6"], "cannot have shape"),
+        ([[6]], "cannot have shape"),
+        ("6", "cannot have shape"),
+        (6, "TypeError"),
+        (None, "TypeError"),
+        ([1] * 65 + [6], ""),
+        ([3, 2], "header"),
+    ],
+)
+def test_declared_shapes_are_checked_before_memory_is_taken(shape, message):
+    content = archive([("w", npy(W))], manifest_of(entry("w", W, shape=shape)))
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=f"x.npz: array 'w': .*{message}"):
+        unpack(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 500_000
+
+
+def test_sizes_in_the_zip_directory_are_checked_against_the_file():
+    size = 2**29  # floats: 2 GB
+    content = bytearray(archive([("w", npy(W, shape=(size,)))], manifest_of(entry("w", W, shape=[size]))))
+    at = content.rindex(b"PK\x01\x02", 0, content.rindex(b"manifest.npy"))
+    at = content.rindex(b"PK\x01\x02", 0, at)
+    assert content[at + 46 : at + 51] == b"w.npy"
+    declared = len(npy(W, shape=(size,))) - W.nbytes + 4 * size
+    struct.pack_into("<II", content, at + 20, declared, declared)
+    with pytest.raises(CheckpointError, match="declares more bytes than it holds"):
+        unpack(bytes(content))
+
+
+def test_compressed_members_are_refused():
+    zeros = np.zeros(100_000, np.float32)
+    content = archive([("w", npy(zeros))], manifest_of(entry("w", zeros)), zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match=r"member 'w\.npy' is compressed"):
+        unpack(content)
+
+
+@pytest.mark.parametrize("digest", [b"\0" * 32, b"\0", hashlib.sha256(b"").digest() * 2])
+def test_the_manifest_must_have_its_hash(digest):
+    with pytest.raises(CheckpointError, match="manifest: does not have the SHA-256"):
+        unpack(archive([("w", npy(W))], manifest_of(entry("w", W)), digest=digest))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_and_manifest_must_agree():
+    cases = [
+        ([("w", npy(W)), ("w", npy(W))], manifest_of(entry("w", W)), "two members of one name"),
+        ([("w", npy(W)), ("v", npy(W))], manifest_of(entry("w", W)), "does not list"),
+        ([], manifest_of(entry("w", W)), "array 'w': is missing"),
+        ([("w", npy(W))], manifest_of(), "does not list"),
+        ([("w", npy(W))], manifest_of(entry("w", W), entry("w", W)), "array 'w'"),
+        ([("w", npy(W))], manifest_of(entry("w", W), values={}), r"no place for the arrays \['w'\]"),
+        ([("w", npy(W))], manifest_of(entry("w", W), values={"w": 3}), "no place"),
+        ([("w", npy(W))], manifest_of(entry("w", W), values={"a": [None]}), "no place"),
+        ([("w", npy(W))], manifest_of(entry("w", W), values=[None]), "no place"),
+        ([("", npy(W))], manifest_of(entry("", W)) | {"values": None}, "no place"),
+        ([], manifest_of(values=[3]), "no place"),
+        ([], manifest_of(entry("manifest", W)), "array 'manifest'"),
+        ([("w", npy(W + 1))], manifest_of(entry("w", W)), "array 'w': does not have the SHA-256"),
+        ([("w", npy(W.view(np.int32)))], manifest_of(entry("w", W)), "array 'w': does not have the header"),
+    ]
+    for members, manifest, message in cases:
+        with pytest.raises(CheckpointError, match=message):
+            unpack(archive(members, manifest))
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        *(b"", b"{", b"[]", b"3", b"null", b'"x"', b"\xff\xfe", b"{}", b'{"format": 1}'),
+        *(b"[" * 100_000, b'{"a":' * 100_000, b'{"format": ' + b"9" * 5_000 + b"}"),
+        *(
+            manifest_of(3),
+            manifest_of(None),
+            manifest_of("w"),
+            manifest_of([]),
+            manifest_of({}),
+            manifest_of({"name": "w"}),
+        ),
+        *(manifest_of(entry("w", W) | {"name": name}) for name in (3, None, ["w"], {}, "v")),
+        *(manifest_of(entry("w", W, dtype=dtype)) for dtype in (None, 3, [], "f4", "object", "<f4", "float128", "V8")),
+        *(manifest_of(entry("w", W, sha256=digest)) for digest in (None, 3, "", "0" * 64)),
+        *(manifest_of() | {"arrays": arrays} for arrays in (None, 3, "w", {"w": 3})),
+    ],
+)
+def test_odd_manifests(manifest):
+    with pytest.raises(CheckpointError, match=r"^x\.npz: "):
+        unpack(archive([("w", npy(W))], manifest))
+
+
+@pytest.mark.parametrize("number", [0, 2, None, "1", [1]])
+def test_another_format_is_refused_by_its_number(number):
+    with pytest.raises(CheckpointError, match=r"has format .*reads 1"):
+        unpack(archive([("w", npy(W))], manifest_of(entry("w", W), format=number)))
+
+
+def test_a_file_of_np_savez_is_none_of_ours(tmp_path):
+    np.savez(tmp_path / "x.npz", w=W)
+    with pytest.raises(CheckpointError, match="member 'manifest' is missing: not a file of allconv"):
+        storage.read(tmp_path / "x.npz")
+
+
+def test_the_limit_on_plain_values_holds_for_writing_and_reading(tmp_path, monkeypatch):
+    content = packed({"text": "x" * 5_000}, tmp_path)
+    monkeypatch.setattr(storage, "MANIFEST_LIMIT", 4_000)
+    with pytest.raises(ValueError, match="at most 4000 bytes of plain values"):
+        storage.write(tmp_path / "x.npz", {"text": "x" * 5_000})
+    with pytest.raises(CheckpointError, match="more than 4000"):
+        unpack(content)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "..\\evil", "C:/evil", "a/../../evil"])
+def test_names_that_look_like_paths_lead_nowhere(tmp_path, monkeypatch, name):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    with pytest.raises(CheckpointError):
+        unpack(archive([(name, npy(W))], manifest_of(entry(name, W), values={name: None})))
+    assert list(tmp_path.rglob("*evil*")) == []
+
+
+def test_no_name_in_our_files_leads_elsewhere(tmp_path):
+    keys = ("", ".", "..", "/", "/etc", "..\\x", "C:", "a\0b", "\n")
+    content = packed({key: dict.fromkeys(keys, W) for key in keys}, tmp_path)
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        names = file.namelist()
+    assert len(set(names)) == len(keys) ** 2 + 2
+    for name in names:
+        parts = name.removesuffix(".npy").split("/")
+        assert len(parts) <= 2
+        assert not {"", ".", ".."} & set(parts)
+        assert name.isascii()
+        assert name.isprintable()
+        assert not {"\\", ":"} & set(name)
