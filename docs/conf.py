@@ -40,7 +40,13 @@ numpydoc_show_class_members = False  # the class pages list them, with the mathe
 
 html_theme = "pydata_sphinx_theme"
 html_title = "allconv"
-html_theme_options = {"navbar_end": ["theme-switcher"], "footer_start": ["copyright"], "footer_end": []}
+html_theme_options = {
+    "navbar_end": ["theme-switcher"],
+    "header_links_before_dropdown": 8,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"api/**": ["sidebar-nav-bs"], "*": []}  # only the reference has pages below it
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["allconv.css"]
