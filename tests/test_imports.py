@@ -1,0 +1,113 @@
+"""Imports point one way, bring no optional package, and are quick."""
+
+import ast
+import os
+import runpy
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "allconv").rglob("*.py"))
+}
+# What a part of the library may import of allconv, itself aside; parts that are not named are bound by acyclicity alone.
+ALLOWED = {
+    "validation": set(),
+    "functional": {"validation"},
+    "parameter": {"validation"},
+    "initializers": {"validation"},
+    "layers": {"functional", "initializers", "parameter", "summary", "validation"},
+    "losses": {"functional", "validation"},
+    "optimizers": {"functional", "parameter", "validation"},
+    "schedules": {"validation"},
+    "data": {"atomic", "functional", "validation"},
+    "rules": {"layers", "validation"},
+    "models": {"functional", "initializers", "layers", "parameter", "validation"},
+}
+EXCEPTIONS = {"allconv.optimizers.dilated": {"allconv.layers.base", "allconv.layers.skip"}}
+OPTIONAL = {"PIL", "cv2", "imgaug", "matplotlib", "mpi4py", "onnx", "onnxruntime", "pandas", "skimage", "sklearn", "torch"}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules of allconv that a file imports anywhere, but for type checking alone."""
+    found: set[str] = set()
+    queue: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            queue += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            # ``from allconv import data`` imports allconv.data; ``from allconv.parameter import Parameter`` its module.
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in inner}
+        queue += ast.iter_child_nodes(node)
+    return {name for name in found if name.split(".")[0] == "allconv"}
+
+
+def part(module: str) -> str:
+    return (module.split(".") + [""])[1]
+
+
+def test_the_reader_of_imports_sees_all_their_forms(tmp_path):
+    source = tmp_path / "module.py"
+    source.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "import allconv.losses\n"
+        "from allconv import data, checkpoint\n"
+        "from allconv.layers.skip import Skip\n"
+        "if TYPE_CHECKING:\n    from allconv.training import Training\n"
+        "def f():\n    import numpy, allconv.models\n"
+    )
+    assert imported(source) == {
+        "allconv.losses", "allconv.data", "allconv.checkpoint", "allconv.layers.skip", "allconv.models",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module):
+    allowed = ALLOWED.get(part(module))
+    wrong = {
+        name
+        for name in imported(MODULES[module]) - EXCEPTIONS.get(module, set())
+        if allowed is not None and part(name) not in allowed | {part(module)}
+    }
+    assert not wrong, f"{module} may import {sorted(allowed)} of allconv, but imports {sorted(wrong)}"
+
+
+def test_there_is_no_circle():
+    graph = {module: imported(path) - {"allconv", module} for module, path in MODULES.items() if module != "allconv"}
+    list(TopologicalSorter(graph).static_order())  # CycleError names the circle
+
+
+def in_fresh_process(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, cwd=ROOT
+    ).stdout
+
+
+def test_importing_allconv_imports_nothing_optional():
+    loaded = in_fresh_process("import sys, allconv; print(*{name.partition('.')[0] for name in sys.modules})").split()
+    assert "allconv" in loaded
+    assert not OPTIONAL & set(loaded)
+
+
+def test_allconv_works_where_nothing_optional_is_installed():
+    hide = f"import sys; sys.modules.update(dict.fromkeys({sorted(OPTIONAL)}))"  # None there: ImportError
+    assert in_fresh_process(f"{hide}; import allconv; print(allconv.ReLU())").strip() == "ReLU()"
+
+
+def test_importing_allconv_is_quick():
+    import_seconds = runpy.run_path(os.fspath(ROOT / "benchmarks" / "import_time.py"))["import_seconds"]
+    numpy, allconv = import_seconds("numpy"), import_seconds("allconv")
+    print(f"import numpy {numpy:.3f} s, import allconv {allconv:.3f} s: medians of 5 warm processes")
+    # The target is 0.3 s on a quiet machine; this bound only catches a heavy import.
+    assert allconv < max(1.0, 3 * numpy)

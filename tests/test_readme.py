@@ -1,0 +1,73 @@
+"""The README and the documentation keep their word: their code runs, their names exist, CI runs the README's command."""
+
+import re
+import subprocess
+import sys
+from operator import attrgetter
+from pathlib import Path
+
+import pytest
+
+import allconv as ac
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+PAGES_WITH_CODE = [page for page in PAGES if blocks(page.read_text(encoding="utf-8"), "python")]
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(page, tmp_path):
+    """All blocks of a page, in order, as one program in a fresh process and an empty folder; a warning is an error."""
+    code = "\n".join(blocks(page.read_text(encoding="utf-8"), "python"))
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=240, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_readme_has_15_lines_of_code_or_so():
+    (code,) = blocks(README, "python")
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 16
+
+
+def test_the_two_commands():
+    train, test = blocks(README, "sh")[:2]
+    for command in (train, test):
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -e ")
+        assert len(command.splitlines()) == 1
+    assert train.rstrip().endswith(".venv/bin/python examples/cifar10_allcnn.py --case h")
+    assert test.rstrip().endswith(".venv/bin/pytest")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason=".ci/run is a bash script")
+def test_ci_runs_the_second_command():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert 'bash -euo pipefail -c "$command"' in script
+    (line,) = (line for line in script.splitlines() if line.startswith("command="))
+    found = subprocess.run(
+        ["bash", "-c", f'{line}\nprintf "%s\\n" "$command"'], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert found == blocks(README, "sh")[1]
+
+
+def test_the_names_in_the_table_exist():
+    table = README.partition("<!-- names: begin -->")[2].partition("<!-- names: end -->")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    for row in rows:
+        names = re.findall(r"`([\w.]+)", row)
+        assert names, row
+        for name in names:
+            attrgetter(name)(ac)
+
+
+def test_the_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
