@@ -1,0 +1,91 @@
+"""The pooling kernels against the definition."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference_pool import max_pool_reference, mean_pool_reference, window_starts, windows
+
+from allconv.functional.pool import max_pool, max_pool_input_grad, mean_pool, mean_pool_input_grad, pool_windows
+from allconv.functional.threads import get_num_threads, set_num_threads
+
+pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
+pads = st.tuples(st.tuples(st.integers(0, 3), st.integers(0, 3)), st.tuples(st.integers(0, 3), st.integers(0, 3)))
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+def accepted(size, kernel, stride, pads, dilation, ceil_mode):
+    """Tell whether there is a window, and an input in every window."""
+    starts = [window_starts(size[a], *pads[a], kernel[a], stride[a], dilation[a], ceil_mode) for a in (0, 1)]
+    if not all(starts):
+        return False
+    return all(inside for _, inside, _ in windows(size, kernel, stride, pads, dilation, ceil_mode))
+
+
+@settings(max_examples=200, deadline=None)
+@given(sizes, pairs, pairs, pads, st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
+def test_mean_pool_is_the_mean_of_each_window(size, kernel, stride, pads, count_padding, ceil_mode, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, *size, 3))
+    if not accepted(size, kernel, stride, pads, (1, 1), ceil_mode):
+        with pytest.raises(ValueError, match=r"must (fit into|leave an input)"):
+            pool_windows(size, kernel, stride, pads, ceil_mode=ceil_mode)
+        return
+    where = pool_windows(size, kernel, stride, pads, ceil_mode=ceil_mode)
+    y, dy, dx = mean_pool_reference(
+        x, lambda shape: rng.normal(size=shape), kernel, stride, pads, count_padding, ceil_mode
+    )
+    np.testing.assert_allclose(mean_pool(x, where, count_padding=count_padding), y, rtol=1e-12, atol=1e-12)
+    result = mean_pool_input_grad(dy, where, count_padding=count_padding)
+    np.testing.assert_allclose(result, dx, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sizes, pairs, pairs, pads, st.tuples(st.integers(1, 3), st.integers(1, 3)), st.booleans(), st.data())
+def test_max_pool_takes_the_first_maximum_of_each_window(size, kernel, stride, pads, dilation, ceil_mode, data):
+    if not accepted(size, kernel, stride, pads, dilation, ceil_mode):
+        with pytest.raises(ValueError, match=r"must (fit into|leave an input)"):
+            pool_windows(size, kernel, stride, pads, dilation, ceil_mode)
+        return
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    # Few values make many ties, and -inf is what the padding holds.
+    x = rng.choice([-np.inf, -1.0, 0.0, 2.0], size=(2, *size, 2))
+    if data.draw(st.booleans()):
+        x[rng.random(x.shape) < 0.1] = np.nan
+    where = pool_windows(size, kernel, stride, pads, dilation, ceil_mode)
+    y, dy, dx = max_pool_reference(x, lambda shape: rng.normal(size=shape), kernel, stride, pads, dilation, ceil_mode)
+    np.testing.assert_array_equal(max_pool(x, where), y)
+    np.testing.assert_allclose(max_pool_input_grad(dy, x, y, where), dx, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((3, 2), (1, 3))])
+def test_same_bits_for_any_number_of_threads_and_a_batch_of_many_slices(kernel, stride):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(21, 16, 16, 32)).astype(np.float32)  # eight images a slice, the last one shorter
+    where = pool_windows((16, 16), kernel, stride, ((1, 0), (0, 1)))
+    before, results = get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            set_num_threads(threads)
+            mean, maximum = mean_pool(x, where), max_pool(x, where)
+            results.append(
+                [mean, maximum, mean_pool_input_grad(mean, where), max_pool_input_grad(mean, x, maximum, where)]
+            )
+    finally:
+        set_num_threads(before)
+    for arrays in results[1:]:
+        for array, first in zip(arrays, results[0], strict=True):
+            np.testing.assert_array_equal(array, first)
+    one_image = mean_pool(x[20:], where), max_pool(x[20:], where)
+    np.testing.assert_array_equal(results[0][0][20:], one_image[0])
+    np.testing.assert_array_equal(results[0][1][20:], one_image[1])
+
+
+def test_gradients_are_adjoint():
+    """<mean_pool(x), dy> = <x, mean_pool_input_grad(dy)>: the pooling is linear in x."""
+    rng = np.random.default_rng(1)
+    where = pool_windows((9, 7), (3, 2), (2, 3), ((1, 2), (0, 1)), ceil_mode=True)
+    x = rng.normal(size=(4, 9, 7, 5))
+    y = mean_pool(x, where)
+    dy = rng.normal(size=y.shape)
+    assert (y * dy).sum() == pytest.approx((x * mean_pool_input_grad(dy, where)).sum(), rel=1e-12)

@@ -1,0 +1,163 @@
+"""Dropout: the share of zeros, the scale, and where its randomness comes from."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from allconv.functional.threads import get_num_threads, set_num_threads
+from allconv.layers.dropout import Dropout
+
+
+def masks(layer, count, shape=(4, 50)):
+    return [layer.forward(np.ones(shape), training=True)[0] for _ in range(count)]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_zeros_and_scale(rate, dtype):
+    n = 40_000
+    x = np.full((10, n // 10), 3.0, dtype)
+    y, _ = Dropout(rate, rng=np.random.default_rng(0)).forward(x, training=True)
+    assert y.dtype == dtype
+    dropped = y == 0
+    assert abs(dropped.mean() - rate) <= 5 * math.sqrt(rate * (1 - rate) / n)  # five standard deviations
+    np.testing.assert_allclose(y[~dropped], 3.0 / (1 - rate), rtol=2 * np.finfo(dtype).eps)
+
+
+def test_each_row_and_column_has_its_own_zeros():
+    zeros = masks(Dropout(0.5, rng=np.random.default_rng(0)), 1, (40, 40))[0] == 0
+    assert len({row.tobytes() for row in zeros}) == 40
+    assert len({column.tobytes() for column in zeros.T}) == 40
+
+
+def test_backward_uses_the_mask_of_its_forward():
+    rng = np.random.default_rng(1)
+    layer = Dropout(0.4, rng=rng)
+    x, dy = rng.normal(size=(5, 6, 7, 2)), rng.normal(size=(5, 6, 7, 2))
+    y, cache = layer.forward(x, training=True)
+    layer.forward(x, training=True)  # another mask in between
+    factor = y / x
+    np.testing.assert_allclose(layer.backward(dy, cache), dy * factor, rtol=1e-12)
+    np.testing.assert_array_equal(layer.backward(dy, cache), layer.backward(dy, cache))
+
+
+def test_inference_is_the_identity_and_draws_nothing():
+    layer, other = (Dropout(0.5, rng=np.random.default_rng(2)) for _ in range(2))
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    y, cache = layer.forward(x)
+    np.testing.assert_array_equal(y, x)
+    np.testing.assert_array_equal(layer.backward(x, cache), x)
+    np.testing.assert_array_equal(masks(layer, 1), masks(other, 1))
+
+
+def test_the_generator_is_a_child_of_its_own():
+    parent = np.random.default_rng(3)
+    first, second = Dropout(0.5, rng=parent), Dropout(0.5, rng=parent)
+    a, b = masks(first, 2)
+    c, _ = masks(second, 2)
+    assert not np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+    # The parent's own stream is where it was.
+    assert parent.random() == np.random.default_rng(3).random()
+    again = np.random.default_rng(3)
+    np.testing.assert_array_equal(masks(Dropout(0.5, rng=again), 2), [a, b])
+    np.testing.assert_array_equal(masks(Dropout(0.5, rng=again), 1), [c])
+
+
+def test_without_a_generator_two_layers_differ():
+    assert not np.array_equal(masks(Dropout(0.5), 1), masks(Dropout(0.5), 1))
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_the_state_is_plain_and_brings_the_masks_back(kind):
+    layer, other = (Dropout(0.5, rng=np.random.Generator(kind(seed))) for seed in (4, 5))
+    masks(layer, 3, (3, 3))  # an odd number of draws: half a word is kept in the state
+    state = json.loads(json.dumps(layer.state()))
+    expected = masks(layer, 3)
+    other.load_state(state)
+    np.testing.assert_array_equal(masks(other, 3), expected)
+    layer.load_state(state)
+    np.testing.assert_array_equal(masks(layer, 3), expected)
+
+
+def test_a_bad_state_raises_and_changes_nothing():
+    layer = Dropout(0.5, rng=np.random.default_rng(6))
+    before = layer.state()
+    good = before["generator"]
+    bad = [
+        {},
+        {"generator": good, "more": 1},
+        {"generator": None},
+        {"generator": {}},
+        {"generator": np.random.Generator(np.random.MT19937(0)).bit_generator.state},
+        {"generator": {**good, "bit_generator": "MT19937"}},
+        {"generator": {key: value for key, value in good.items() if key != "has_uint32"}},
+        {"generator": {**good, "state": {"state": 5}}},
+        {"generator": {**good, "state": {"state": "x", "inc": 3}}},
+        {"generator": {**good, "uinteger": -1}},
+    ]
+    for state in bad:
+        with pytest.raises(ValueError, match=r"(generator must be the state of a PCG64 generator|state must have)"):
+            layer.load_state(state)
+        assert layer.state() == before
+
+
+def test_same_bits_for_any_number_of_threads():
+    x = np.random.default_rng(7).normal(size=(33, 16, 16, 16)).astype(np.float32)  # more than one slice
+    before, results = get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            set_num_threads(threads)
+            layer = Dropout(0.3, rng=np.random.default_rng(8))
+            y, cache = layer.forward(x, training=True)
+            results.append((y, layer.backward(x, cache)))
+    finally:
+        set_num_threads(before)
+    for y, dx in results:
+        np.testing.assert_array_equal(y, results[0][0])
+        np.testing.assert_array_equal(dx, results[0][0])
+
+
+def test_repr():
+    assert repr(Dropout(0.25)) == "Dropout(0.25)"
+
+
+@pytest.mark.parametrize("rate", [1.0, 1, -0.1, math.nan, math.inf, 2])
+def test_a_rate_out_of_range(rate):
+    with pytest.raises(ValueError, match="rate must be") as caught:
+        Dropout(rate)
+    assert str(caught.value) == f"rate must be a number in [0, 1), got {rate!r}"
+
+
+@pytest.mark.parametrize("rate", [None, "0.5", True, 0.5j, [0.5]])
+def test_a_rate_of_another_type(rate):
+    with pytest.raises(TypeError) as caught:
+        Dropout(rate)
+    assert str(caught.value) == f"rate must be a number in [0, 1), got {rate!r}"
+
+
+@pytest.mark.parametrize("rng", [0, np.random.RandomState(0), np.random, "seed"])
+def test_an_rng_that_is_none(rng):
+    with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator or None, got "):
+        Dropout(0.5, rng=rng)
+
+
+@pytest.mark.parametrize(
+    ("x", "error"), [(np.zeros((0, 2)), ValueError), (np.zeros((2, 2), int), TypeError), (np.float32(1), ValueError)]
+)
+def test_bad_input_draws_nothing(x, error):
+    layer = Dropout(0.5, rng=np.random.default_rng(0))
+    before = layer.state()
+    with pytest.raises(error, match="x must be"):
+        layer.forward(x, training=True)
+    assert layer.state() == before
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_bad_gradient(training):
+    layer = Dropout(0.5)
+    _, cache = layer.forward(np.zeros((2, 3)), training=training)
+    with pytest.raises(ValueError, match=r"dy must have the shape of the layer's output, \(2, 3\)"):
+        layer.backward(np.zeros((1, 3)), cache)

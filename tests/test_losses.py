@@ -1,0 +1,288 @@
+"""The losses: by the definition, by numeric gradients, against PyTorch, and what they refuse."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from numeric import numeric_gradient
+
+from allconv.losses import MeanSquaredError, SoftmaxCrossEntropy
+
+WEIGHTS = [1.0, 2.0, 0.5, 0.0, 3.0]
+
+
+def cross_entropy_reference(scores, rows, weights, smoothing):
+    """Return -sum_k w_k q_k log p_k of each example."""
+    values = []
+    for s, t in zip(scores.tolist(), rows.tolist(), strict=True):
+        log_total = math.log(math.fsum(math.exp(v) for v in s))
+        q = [(1 - smoothing) * p + smoothing / len(t) for p in t]
+        values.append(-math.fsum(w * a * (v - log_total) for w, a, v in zip(weights, q, s, strict=True)))
+    return values
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("kind", ["labels", "rows", "ignored"])
+def test_cross_entropy_by_the_definition(smoothing, weights, reduction, kind):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(6, 5)) * 3
+    labels = np.array([4, 0, 1, 1, 3, 2])
+    rows = rng.dirichlet(np.ones(5), 6) if kind == "rows" else np.eye(5)[labels]
+    w = weights or [1.0] * 5
+    values = cross_entropy_reference(scores, rows, w, smoothing)
+    counted = [True] * 6
+    if kind == "ignored":
+        counted[1] = counted[4] = False
+        labels[[1, 4]] = -7
+    value = math.fsum(v for v, c in zip(values, counted, strict=True) if c)
+    if reduction == "mean":
+        of_labels = math.fsum(w[label] for label, c in zip(labels, counted, strict=True) if c)
+        value /= 6 if kind == "rows" else of_labels
+    loss = SoftmaxCrossEntropy(
+        label_smoothing=smoothing,
+        class_weight=weights,
+        ignore_index=-7 if kind == "ignored" else None,
+        reduction=reduction,
+    )
+    target = rows if kind == "rows" else labels
+    result, gradient = loss(scores, target)
+    assert isinstance(result, float)
+    assert result == pytest.approx(value, rel=1e-12)
+    numeric = numeric_gradient(lambda s: loss(s, target)[0], scores)
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_cross_entropy_as_torch(soft):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(1)
+    settings = itertools.product([0.0, 0.1, 1.0], [None, WEIGHTS], [None] if soft else [None, 2, -100], ["mean", "sum"])
+    for smoothing, weights, ignored, reduction in settings:
+        scores = rng.normal(size=(9, 5)) * 5
+        target = rng.dirichlet(np.ones(5), 9) if soft else rng.integers(0, 5, 9)
+        if ignored is not None:
+            target[[1, 7]] = ignored
+        scores_torch = torch.tensor(scores, requires_grad=True)
+        value_torch = torch.nn.functional.cross_entropy(
+            scores_torch,
+            torch.tensor(target),
+            weight=None if weights is None else torch.tensor(weights, dtype=torch.float64),
+            ignore_index=-100 if ignored is None else ignored,
+            reduction=reduction,
+            label_smoothing=smoothing,
+        )
+        value_torch.backward()
+        loss = SoftmaxCrossEntropy(
+            label_smoothing=smoothing, class_weight=weights, ignore_index=ignored, reduction=reduction
+        )
+        value, gradient = loss(scores, target)
+        assert value == pytest.approx(value_torch.item(), rel=1e-9)
+        np.testing.assert_allclose(gradient, scores_torch.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_cross_entropy_of_scores_of_ten_thousand(dtype):
+    scores = np.array([[1e4, -1e4, 0.0], [1e4, -1e4, 0.0]], dtype)
+    value, gradient = SoftmaxCrossEntropy()(scores, np.array([0, 1]))
+    assert value == pytest.approx(1e4, rel=1e-3)  # 0 for the first, 20,000 for the second
+    assert gradient.dtype == dtype
+    np.testing.assert_array_equal(gradient, np.array([[0, 0, 0], [0.5, -0.5, 0]], dtype))
+
+
+def test_a_class_may_be_ruled_out_by_minus_infinity():
+    value, gradient = SoftmaxCrossEntropy()(np.array([[0.0, -np.inf, 0.0]]), np.array([2]))
+    assert value == pytest.approx(math.log(2))
+    np.testing.assert_allclose(gradient, [[0.5, 0, -0.5]])
+
+
+def test_a_sum_of_many_float16_losses_does_not_overflow():
+    value, gradient = SoftmaxCrossEntropy(reduction="sum")(np.tile(np.float16([0, 2000]), (100, 1)), np.zeros(100, int))
+    assert value == 200_000
+    assert np.isfinite(gradient).all()
+
+
+def test_float64_rows_and_any_integer_labels_go_with_float32_scores():
+    scores = np.random.default_rng(2).normal(size=(4, 3)).astype(np.float32)
+    labels = np.array([0, 2, 1, 1])
+    expected = SoftmaxCrossEntropy()(scores, labels)
+    for target in (np.eye(3)[labels], labels.astype(np.uint8), labels.astype(">i2"), labels.tolist()):
+        value, gradient = SoftmaxCrossEntropy()(scores, target)
+        assert value == expected[0]
+        assert gradient.dtype == np.float32
+        np.testing.assert_array_equal(gradient, expected[1])
+
+
+def test_nothing_is_written_to():
+    for target in (np.array([0, -1, 1]), np.array([[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]])):
+        scores = np.random.default_rng(3).normal(size=(3, 2))
+        before = scores.copy(), target.copy()
+        SoftmaxCrossEntropy(label_smoothing=0.1, class_weight=[1, 2], ignore_index=-1 if target.ndim == 1 else None)(
+            scores, target
+        )
+        np.testing.assert_array_equal(scores, before[0])
+        np.testing.assert_array_equal(target, before[1])
+
+
+def test_all_labels_ignored():
+    """A mean over nothing raises, where PyTorch returns NaN; a sum over nothing is 0."""
+    scores, labels = np.zeros((2, 3)), np.array([-1, -1])
+    with pytest.raises(ValueError, match="target must hold a label that is not ignored"):
+        SoftmaxCrossEntropy(ignore_index=-1)(scores, labels)
+    value, gradient = SoftmaxCrossEntropy(ignore_index=-1, reduction="sum")(scores, labels)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+    with pytest.raises(ValueError, match="whose class weight is not 0"):
+        SoftmaxCrossEntropy(class_weight=[1, 1, 0])(scores, np.array([2, 2]))
+
+
+def test_nan_scores_show_in_the_value():
+    value, gradient = SoftmaxCrossEntropy()(np.array([[np.nan, 0.0], [0.0, 0.0]]), np.array([1, 0]))
+    assert math.isnan(value)
+    assert np.isnan(gradient[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "error", "message"),
+    [
+        (np.zeros(3), np.array([0]), ValueError, "scores must have shape (N, K), got"),
+        (np.zeros((2, 1, 1, 3)), np.array([0, 1]), ValueError, "scores must have shape (N, K), got"),
+        (np.zeros((0, 3)), np.zeros(0, int), ValueError, "scores must be a batch of at least one example"),
+        (np.zeros((2, 3), int), np.array([0, 1]), TypeError, "scores must be an array of real floating dtype"),
+        (np.zeros((2, 3)), np.array([0, 3]), ValueError, "target must be labels in 0 to 2, got 3 at index 1"),
+        (np.zeros((2, 3)), np.array([-1, 0]), ValueError, "target must be labels in 0 to 2, got -1 at index 0"),
+        (np.zeros((2, 3)), np.array([0]), ValueError, "target must have shape (2,) as scores have 2 rows, got"),
+        (np.zeros((2, 3)), np.array([0.0, 1.0]), TypeError, "target must be integer labels (N,) or rows of"),
+        (np.zeros((2, 3)), np.array([True, False]), TypeError, "target must be integer labels (N,) or rows of"),
+        (np.zeros((2, 3)), np.array(["a", "b"]), TypeError, "target must be integer labels (N,) or rows of"),
+        (np.zeros((2, 3)), np.eye(3, dtype=int)[:2], TypeError, "target must be integer labels (N,) or rows of"),
+        (np.zeros((2, 3)), np.zeros((2, 3, 1)), ValueError, "target must be integer labels (N,) or rows of"),
+        (np.zeros((2, 3)), np.int64(1), ValueError, "target must be integer labels (N,) or rows of"),
+        (np.zeros((2, 3)), None, ValueError, "target must be integer labels (N,) or rows of"),
+        (np.zeros((2, 3)), np.eye(2), ValueError, "target must have shape (2, 3) as the scores, got"),
+        (np.zeros((2, 3)), np.zeros((2, 3)), ValueError, "target must be rows of non-negative probabilities"),
+        (
+            np.zeros((2, 3)),
+            np.array([[1, 0, 0], [0.5, 0.6, 0]]),
+            ValueError,
+            "target must be rows of non-negative probabilities whose sum is 1, got [0.5, 0.6, 0.0] at index 1",
+        ),
+        (np.zeros((1, 3)), np.array([[1.5, -0.5, 0]]), ValueError, "target must be rows of non-negative"),
+        (np.zeros((1, 3)), np.array([[np.nan, 1, 0]]), ValueError, "target must be rows of non-negative"),
+        (np.zeros((1, 3)), np.array([[np.inf, 1, 0]]), ValueError, "target must be rows of non-negative"),
+    ],
+)
+def test_cross_entropy_refuses(scores, target, error, message):
+    with pytest.raises(error) as caught:
+        SoftmaxCrossEntropy()(scores, target)
+    assert str(caught.value).startswith(message)
+
+
+def test_cross_entropy_refuses_what_does_not_fit_its_arguments():
+    with pytest.raises(ValueError, match=r"target must be integer labels where ignore_index is set, got"):
+        SoftmaxCrossEntropy(ignore_index=0)(np.zeros((1, 2)), np.array([[0.5, 0.5]]))
+    with pytest.raises(ValueError, match=r"scores must have 3 columns, as class_weight, got"):
+        SoftmaxCrossEntropy(class_weight=[1, 1, 1])(np.zeros((1, 2)), np.array([0]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"label_smoothing": -0.1}, ValueError, "label_smoothing must be a number in [0, 1], got -0.1"),
+        ({"label_smoothing": 1.1}, ValueError, "label_smoothing must be a number in [0, 1], got 1.1"),
+        ({"label_smoothing": math.nan}, ValueError, "label_smoothing must be a number in [0, 1], got nan"),
+        ({"label_smoothing": None}, TypeError, "label_smoothing must be a number in [0, 1], got None"),
+        ({"label_smoothing": True}, TypeError, "label_smoothing must be a number in [0, 1], got True"),
+        ({"class_weight": [1, -1]}, ValueError, "class_weight must be a sequence of non-negative finite numbers"),
+        ({"class_weight": [1, math.nan]}, ValueError, "class_weight must be a sequence of non-negative finite numbers"),
+        ({"class_weight": []}, ValueError, "class_weight must be a sequence of non-negative finite numbers"),
+        ({"class_weight": [[1, 2]]}, ValueError, "class_weight must be a sequence of non-negative finite numbers"),
+        ({"class_weight": 2.0}, ValueError, "class_weight must be a sequence of non-negative finite numbers"),
+        ({"class_weight": "ab"}, TypeError, "class_weight must be a sequence of non-negative finite numbers"),
+        ({"class_weight": [True, False]}, TypeError, "class_weight must be a sequence of non-negative finite numbers"),
+        ({"ignore_index": 1.0}, TypeError, "ignore_index must be an int or None, got 1.0"),
+        ({"ignore_index": True}, TypeError, "ignore_index must be an int or None, got True"),
+        ({"reduction": "none"}, ValueError, "reduction must be one of 'mean', 'sum', got 'none'"),
+        ({"reduction": None}, TypeError, "reduction must be one of 'mean', 'sum', got None"),
+    ],
+)
+def test_cross_entropy_arguments(arguments, error, message):
+    with pytest.raises(error) as caught:
+        SoftmaxCrossEntropy(**arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_class_weight_is_a_copy():
+    weights = np.array([1.0, 2.0])
+    loss = SoftmaxCrossEntropy(class_weight=weights)
+    weights[0] = 100
+    assert loss.class_weight.tolist() == [1.0, 2.0]
+
+
+def test_repr():
+    assert repr(SoftmaxCrossEntropy()) == "SoftmaxCrossEntropy()"
+    text = "SoftmaxCrossEntropy(label_smoothing=0.1, class_weight=[1.0, 2.0], ignore_index=-1, reduction='sum')"
+    assert repr(SoftmaxCrossEntropy(label_smoothing=0.1, class_weight=[1, 2], ignore_index=-1, reduction="sum")) == text
+    assert repr(MeanSquaredError()) == "MeanSquaredError()"
+    assert repr(MeanSquaredError(reduction="sum")) == "MeanSquaredError(reduction='sum')"
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 2, 2), (5,)])
+def test_mean_squared_error(reduction, shape):
+    rng = np.random.default_rng(4)
+    scores, target = rng.normal(size=shape), rng.normal(size=shape)
+    loss = MeanSquaredError(reduction=reduction)
+    value, gradient = loss(scores, target)
+    squares = [(s - t) ** 2 for s, t in zip(scores.ravel().tolist(), target.ravel().tolist(), strict=True)]
+    assert isinstance(value, float)
+    assert value == pytest.approx(math.fsum(squares) / (len(squares) if reduction == "mean" else 1), rel=1e-12)
+    numeric = numeric_gradient(lambda s: loss(s, target)[0], scores)
+    np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_mean_squared_error_as_torch(reduction):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(5)
+    scores, target = rng.normal(size=(7, 3)), rng.normal(size=(7, 3))
+    scores_torch = torch.tensor(scores, requires_grad=True)
+    value_torch = torch.nn.functional.mse_loss(scores_torch, torch.tensor(target), reduction=reduction)
+    value_torch.backward()
+    value, gradient = MeanSquaredError(reduction=reduction)(scores, target)
+    assert value == pytest.approx(value_torch.item(), rel=1e-12)
+    np.testing.assert_allclose(gradient, scores_torch.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_mean_squared_error_keeps_the_scores_dtype(dtype):
+    value, gradient = MeanSquaredError()(np.full((2, 3), 300, dtype), np.zeros((2, 3)))
+    assert value == 90_000  # more than a float16 can hold
+    assert gradient.dtype == dtype
+    np.testing.assert_array_equal(gradient, 100)
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "error", "message"),
+    [
+        (np.zeros((2, 3)), np.zeros((2, 1)), ValueError, "target must have shape (2, 3) as the scores, got"),
+        (np.zeros((2, 3)), np.zeros(3), ValueError, "target must have shape (2, 3) as the scores, got"),
+        (np.zeros((2, 3)), np.zeros((2, 3), int), TypeError, "target must be an array of real floating dtype"),
+        (np.zeros((2, 3)), None, TypeError, "target must be an array of real floating dtype"),
+        (np.zeros((2, 3), int), np.zeros((2, 3)), TypeError, "scores must be an array of real floating dtype"),
+        (np.zeros((0, 3)), np.zeros((0, 3)), ValueError, "scores must be a batch of at least one example"),
+    ],
+)
+def test_mean_squared_error_refuses(scores, target, error, message):
+    with pytest.raises(error) as caught:
+        MeanSquaredError()(scores, target)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("reduction", ["none", "Mean", None, 1, True])
+def test_mean_squared_error_arguments(reduction):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        MeanSquaredError(reduction=reduction)
+    assert str(caught.value) == f"reduction must be one of 'mean', 'sum', got {reduction!r}"
