@@ -15,7 +15,7 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "allconv").rglob("*.py"))
 }
-# What a part of the library may import of allconv, itself aside; parts that are not named are bound by acyclicity alone.
+# What a part of the library may import of allconv, itself aside; parts without a row just may not make a circle.
 ALLOWED = {
     "validation": set(),
     "functional": {"validation"},
@@ -30,7 +30,19 @@ ALLOWED = {
     "models": {"functional", "initializers", "layers", "parameter", "validation"},
 }
 EXCEPTIONS = {"allconv.optimizers.dilated": {"allconv.layers.base", "allconv.layers.skip"}}
-OPTIONAL = {"PIL", "cv2", "imgaug", "matplotlib", "mpi4py", "onnx", "onnxruntime", "pandas", "skimage", "sklearn", "torch"}
+OPTIONAL = {
+    "PIL",
+    "cv2",
+    "imgaug",
+    "matplotlib",
+    "mpi4py",
+    "onnx",
+    "onnxruntime",
+    "pandas",
+    "skimage",
+    "sklearn",
+    "torch",
+}
 
 
 def imported(path: Path) -> set[str]:
@@ -54,7 +66,7 @@ def imported(path: Path) -> set[str]:
 
 
 def part(module: str) -> str:
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def test_the_reader_of_imports_sees_all_their_forms(tmp_path):

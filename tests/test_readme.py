@@ -1,4 +1,4 @@
-"""The README and the documentation keep their word: their code runs, their names exist, CI runs the README's command."""
+"""README and documentation keep their word: their code runs, their names exist, CI runs the README's command."""
 
 import re
 import subprocess
