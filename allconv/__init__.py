@@ -1,22 +1,33 @@
 """Convolutional networks in pure NumPy: forward and hand-derived backward passes that can be read and changed."""
 
-from allconv import checkpoint, data, initializers, models, rules, schedules
+from allconv import checkpoint, data, gradcheck, initializers, models, rules, schedules
 from allconv.evaluation import evaluate, predict
 from allconv.functional.threads import get_num_threads, set_num_threads
 from allconv.layers.base import Layer
+from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.conv import Conv2D
+from allconv.layers.dropout import Dropout
 from allconv.layers.elu import ELU
+from allconv.layers.flatten import Flatten
+from allconv.layers.gelu import GELU
+from allconv.layers.leaky_relu import LeakyReLU
 from allconv.layers.linear import Linear
 from allconv.layers.pool import GlobalAveragePool2D, MaxPool2D, MeanPool2D
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
+from allconv.layers.sigmoid import Sigmoid
+from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
 from allconv.layers.softmax import LogSoftmax, Softmax
+from allconv.layers.tanh import Tanh
 from allconv.losses import MeanSquaredError, SoftmaxCrossEntropy
-from allconv.optimizers.adam import Adam
+from allconv.optimizers.adagrad import AdaGrad
+from allconv.optimizers.adam import Adam, AdamW
 from allconv.optimizers.amsgrad import AMSGrad
 from allconv.optimizers.base import Optimizer
+from allconv.optimizers.clipping import clip_grad_norm, clip_grad_value
 from allconv.optimizers.dilated import DilatedAMSGrad
+from allconv.optimizers.rmsprop import RMSprop
 from allconv.optimizers.sgd import SGD
 from allconv.parameter import Parameter
 from allconv.training import train
@@ -26,13 +37,20 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ELU",
+    "GELU",
     "SGD",
     "AMSGrad",
+    "AdaGrad",
     "Adam",
+    "AdamW",
+    "BatchNorm",
     "Conv2D",
     "DilatedAMSGrad",
+    "Dropout",
+    "Flatten",
     "GlobalAveragePool2D",
     "Layer",
+    "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "MaxPool2D",
@@ -40,15 +58,22 @@ __all__ = [
     "MeanSquaredError",
     "Optimizer",
     "Parameter",
+    "RMSprop",
     "ReLU",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
     "Skip",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "Tanh",
     "checkpoint",
+    "clip_grad_norm",
+    "clip_grad_value",
     "data",
     "evaluate",
     "get_num_threads",
+    "gradcheck",
     "initializers",
     "load_weights",
     "models",

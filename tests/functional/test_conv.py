@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import conv2d_reference
+
+import allconv as ac
+from allconv.functional import conv, im2col
+
+
+@st.composite
+def convolutions(draw, max_channels=4):
+    """Draw (x, w, dy, geometry) of a convolution that has at least one output."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    channels = groups * draw(st.integers(1, max_channels))
+    out_channels = groups * draw(st.integers(1, max_channels))
+    kernel = draw(st.tuples(st.integers(1, 7), st.integers(1, 4)))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
+    padding = draw(
+        st.sampled_from(["same", "same_lower", "valid"])
+        | st.integers(0, 3)
+        | st.tuples(*[st.integers(0, 3)] * 2)
+        | st.tuples(*[st.integers(0, 3)] * 4)
+    )
+    least = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    size = [low + draw(st.integers(0, 6)) for low in least]
+    n = draw(st.integers(1, 10))
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    x = rng.standard_normal((n, *size, channels))
+    w = rng.standard_normal((*kernel, channels // groups, out_channels))
+    geometry = conv.geometry_of(x.shape, w.shape, stride, padding, dilation, groups)
+    return x, w, rng.standard_normal(geometry.y_shape), geometry
+
+
+@given(convolutions(), st.sampled_from([1, 500, 5000, 1 << 21]))
+@settings(max_examples=150, deadline=None)
+def test_forward_equals_the_definition_and_the_gradients_are_its_adjoints(convolution, column_bytes):
+    x, w, dy, geometry = convolution
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(im2col, "_COLUMN_BYTES", column_bytes)  # blocks of single rows up to whole batches
+        y = conv.conv2d(x, w, geometry)
+        dx, dw = conv.conv2d_grads(x, dy, w, geometry)
+        np.testing.assert_array_equal(dx, conv.conv2d_input_grad(dy, w, geometry))
+        np.testing.assert_array_equal(dw, conv.conv2d_weight_grad(x, dy, geometry))
+    expected = conv2d_reference(x, w, geometry.stride, geometry.pads, geometry.dilation, geometry.groups)
+    np.testing.assert_allclose(y, expected, atol=1e-11)
+    # y is linear in x and in w, so the reference's own values fix what the gradients must be.
+    rng = np.random.default_rng(0)
+    other_x, other_w = rng.standard_normal(x.shape), rng.standard_normal(w.shape)
+    for got, other, moved in ((dx, other_x, (other_x, w)), (dw, other_w, (x, other_w))):
+        along = conv2d_reference(*moved, geometry.stride, geometry.pads, geometry.dilation, geometry.groups)
+        assert np.vdot(got, other) == pytest.approx(np.vdot(dy, along), abs=1e-9 * (1 + dy.size))
+    assert dx.shape == x.shape
+    assert dw.shape == w.shape
+
+
+@given(convolutions(max_channels=20))
+@settings(max_examples=60, deadline=None)
+def test_float32_stays_float32_and_is_as_exact_as_it_can_be(convolution):
+    x, w, dy, geometry = convolution
+    single = [a.astype(np.float32) for a in (x, w, dy)]
+    y = conv.conv2d(single[0], single[1], geometry)
+    dx, dw = conv.conv2d_grads(single[0], single[2], single[1], geometry)
+    doubles = [a.astype(np.float64) for a in single]
+    exact = (
+        conv.conv2d(doubles[0], doubles[1], geometry),
+        *conv.conv2d_grads(doubles[0], doubles[2], doubles[1], geometry),
+    )
+    for got, wanted in zip((y, dx, dw), exact, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+@given(convolutions())
+@settings(max_examples=100, deadline=None)
+def test_equals_pytorch(convolution):
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    x, w, dy, geometry = convolution
+    (top, bottom), (left, right) = geometry.pads
+
+    def tensor(array, axes):
+        return torch.tensor(np.ascontiguousarray(array.transpose(axes)), requires_grad=True)
+
+    tx, tw = tensor(x, (0, 3, 1, 2)), tensor(w, (3, 2, 0, 1))
+    ty = torch.nn.functional.conv2d(
+        torch.nn.functional.pad(tx, (left, right, top, bottom)),
+        tw,
+        stride=geometry.stride,
+        dilation=geometry.dilation,
+        groups=geometry.groups,
+    )
+    ty.backward(torch.tensor(np.ascontiguousarray(dy.transpose(0, 3, 1, 2))))
+    dx, dw = conv.conv2d_grads(x, dy, w, geometry)
+    close = {"atol": 1e-9, "rtol": 1e-9}
+    np.testing.assert_allclose(conv.conv2d(x, w, geometry), ty.detach().numpy().transpose(0, 2, 3, 1), **close)
+    np.testing.assert_allclose(dx, tx.grad.numpy().transpose(0, 2, 3, 1), **close)
+    np.testing.assert_allclose(dw, tw.grad.numpy().transpose(2, 3, 1, 0), **close)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride"),
+    [((13, 16, 16, 24), 3, 1), ((13, 16, 16, 24), 3, 2), ((50, 8, 8, 32), 1, 1), ((1, 64, 64, 8), 5, 1)],
+)
+def test_the_same_bits_for_any_number_of_threads(shape, kernel, stride):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape).astype(np.float32)
+    w = rng.standard_normal((kernel, kernel, shape[3], 32)).astype(np.float32)
+    geometry = conv.geometry_of(x.shape, w.shape, (stride, stride), "same", (1, 1), 1)
+    dy = rng.standard_normal(geometry.y_shape).astype(np.float32)
+    before = ac.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3, 8):
+            ac.set_num_threads(threads)
+            results.append((conv.conv2d(x, w, geometry), *conv.conv2d_grads(x, dy, w, geometry)))
+    finally:
+        ac.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+def test_blocks_cover_every_output_once():
+    for shape, kernel in [((50, 32, 32, 96), 3), ((7, 224, 224, 64), 3), ((1, 9, 5, 2), 2), ((100, 1, 1, 4), 1)]:
+        geometry = conv.geometry_of(shape, (kernel, kernel, shape[3], 8), (1, 1), "same", (1, 1), 1)
+        count = np.zeros(geometry.y_shape[:2], int)
+        for images, rows in geometry.blocks(4):
+            count[images, rows] += 1
+        assert (count == 1).all()

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+
+import allconv as ac
+
+
+def net(rng=None, dtype=np.float64):
+    rng = rng or np.random.default_rng(0)
+    return ac.Sequential(
+        ac.Conv2D(3, 4, 3, rng=rng, dtype=dtype),
+        ac.ReLU(),
+        ac.Skip(ac.Sequential(ac.Conv2D(4, 4, 3, rng=rng, dtype=dtype), ac.ELU())),
+        ac.Flatten(),
+        ac.Linear(36 * 4, 2, rng=rng, dtype=dtype),
+    )
+
+
+def images(n=2):
+    return np.random.default_rng(1).standard_normal((n, 6, 6, 3))
+
+
+def test_paths_are_positions_and_attribute_names():
+    assert [path for path, _ in net().named_parameters()] == [
+        "0.weight",
+        "0.bias",
+        "2.body.0.weight",
+        "2.body.0.bias",
+        "4.weight",
+        "4.bias",
+    ]
+    assert [p.name for p in net().parameters()][2] == "2.body.0.weight"
+
+
+def test_walk_is_depth_first_in_forward_order():
+    names = [type(layer).__name__ for layer in net().walk()]
+    assert names == ["Sequential", "Conv2D", "ReLU", "Skip", "Sequential", "Conv2D", "ELU", "Flatten", "Linear"]
+
+
+def test_a_layer_used_twice_shares_its_parameters_and_adds_its_gradients():
+    shared = ac.Linear(3, 3, dtype=np.float64, rng=np.random.default_rng(0))
+    model = ac.Sequential(shared, ac.Tanh(), shared)
+    assert len(model.parameters()) == 2
+    ac.gradcheck.check(model, np.random.default_rng(1).standard_normal((4, 3))).raise_if_failed()
+
+
+def test_release_frees_each_cache_after_its_use():
+    model, x = net(), images()
+    y, cache = model.forward(x, training=True)
+    kept = model.backward(np.ones_like(y), cache)
+    assert len(cache) == 5
+    released = model.backward(np.ones_like(y), cache, release=True)
+    assert cache == []
+    assert kept.tobytes() == released.tobytes()
+
+
+def test_the_training_backward_stops_above_frozen_layers(monkeypatch):
+    model, x = net(), images()
+    model[0].weight.trainable = model[0].bias.trainable = False
+
+    def never(*args, **kwargs):
+        raise AssertionError("a frozen first layer needs no backward pass")
+
+    monkeypatch.setattr(model[0], "backward", never)
+    monkeypatch.setattr(model[0], "backward_parameters", never)
+    monkeypatch.setattr(model[1], "backward", never)
+    y, cache = model.forward(x, training=True)
+    model.backward_parameters(np.ones_like(y), cache, release=True)
+    assert model[2].body[0].weight.grad is not None
+
+
+def test_a_model_without_parameters_has_nothing_to_add():
+    model = ac.Sequential(ac.ReLU(), ac.Flatten())
+    y, cache = model.forward(images())
+    model.backward_parameters(np.ones_like(y), cache)
+
+
+@pytest.mark.parametrize(
+    ("layers", "error"),
+    [
+        ((), ValueError),
+        ((ac.ReLU,), TypeError),
+        (([ac.ReLU()],), TypeError),
+        ((None,), TypeError),
+        ((ac.ReLU(), "ReLU"), TypeError),
+        ((lambda x: x,), TypeError),
+    ],
+)
+def test_what_is_no_layer_is_refused(layers, error):
+    with pytest.raises(error, match="layers must be .*, got"):
+        ac.Sequential(*layers)
+
+
+def test_summary_lists_shapes_parameters_and_multiply_adds():
+    summary = net().summary((6, 6, 3))
+    assert [row.path for row in summary.rows] == ["0", "1", "2.body.0", "2.body.1", "3", "4"]
+    assert [row.output_shape for row in summary.rows] == [(6, 6, 4)] * 4 + [(144,), (2,)]
+    assert [row.parameters for row in summary.rows] == [112, 0, 148, 0, 0, 290]
+    assert [row.multiply_adds for row in summary.rows] == [36 * 108, 0, 36 * 144, 0, 0, 288]
+    assert (summary.parameters, summary.trainable) == (550, 550)
+    lines = str(summary).splitlines()
+    assert lines[0].split() == ["path", "layer", "output", "shape", "parameters", "multiply-adds"]
+    assert lines[-1].split() == ["total", "550", f"{summary.multiply_adds:,}"]
+
+
+def test_summary_says_what_is_not_trained():
+    model = net()
+    model[4].bias.trainable = False
+    assert str(model.summary((6, 6, 3))).endswith("2 of the parameters are not trained")
+
+
+@pytest.mark.parametrize("shape", [6, "663", (6, 6, 0), (6, 6.0, 3), None, (True, 6, 3), (-1, 6, 3)])
+def test_summary_refuses_what_is_no_shape(shape):
+    with pytest.raises((TypeError, ValueError), match="input_shape must be a .*, got"):
+        net().summary(shape)
+
+
+def test_the_repr_indents_nested_layers():
+    assert repr(ac.Sequential(ac.ReLU(), ac.Sequential(ac.Tanh()))) == (
+        "Sequential(\n    ReLU(),\n    Sequential(\n        Tanh(),\n    ),\n)"
+    )

@@ -1,0 +1,102 @@
+"""The shortcut, and the dilated gradient in both its forms."""
+
+import numpy as np
+import pytest
+
+import allconv as ac
+
+
+def body(channels=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return ac.Sequential(ac.Conv2D(channels, channels, 3, dtype=np.float64, rng=rng), ac.Tanh())
+
+
+def images():
+    return np.random.default_rng(1).standard_normal((2, 5, 4, 3))
+
+
+def jacobian(layer, x):
+    """J, (outputs, inputs), by central differences of the forward pass."""
+    columns, h = [], 1e-6
+    for index in np.ndindex(x.shape):
+        d = np.zeros_like(x)
+        d[index] = h
+        columns.append((layer(x + d) - layer(x - d)).ravel() / (2 * h))
+    return np.stack(columns, axis=1)
+
+
+def test_forward_adds_the_scaled_input():
+    layer = ac.Skip(body(), scale=0.3)
+    np.testing.assert_allclose(layer(images()), body()(images()) + 0.3 * images(), rtol=1e-12)
+
+
+def test_with_both_halves_the_backward_pass_is_the_gradient():
+    layer = ac.Skip(body(), scale=0.8)
+    ac.gradcheck.check(layer, images()).raise_if_failed()
+
+
+def test_backward_only_finds_exactly_scale_dy_too_much_at_the_input():
+    layer, x = ac.Skip(body(), scale=0.8, in_forward=False), images()
+    report = ac.gradcheck.check(layer, x)
+    assert not report.passed
+    y, cache = layer.forward(x)
+    np.testing.assert_array_equal(y, body()(x))
+    dy = np.random.default_rng(2).standard_normal(y.shape)
+    numeric = (jacobian(layer, x).T @ dy.ravel()).reshape(x.shape)
+    np.testing.assert_allclose(layer.backward(dy, cache) - numeric, 0.8 * dy, atol=1e-8)
+
+
+def test_below_several_skips_the_excess_is_the_product_of_the_pulled_back_shortcuts():
+    scales = (0.8, 0.4)
+    bodies = [body(seed=seed) for seed in range(2)]
+    bottom = body(seed=9)
+    model = ac.Sequential(bottom, *(ac.Skip(b, scale=s, in_forward=False) for b, s in zip(bodies, scales, strict=True)))
+    x = images()
+    y, cache = model.forward(x)
+    dy = np.random.default_rng(2).standard_normal(y.shape)
+    got = model.backward(dy, cache)
+    # (J_0^T) (J_1^T + s_1 I) (J_2^T + s_2 I) dy, with the Jacobians taken numerically where each body works.
+    inside = [x, bottom(x), bodies[0](bottom(x))]
+    expected = dy.ravel()
+    for layer, at, scale in zip(reversed(bodies), reversed(inside[1:]), reversed(scales), strict=True):
+        expected = jacobian(layer, at).T @ expected + scale * expected
+    expected = jacobian(bottom, x).T @ expected
+    np.testing.assert_allclose(got.ravel(), expected, atol=1e-7)
+
+
+def test_the_scale_is_the_one_of_the_forward_pass_that_made_the_cache():
+    layer, x = ac.Skip(body(), scale=0.8), images()
+    y, cache = layer.forward(x)
+    before = layer.backward(np.ones_like(y), cache)
+    layer.scale = 0.1
+    np.testing.assert_array_equal(layer.backward(np.ones_like(y), cache), before)
+
+
+def test_the_scale_is_saved_by_path(tmp_path):
+    model, other = (ac.Sequential(ac.Skip(body(), scale=scale)) for scale in (0.25, 0.5))
+    ac.save_weights(model, tmp_path / "weights.npz")
+    ac.load_weights(other, tmp_path / "weights.npz")
+    assert other[0].scale == 0.25
+
+
+def test_a_body_that_changes_the_shape_is_refused():
+    layer = ac.Skip(ac.Conv2D(3, 3, 3, stride=2, dtype=np.float64))
+    with pytest.raises(ValueError, match="body must keep its input's shape, got"):
+        layer(images())
+    with pytest.raises(ValueError, match="body must keep its input's shape, got"):
+        layer.output_shape((5, 4, 3))
+
+
+@pytest.mark.parametrize("value", [None, "body", ac.ReLU, [ac.ReLU()], 1.0])
+def test_a_body_must_be_a_layer(value):
+    with pytest.raises(TypeError, match="body must be a Layer, got"):
+        ac.Skip(value)
+
+
+def test_skips_may_nest_and_release_their_caches():
+    model = ac.Sequential(ac.Skip(ac.Skip(body(), scale=0.5), scale=0.25))
+    ac.gradcheck.check(model, images()).raise_if_failed()
+    y, cache = model.forward(images(), training=True)
+    kept = model.backward(np.ones_like(y), cache)
+    assert kept.tobytes() == model.backward(np.ones_like(y), cache, release=True).tobytes()
+    assert cache == []

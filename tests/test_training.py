@@ -1,0 +1,265 @@
+import numpy as np
+import pytest
+
+import allconv as ac
+from allconv.finite import NonFiniteError
+
+
+def images_and_labels(n=60, classes=3):
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % classes
+    images = rng.integers(0, 80, (n, 6, 6, 3)).astype(np.uint8)
+    for k in range(classes):
+        images[labels == k, :, :, k] += 100  # the class is the brightest colour
+    return ac.data.Dataset(images, labels)
+
+
+class Parts:
+    """A small model with all that must survive a checkpoint: Skip, BatchNorm, Dropout, momentum, augmentation."""
+
+    def __init__(self, optimizer=ac.DilatedAMSGrad, seed=0, epochs=3, loss=None):
+        rng = np.random.default_rng(seed)
+        self.model = ac.Sequential(
+            ac.Conv2D(3, 8, 3, rng=rng),
+            ac.BatchNorm(8),
+            ac.ReLU(),
+            ac.Skip(ac.Sequential(ac.Conv2D(8, 8, 3, rng=rng), ac.ELU())),
+            ac.Dropout(0.2, rng=rng),
+            ac.GlobalAveragePool2D(),
+            ac.Linear(8, 3, rng=rng),
+        )
+        target = self.model if optimizer is ac.DilatedAMSGrad else self.model.parameters()
+        self.optimizer = optimizer(target, 0.01)
+        self.loss = loss or ac.SoftmaxCrossEntropy()
+        self.loader = ac.data.Loader(
+            images_and_labels(), 10, augment=ac.data.KeepOriginals(ac.data.article_augment()), seed=5
+        )
+        self.epochs = epochs
+
+    def train(self, **options):
+        schedule = ac.schedules.inverse_time(0.01, 0.5)
+        return ac.train(
+            self.model,
+            self.loss,
+            self.optimizer,
+            self.loader,
+            **{"epochs": self.epochs, "schedule": schedule} | options,
+        )
+
+    def bits(self):
+        values = [p.value.tobytes() for p in self.model.parameters()]
+        return values, {k: np.asarray(v).tobytes() for k, v in self.optimizer.state().items()}
+
+
+def plain(record):
+    """A record without what differs from run to run."""
+    return (record.epoch, record.step, record.loss, record.accuracy, record.learning_rate, record.scale)
+
+
+def test_it_learns():
+    parts = Parts(epochs=12)
+    last = [record.accuracy for record in parts.train()][-1]
+    result = ac.evaluate(parts.model, parts.loss, ac.data.Loader(images_and_labels(), 60, shuffle=False))
+    assert last > 0.8
+    assert result.accuracy > 0.9
+    assert result.images == 60
+
+
+def test_a_record_comes_at_each_epochs_end_and_every_so_many_steps():
+    parts = Parts(epochs=2)
+    records = list(parts.train(report_every=4))
+    assert [(r.epoch, r.step, r.epoch_ended) for r in records] == [
+        (0, 4, False),
+        (0, 6, True),
+        (1, 4, False),
+        (1, 6, True),
+    ]
+    assert [r.scale for r in records] == [0.8, 0.8, 0.4, 0.4]
+    assert [r.learning_rate for r in records] == pytest.approx(
+        [0.01 / (1 + 0.5 * e) for e in (3 / 6, 5 / 6, 1 + 3 / 6, 1 + 5 / 6)]
+    )
+    assert "accuracy" in str(records[0])
+
+
+def test_a_step_is_forward_loss_backward_step():
+    parts, by_hand = Parts(ac.SGD), Parts(ac.SGD)
+    record = next(parts.train(report_every=1, schedule=None))
+    images, labels = next(by_hand.loader.epoch(0))
+    scores, cache = by_hand.model.forward(images, training=True)
+    value, dscores = by_hand.loss(scores, labels)
+    by_hand.model.backward(dscores, cache)
+    by_hand.optimizer.step()
+    assert record.loss == pytest.approx(value, rel=1e-12)
+    assert record.accuracy == np.mean(scores.argmax(axis=1) == labels)
+    assert parts.bits() == by_hand.bits()
+
+
+@pytest.mark.parametrize("stop", [1, 6, 7, 12, 16])
+def test_a_resumed_run_ends_with_the_same_bits(stop, tmp_path):
+    whole = Parts()
+    expected = [plain(record) for record in whole.train(report_every=1)]
+    first = Parts()
+    run = first.train(report_every=1)
+    for _ in range(stop):
+        record = next(run)
+    ac.checkpoint.save(tmp_path, record.state)
+    second = Parts(seed=99)  # everything comes from the checkpoint
+    records = [plain(record) for record in second.train(report_every=1, resume=tmp_path)]
+    assert records == expected[stop:]
+    assert second.bits() == whole.bits()
+
+
+def test_a_folder_without_a_checkpoint_starts_over(tmp_path):
+    whole, other = Parts(), Parts()
+    expected = [plain(record) for record in whole.train()]
+    assert [plain(record) for record in other.train(resume=tmp_path / "missing")] == expected
+
+
+def test_the_state_before_the_first_record_is_the_start(tmp_path):
+    whole, other = Parts(), Parts(seed=3)
+    ac.checkpoint.save(tmp_path, whole.train().state)
+    expected = [plain(record) for record in whole.train()]
+    assert [plain(record) for record in other.train(resume=ac.checkpoint.load(tmp_path))] == expected
+
+
+def test_a_record_whose_state_is_gone_says_so():
+    run = Parts().train(report_every=1)
+    record = next(run)
+    assert record.state["step"] == 1
+    next(run)
+    with pytest.raises(RuntimeError, match="must be read before the next record"):
+        _ = record.state
+
+
+def test_a_checkpoint_of_another_run_is_refused():
+    state = next(Parts().train(report_every=1)).state
+    other = Parts()
+    other.loader.batch_size = 20
+    before = other.bits()
+    with pytest.raises(ValueError, match="resume must be a checkpoint of the same run.*batch_size.*10 then, 20 now"):
+        other.train(resume=state)
+    assert other.bits() == before
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    before = ac.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            ac.set_num_threads(threads)
+            parts = Parts(epochs=1)
+            list(parts.train())
+            results.append(parts.bits())
+    finally:
+        ac.set_num_threads(before)
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_nan_is_named_by_layer_pass_and_step_and_nothing_is_changed():
+    parts = Parts()
+    run = parts.train(report_every=1, check_finite=True)
+    next(run)
+    parts.model[3].body[0].weight.value[0, 0, 0, 0] = np.nan
+    before = parts.bits()
+    with pytest.raises(NonFiniteError, match=r"layer 3\.body\.0: Conv2D.*forward pass, epoch 0, step 1: the output"):
+        next(run)
+    after = parts.bits()
+    parameters = [path for path, _ in parts.model.named_parameters()]
+    moved = [name for name, a, b in zip(parameters, before[0], after[0], strict=True) if a != b]
+    assert all("running" in name for name in moved)
+    assert before[1] == after[1]
+    assert "forward" not in vars(parts.model[0])
+
+
+def test_a_nan_that_backward_makes_is_named_too():
+    class Bad(ac.Layer):
+        def forward(self, x, *, training=False):
+            return x, None
+
+        def backward(self, dy, cache):
+            return dy / np.zeros_like(dy)
+
+    parts = Parts()
+    parts.model.layers.insert(2, Bad())
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match=r"layer 2: .*backward pass, epoch 0, step 0"):
+        next(parts.train(check_finite=True))
+
+
+def test_without_check_finite_training_goes_on():
+    parts = Parts(epochs=1)
+    parts.model[6].weight.value[0, 0] = np.nan
+    assert np.isnan(list(parts.train())[-1].loss)
+
+
+@pytest.mark.parametrize("last", [ac.Softmax(), ac.LogSoftmax()])
+def test_a_model_that_ends_in_softmax_is_refused_with_softmax_cross_entropy(last):
+    parts = Parts()
+    parts.model.layers.append(last)
+    with pytest.raises(ValueError, match="model must end in logits.*got one that ends in"):
+        parts.train()
+    with pytest.raises(ValueError, match="model must end in logits.*got one that ends in"):
+        ac.evaluate(parts.model, parts.loss, parts.loader)
+
+
+def test_labels_that_the_model_has_no_score_for_are_refused_before_any_work():
+    parts = Parts()
+    parts.loader.dataset.labels[59] = 3
+    before = parts.bits()
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2.*got 0\.\.3"):
+        parts.train()
+    assert parts.bits() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", -1),
+        ("epochs", 1.5),
+        ("epochs", True),
+        ("epochs", None),
+        ("report_every", 0),
+        ("report_every", 2.0),
+        ("report_every", True),
+        ("schedule", 0.1),
+        ("schedule", "cosine"),
+        ("check_finite", 1),
+        ("check_finite", None),
+    ],
+)
+def test_bad_arguments_are_refused_when_train_is_called(name, value):
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be .*, got"):
+        Parts().train(**{name: value})
+
+
+@pytest.mark.parametrize("position", range(4))
+@pytest.mark.parametrize("value", [None, 3, "x"])
+def test_the_wrong_kind_of_object_is_refused(position, value):
+    parts = Parts()
+    arguments = [parts.model, parts.loss, parts.optimizer, parts.loader]
+    arguments[position] = value
+    with pytest.raises(TypeError, match=f"{('model', 'loss', 'optimizer', 'loader')[position]} must be .*, got"):
+        ac.train(*arguments, epochs=1)
+
+
+def test_predict_gives_the_scores_whatever_the_batch_size():
+    model = Parts().model
+    images = np.random.default_rng(0).random((23, 6, 6, 3), dtype=np.float32)
+    scores = ac.predict(model, images)
+    assert scores.shape == (23, 3)
+    np.testing.assert_allclose(ac.predict(model, images, batch_size=5), scores, rtol=1e-5, atol=1e-6)
+    for bad, batch_size in ((images.astype(np.uint8), 5), (images[:0], 5), (images, 0), (images, 2.5)):
+        with pytest.raises((TypeError, ValueError), match="must be .*, got"):
+            ac.predict(model, bad, batch_size=batch_size)
+
+
+def test_the_means_are_over_images_also_where_the_last_batch_is_smaller():
+    parts = Parts()
+    whole = ac.evaluate(parts.model, parts.loss, ac.data.Loader(images_and_labels(), 60, shuffle=False))
+    pieces = ac.evaluate(parts.model, parts.loss, ac.data.Loader(images_and_labels(), 17, shuffle=False))
+    summed = ac.evaluate(
+        parts.model, ac.SoftmaxCrossEntropy(reduction="sum"), ac.data.Loader(images_and_labels(), 17, shuffle=False)
+    )
+    assert pieces.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert summed.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert pieces.accuracy == whole.accuracy
