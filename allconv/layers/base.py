@@ -106,7 +106,7 @@ class Layer:
 
 
 def backward_through(layer: Layer, dy: Array, cache: Cache, *, release: bool) -> Array:
-    """Return ``layer.backward(dy, cache)``, handing the cache over where `release` is set and the layer nests others."""
+    """Return ``layer.backward(dy, cache)``; with `release`, a layer that nests others may free the cache."""
     if release and layer.composite:
         return layer.backward(dy, cache, release=True)  # type: ignore[call-arg]
     return layer.backward(dy, cache)
