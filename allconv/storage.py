@@ -17,7 +17,6 @@ pickle is ever read.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import math
@@ -39,6 +38,7 @@ MANIFEST_LIMIT = 1 << 24  # bytes: JSON takes up to 20 times its size in memory,
 DEPTH_LIMIT = 50  # of nested dicts and lists: well below where Python's JSON reader gives up
 INT_BITS_LIMIT = 14_000  # 4,214 digits: Python reads no int of more than 4,300 from text
 CHUNK = 1 << 20  # bytes read at a time: all of an array at once would be a second copy of it
+RANK_LIMIT = 64  # NumPy's
 DTYPES = {
     name: np.dtype(name)
     for name in (
@@ -175,15 +175,10 @@ def _name(keys: Iterable[str]) -> str:
     return "/".join(special.get(key) or urllib.parse.quote(key, safe="", errors="surrogatepass") for key in keys)
 
 
-@functools.cache
 def _versions() -> dict[str, str]:
-    from importlib import metadata  # not at the top: it would cost every `import allconv` 10 ms
+    from allconv import __version__  # not at the top: allconv imports this module
 
-    try:
-        own = metadata.version("allconv")
-    except metadata.PackageNotFoundError:
-        own = "unknown: not installed"
-    return {"allconv": own, "numpy": np.__version__, "python": platform.python_version()}
+    return {"allconv": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
@@ -244,8 +239,8 @@ def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: dict[str, Any]) -> Array:
     shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
-    if not all(type(size) is int and size >= 0 for size in shape):
-        raise CheckpointError(f"cannot have shape {shape}")
+    if len(shape) > RANK_LIMIT or not all(type(size) is int and size >= 0 for size in shape):
+        raise CheckpointError(f"cannot have shape {describe(shape)}")
     header = _header(shape, dtype)
     if info.file_size != len(header) + math.prod(shape) * dtype.itemsize:
         raise CheckpointError(f"of shape {shape} and dtype {dtype} cannot have {info.file_size} bytes with its header")

@@ -3,6 +3,7 @@ import re
 import stat
 from pathlib import Path
 
+import faults
 import pytest
 
 from allconv.atomic import atomic_write, make_folder, remove_stale
@@ -22,6 +23,23 @@ def test_a_file_appears_with_its_content_and_is_replaced(tmp_path):
     put(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
     assert names(tmp_path) == ["a"]
+
+
+def test_what_is_written_reaches_the_disk_before_the_rename_and_the_rename_before_the_end(tmp_path):
+    calls: list[str] = []
+    with faults.io_calls(tmp_path, faults.record(calls)):
+        put(tmp_path / "a", b"new")
+    assert calls == ["scandir", "open", "write", "fsync", "close", "replace", "open", "fsync", "close"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege on Windows")
+def test_a_link_in_the_temporarys_place_is_not_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.urandom", bytes)
+    (tmp_path / "victim").write_bytes(b"x")
+    (tmp_path / ".a.00000000.allconv.tmp").symlink_to(tmp_path / "victim")
+    with pytest.raises(FileExistsError):
+        put(tmp_path / "a", b"new")
+    assert (tmp_path / "victim").read_bytes() == b"x"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
@@ -63,8 +81,8 @@ def test_errors_name_the_path_and_not_the_temporary(tmp_path):
         put(tmp_path / "missing" / "a", b"")
     assert caught.value.filename == str(tmp_path / "missing" / "a")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError) as caught:
-        put(tmp_path / "folder", b"")
+    with pytest.raises(IsADirectoryError) as caught, atomic_write(tmp_path / "folder"):
+        pytest.fail("the error must come before any work")
     assert caught.value.filename == str(tmp_path / "folder")
     assert names(tmp_path) == ["folder"]
 
@@ -102,9 +120,12 @@ def test_of_two_writers_at_once_one_wins_whole_and_the_other_is_told(tmp_path):
 
 
 def test_make_folder_makes_parents_and_refuses_a_file(tmp_path):
-    make_folder(tmp_path / "a" / "b" / "c")
-    make_folder(tmp_path / "a" / "b" / "c")
+    calls: list[str] = []
+    for _ in range(2):
+        with faults.io_calls(tmp_path, faults.record(calls)):
+            make_folder(tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert calls == ["mkdir", "open", "fsync", "close"] * 3
     put(tmp_path / "f", b"")
     with pytest.raises(FileExistsError) as caught:
         make_folder(tmp_path / "f")

@@ -122,6 +122,13 @@ def test_a_damaged_newest_file_is_named_and_the_one_before_is_loaded(tmp_path):
     assert is_state(checkpoint.load(tmp_path), 2)
 
 
+def test_a_newest_file_that_cannot_be_opened_is_passed_over_like_a_damaged_one(tmp_path):
+    checkpoint.save(tmp_path, state(1))
+    (tmp_path / "checkpoint-00000002.npz").mkdir()
+    with pytest.warns(RuntimeWarning, match=r"loaded .*00000001.npz, since .*directory.*checkpoint-00000002.npz"):
+        assert is_state(checkpoint.load(tmp_path), 1)
+
+
 def test_only_damaged_files(tmp_path):
     for step in (1, 2):
         damage(checkpoint.save(tmp_path, state(step)))
@@ -353,7 +360,7 @@ while True:
 def test_kills_while_saving_back_to_back_lose_nothing(tmp_path):
     rng = random.Random(3)
     before = 0
-    for _ in range(6):
+    for _ in range(5):
         with run(BACK_TO_BACK, tmp_path) as process:
             first = process.stdout.readline()
             time.sleep(rng.uniform(0, 0.05))

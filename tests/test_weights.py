@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import allconv as ac
 from allconv import checkpoint, storage
 from allconv.layers.base import Layer
 from allconv.parameter import Parameter
@@ -62,6 +63,22 @@ def test_a_net_comes_back(path):
     assert snapshot(target) == snapshot(source)
     assert target.first.weight.value is kept
     assert target.noise.rng.random() == source.noise.rng.random()
+
+
+def test_the_librarys_own_layers_come_back(path):
+    def net(seed: int, scale: float) -> ac.Sequential:
+        rng = np.random.default_rng(seed)
+        body = ac.Sequential(ac.Conv2D(3, 3, 3, rng=rng), ac.ELU())
+        return ac.Sequential(ac.BatchNorm(3), ac.Skip(body, scale=scale), ac.Dropout(0.5, rng=rng))
+
+    images = np.random.default_rng(1).standard_normal((2, 5, 5, 3)).astype(np.float32)
+    source, target = net(2, 0.25), net(3, 0.75)
+    source.forward(images, training=True)  # the running statistics and the generator move on
+    save_weights(source, path)
+    load_weights(target, path)
+    assert (source(images) == target(images)).all()
+    for _ in range(2):
+        assert (source.forward(images, training=True)[0] == target.forward(images, training=True)[0]).all()
 
 
 def test_a_single_layer_comes_back(path):
