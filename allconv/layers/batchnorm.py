@@ -1,13 +1,11 @@
 """Batch normalization."""
 
 import functools
-from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from allconv.functional.threads import run, slices
+from allconv.functional.columns import column_sums, mean_and_variance, over_slices
 from allconv.layers.base import Cache, Layer
 from allconv.parameter import Parameter
 from allconv.validation import (
@@ -21,10 +19,6 @@ from allconv.validation import (
     check_real,
     describe,
 )
-
-T = TypeVar("T")
-
-_SLICE_ELEMENTS = 1 << 16  # 256 KB of float32: a slice and its temporaries stay in a core's second-level cache
 
 
 class BatchNorm(Layer):
@@ -95,7 +89,7 @@ class BatchNorm(Layer):
         if training:
             if M == 1:
                 raise ValueError(f"x must hold more than one value per channel in training, got {describe(x)}")
-            mean, var = _mean_and_variance(rows)
+            mean, var = mean_and_variance(rows)
             self.running_mean.value += self.momentum * (mean - self.running_mean.value)
             self.running_var.value += self.momentum * (var * (M / (M - 1)) - self.running_var.value)
         else:
@@ -109,7 +103,7 @@ class BatchNorm(Layer):
             y[part] *= scale
             y[part] += bias
 
-        _over_slices(normalize, rows)
+        over_slices(normalize, rows)
         return y.reshape(x.shape), (rows, x.shape, mean, inv_std, training)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
@@ -131,10 +125,10 @@ class BatchNorm(Layer):
         def sums(part: slice) -> Array:
             products = x[part] - mean
             products *= dy[part]
-            return np.stack([_column_sums(products) * inv_std, _column_sums(dy[part])])
+            return np.stack([column_sums(products) * inv_std, column_sums(dy[part])])
 
         if training or self.weight.trainable or self.bias.trainable:
-            d_weight, d_bias = functools.reduce(np.add, _over_slices(sums, x))
+            d_weight, d_bias = functools.reduce(np.add, over_slices(sums, x))
         if self.weight.trainable:
             self.weight.add_grad(d_weight)
         if self.bias.trainable:
@@ -151,7 +145,7 @@ class BatchNorm(Layer):
             else:
                 np.multiply(dy[part], scale, out=dx[part])
 
-        _over_slices(input_grad, x)
+        over_slices(input_grad, x)
         return dx.reshape(shape)  # type: ignore[no-any-return]
 
     def _check_input(self, x: Array) -> Array:
@@ -168,36 +162,3 @@ class BatchNorm(Layer):
         text += "" if self.momentum == 0.1 else f", momentum={self.momentum!r}"
         text += "" if self.weight.value.dtype == np.float32 else f", dtype=np.{self.weight.value.dtype}"
         return f"BatchNorm({text})"
-
-
-def _over_slices(task: Callable[[slice], T], rows: Array) -> list[T]:
-    """Return ``task(part)`` for consecutive slices of the rows (M, C), in their order."""
-    parts = slices(len(rows), max(1, _SLICE_ELEMENTS // rows.shape[1]))
-    return run(lambda index: task(parts[index]), len(parts))
-
-
-def _column_sums(rows: Array) -> Array:
-    """Return the sum of the rows, (C,): as a product, which BLAS does four times as fast as ``rows.sum(axis=0)``."""
-    sums: Array = np.ones(len(rows), rows.dtype) @ rows
-    return sums
-
-
-def _mean_and_variance(rows: Array) -> tuple[Array, Array]:
-    """Return the mean and the biased variance of each column of rows (M, C).
-
-    The sum of squares is the one within the slices, each around its own mean, plus the one of these means around the
-    whole's: no large numbers cancel, and the rows are read once (Chan, Golub and LeVeque, 1983).
-    """
-
-    def moments(part: slice) -> tuple[int, Array, Array]:
-        count = part.stop - part.start
-        mean = _column_sums(rows[part]) / count
-        deviations = rows[part] - mean
-        deviations *= deviations
-        return count, mean, _column_sums(deviations)
-
-    counts, means, squares = zip(*_over_slices(moments, rows), strict=True)
-    weights = np.array(counts, rows.dtype)[:, None] / len(rows)
-    mean = (weights * means).sum(axis=0)
-    variance = np.sum(squares, axis=0) / len(rows) + (weights * np.square(means - mean)).sum(axis=0)
-    return mean, variance

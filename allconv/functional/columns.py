@@ -1,0 +1,49 @@
+"""Statistics of the columns of a tall matrix, slice by slice over its rows."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from allconv.functional.threads import run, slices
+from allconv.validation import Array
+
+T = TypeVar("T")
+
+_SLICE_ELEMENTS = 1 << 16  # 256 KB of float32: a slice and its temporaries stay in a core's second-level cache
+
+
+def over_slices(task: Callable[[slice], T], rows: Array) -> list[T]:
+    """Return ``task(part)`` for consecutive slices of the rows (M, C), in their order."""
+    parts = slices(len(rows), max(1, _SLICE_ELEMENTS // rows.shape[1]))
+    return run(lambda index: task(parts[index]), len(parts))
+
+
+def column_sums(rows: Array) -> Array:
+    """Return the sum of the rows, (C,): as a product, which BLAS does four times as fast as ``rows.sum(axis=0)``."""
+    sums: Array = np.ones(len(rows), rows.dtype) @ rows
+    return sums
+
+
+def mean_and_variance(rows: Array) -> tuple[Array, Array]:
+    """Return the mean and the biased variance of each column of rows (M, C).
+
+    The sum of squares is the one within the slices, each around its own mean, plus the one of these means around the
+    whole's, so that the rows are read once (Chan, Golub and LeVeque, 1983). All of it is in differences from the first
+    row: sums of values far from 0 would lose the digits that the variance lives in.
+    """
+    origin = rows[0]
+
+    def moments(part: slice) -> tuple[int, Array, Array]:
+        count = part.stop - part.start
+        values = rows[part] - origin
+        mean = column_sums(values) / count
+        values -= mean
+        values *= values
+        return count, mean, column_sums(values)
+
+    counts, means, squares = zip(*over_slices(moments, rows), strict=True)
+    weights = np.array(counts, rows.dtype)[:, None] / len(rows)
+    mean = (weights * means).sum(axis=0)
+    variance = np.sum(squares, axis=0) / len(rows) + (weights * np.square(means - mean)).sum(axis=0)
+    return origin + mean, variance
