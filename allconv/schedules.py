@@ -4,6 +4,9 @@ A schedule is any function from the epochs elapsed, :math:`e \ge 0`, fractions i
 of this module check their arguments when they are made, and :math:`e` when they are called. Where PyTorch has the same
 schedule, the values at :math:`e = 0, 1, 2, \dots` are its sequence.
 
+Rates, decays and the factors of `linear` are at least 0; gammas, powers, lengths in epochs and divisors are above 0. An
+argument out of range raises ValueError, one that is no real number TypeError.
+
 >>> rate = inverse_time(3e-4, 0.001)
 >>> rate(0), round(rate(20), 9)
 (0.0003, 0.000294118)

@@ -98,9 +98,9 @@ class AMSGrad(Adam):
             "none": (1.0, 1.0, 1.0),
         }[self.bias_correction]
 
-    def _step(self, pieces: list[Piece]) -> None:
+    def _apply(self, pieces: list[Piece]) -> None:
         if self.maximum == "elementwise":
-            super()._step(pieces)
+            super()._apply(pieces)
             return
         early, *late = self._divisors()
 

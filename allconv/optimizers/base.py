@@ -107,6 +107,8 @@ class Optimizer:
         ------
         RuntimeError
             If a trainable parameter has no gradient, or one of another shape; nothing is changed then.
+        TypeError
+            If a gradient is not of a real floating dtype; likewise.
         """
         pieces = [
             Piece(
@@ -119,13 +121,13 @@ class Optimizer:
             if parameter.trainable
         ]
         self.step_count += 1
-        self._step(pieces)
+        self._apply(pieces)
         if self.step_count % _FLUSH_PERIOD == 0:
             over_slices(_flush, pieces)
         for parameter in self.parameters:
             parameter.grad = None
 
-    def _step(self, pieces: list[Piece]) -> None:
+    def _apply(self, pieces: list[Piece]) -> None:
         """Update all pieces in one sweep; an optimizer that needs sums over whole tensors makes several."""
         over_slices(lambda piece: self.update(piece.w, self._decayed(piece), **piece.slots), pieces)
 

@@ -33,6 +33,14 @@ class DilatedAMSGrad(AMSGrad):
     nothing to do with the holes of a dilated convolution. An optimizer sees finished gradients, so the shortcuts
     themselves are layers of the model. The article's is ``DilatedAMSGrad(model, betas=(0.9, 0.9),
     bias_correction="none", maximum="tensor")``.
+
+    Examples
+    --------
+    >>> from allconv.layers.linear import Linear
+    >>> skip = Skip(Linear(4, 4), scale=0.8)
+    >>> DilatedAMSGrad(skip).start_epoch(3)
+    >>> skip.scale
+    0.2
     """
 
     def __init__(
