@@ -4,27 +4,30 @@ All three are linear in each argument, and adjoint to one another:
 <conv2d(x, w), g> = <x, conv2d_input_grad(g, w)> = <w, conv2d_weight_grad(x, g)>.
 """
 
-from allconv.functional import im2col, winograd
-from allconv.functional.im2col import Geometry
-from allconv.functional.padding import Padding, resolve_padding
-from allconv.validation import Array, Pair
+from typing import Protocol
+
+from allconv.functional import depthwise, im2col, winograd
+from allconv.functional.geometry import Geometry
+from allconv.validation import Array
 
 _WINOGRAD_CHANNELS = 16  # below this, transforms cost more than the products they save
 
 
-def geometry_of(
-    x_shape: tuple[int, ...],
-    weight_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
-) -> Geometry:
-    """Return the sizes of a convolution of x (N, H, W, C) with a weight (kh, kw, C / groups, O)."""
-    n, height, width, channels = x_shape
-    kh, kw, _, out_channels = weight_shape
-    pads = resolve_padding(padding, (height, width), (kh, kw), stride, dilation)
-    return Geometry((n, height, width, channels), (kh, kw), out_channels, stride, pads, dilation, groups)
+class Algorithm(Protocol):
+    """What a module that computes convolutions has to offer."""
+
+    def forward(self, x: Array, weight: Array, geometry: Geometry) -> Array:
+        """Return y (N, H_out, W_out, O)."""
+
+    def input_grad(self, dy: Array, weight: Array, geometry: Geometry) -> Array:
+        """Return dx (N, H, W, C)."""
+
+    def weight_grad(self, x: Array, dy: Array, geometry: Geometry) -> Array:
+        """Return dw (kh, kw, C / groups, O)."""
+
+
+def _direct(geometry: Geometry) -> Algorithm:
+    return depthwise if depthwise.applies(geometry) else im2col
 
 
 def uses_winograd(geometry: Geometry) -> bool:
@@ -39,9 +42,8 @@ def conv2d(x: Array, weight: Array, geometry: Geometry) -> Array:
     .. math:: y_{n,i,j,o} = \sum_{u,v,c} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; w_{u,v,c,o}
     """
     if uses_winograd(geometry):
-        y, _ = winograd.forward(x, weight, geometry.pads)
-        return y
-    return im2col.forward(x, weight, geometry)
+        return winograd.forward(x, weight, geometry.pads)
+    return _direct(geometry).forward(x, weight, geometry)
 
 
 def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
@@ -50,8 +52,8 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
     .. math:: dx_{n,h,w,c} = \sum_{i s + u d - p = h,\; j s + v d - p = w,\; o} dy_{n,i,j,o}\; w_{u,v,c,o}
     """
     if uses_winograd(geometry):
-        return winograd.input_grad(dy, weight, geometry.x_shape, geometry.pads)
-    return im2col.input_grad(dy, weight, geometry)
+        return winograd.input_grad(dy, weight, geometry.pads)
+    return _direct(geometry).input_grad(dy, weight, geometry)
 
 
 def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
@@ -61,11 +63,12 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     """
     if uses_winograd(geometry):
         return winograd.weight_grad(x, dy, geometry.pads)
-    return im2col.weight_grad(x, dy, geometry)
+    return _direct(geometry).weight_grad(x, dy, geometry)
 
 
 def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
     """Return (dx, dw), which share what they can."""
     if uses_winograd(geometry):
-        return winograd.grads(x, dy, weight, geometry.pads)
-    return im2col.input_grad(dy, weight, geometry), im2col.weight_grad(x, dy, geometry)
+        return winograd.grads(x, dy, weight, geometry.pads)[:2]
+    direct = _direct(geometry)
+    return direct.input_grad(dy, weight, geometry), direct.weight_grad(x, dy, geometry)

@@ -9,74 +9,37 @@ The inputs under the window at each output position form one row of a matrix, th
 where the last one is added back to the positions that the columns came from. The columns repeat each input up to
 :math:`k_h k_w` times, so they are never built as a whole: a block of output rows of one or a few images at a time,
 small enough that the columns are still in the cache when the product reads them. A 1x1 convolution with stride 1 has
-its input for columns, and is one product. With groups, each group is a product of its own.
+its input for columns, and is one product.
+
+With groups, each group is a product of its own. Narrow groups would make narrow products, which are slow, so a few are
+merged into a block of up to 32 channels, whose weight matrix is block-diagonal: more multiplications, and faster.
 """
 
 import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from allconv.functional.padding import Pads, output_size
+from allconv.functional.geometry import Geometry
 from allconv.functional.threads import run, scratch
 from allconv.validation import Array, Pair
 
 _COLUMN_BYTES = 1 << 21  # of one block: what a core's share of the cache still holds when the product reads it
+_WIDTH = 32  # channels of a group from which a product is not narrow
 _SUMS = 8  # partial sums of a weight gradient: enough for all cores, and a number that does not depend on them
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The sizes of one convolution: what is the same for forward and both gradients."""
-
-    x_shape: tuple[int, int, int, int]  # (N, H, W, C)
-    kernel: Pair
-    out_channels: int
-    stride: Pair
-    pads: Pads
-    dilation: Pair
-    groups: int
-
-    @property
-    def out(self) -> Pair:
-        """(H_out, W_out)."""
-        return output_size(self.x_shape[1:3], self.pads, self.kernel, self.stride, self.dilation)
-
-    @property
-    def y_shape(self) -> tuple[int, int, int, int]:
-        """The output's shape (N, H_out, W_out, O)."""
-        return (self.x_shape[0], *self.out, self.out_channels)
-
-    @property
-    def is_pointwise(self) -> bool:
-        """Whether the columns are the input itself."""
-        return self.kernel == (1, 1) and self.stride == (1, 1) and self.pads == ((0, 0), (0, 0)) and self.groups == 1
-
-    def blocks(self, itemsize: int) -> list[tuple[slice, slice]]:
-        """Return (images, output rows) of each block, image by image; chosen from the shapes alone."""
-        n, _, _, channels = self.x_shape
-        rows, columns = self.out
-        bytes_per_row = columns * self.kernel[0] * self.kernel[1] * channels * itemsize
-        fit = max(1, _COLUMN_BYTES // bytes_per_row)  # output rows
-        if fit < rows:
-            parts = -(-rows // fit)
-            size = -(-rows // parts)
-            return [(slice(i, i + 1), slice(r, min(r + size, rows))) for i in range(n) for r in range(0, rows, size)]
-        images = min(fit // rows, -(-n // _SUMS))
-        return [(slice(i, min(i + images, n)), slice(0, rows)) for i in range(0, n, images)]
 
 
 def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
     """Return y (N, H_out, W_out, O) = X W for x (N, H, W, C) and weight (kh, kw, C / groups, O)."""
     y = np.empty(geometry.y_shape, x.dtype)
-    matrices = _weight_matrices(weight, geometry.groups)
-    blocks = geometry.blocks(x.itemsize)
+    matrices = _weight_matrices(weight, geometry)
+    blocks = blocks_of(geometry, x.itemsize)
 
     def task(index: int) -> None:
         images, rows = blocks[index]
-        np.matmul(_columns(x[images], rows, geometry), matrices, out=_by_group(y[images, rows], geometry.groups))
+        np.matmul(_columns(x[images], rows, geometry), matrices, out=_by_product(y[images, rows], geometry))
 
     run(task, len(blocks))
     return y
@@ -84,34 +47,35 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
 
 def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     """Return dW (kh, kw, C / groups, O) = X^T dY, summed over the blocks in a fixed order."""
-    blocks = geometry.blocks(x.itemsize)
+    blocks = blocks_of(geometry, x.itemsize)
     sums = min(_SUMS, len(blocks))
-    groups, out = geometry.groups, geometry.out_channels // geometry.groups
+    inputs, outputs = geometry.in_channels // _products(geometry), geometry.out_channels // _products(geometry)
 
     def task(index: int) -> Array:
-        total = np.zeros((groups, (geometry.x_shape[3] // groups) * math.prod(geometry.kernel), out), x.dtype)
+        total = np.zeros((_products(geometry), inputs * math.prod(geometry.kernel), outputs), x.dtype)
         for images, rows in blocks[index * len(blocks) // sums : (index + 1) * len(blocks) // sums]:
             columns = _columns(x[images], rows, geometry)
-            total += np.matmul(columns.swapaxes(1, 2), _by_group(dy[images, rows], groups))
+            total += np.matmul(columns.swapaxes(1, 2), _by_product(dy[images, rows], geometry))
         return total
 
     total = functools.reduce(np.add, run(task, sums))
-    return np.moveaxis(total.reshape(groups, *geometry.kernel, -1, out), 0, 3).reshape(
-        *geometry.kernel, -1, groups * out
-    )
+    dw = np.empty((*geometry.kernel, geometry.in_channels // geometry.groups, geometry.out_channels), x.dtype)
+    for own, diagonal in _diagonal_blocks(dw, total, geometry):
+        own[...] = diagonal
+    return dw
 
 
 def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
     """Return dx (N, H, W, C): each row of dY W^T added back to the inputs that its window covered."""
     dx = np.empty(geometry.x_shape, dy.dtype)
-    transposed = np.ascontiguousarray(_weight_matrices(weight, geometry.groups).swapaxes(1, 2))
-    blocks = geometry.blocks(dy.itemsize)
+    transposed = np.ascontiguousarray(_weight_matrices(weight, geometry).swapaxes(1, 2))
+    blocks = blocks_of(geometry, dy.itemsize)
     # Windows of neighbouring blocks of one image overlap, so one worker goes through all blocks of its images.
     starts = [k for k, (images, _) in enumerate(blocks) if k == 0 or images != blocks[k - 1][0]] + [len(blocks)]
 
     def task(index: int) -> None:
         images = blocks[starts[index]][0]
-        if geometry.is_pointwise:
+        if _is_pointwise(geometry):
             np.matmul(dy[images].reshape(-1, dy.shape[3]), transposed[0], out=dx[images].reshape(-1, dx.shape[3]))
             return
         (top, _), (left, _) = geometry.pads
@@ -119,8 +83,8 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
         padded = scratch("padded", (count, *_padded_size(geometry), channels), dy.dtype)
         padded[...] = 0
         for _, rows in blocks[starts[index] : starts[index + 1]]:
-            gradients = _by_group(dy[images, rows], geometry.groups)
-            columns = scratch("columns", (geometry.groups, gradients.shape[1], transposed.shape[2]), dy.dtype)
+            gradients = _by_product(dy[images, rows], geometry)
+            columns = scratch("columns", (_products(geometry), gradients.shape[1], transposed.shape[2]), dy.dtype)
             _add_columns(padded, np.matmul(gradients, transposed, out=columns), rows, geometry)
         dx[images] = padded[:, top : top + height, left : left + width]
 
@@ -128,15 +92,58 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
     return dx
 
 
-def _weight_matrices(weight: Array, groups: int) -> Array:
-    """Return the weights (kh, kw, C / G, O) as one matrix a group, (G, kh kw C / G, O / G)."""
-    matrix = weight.reshape(-1, groups, weight.shape[3] // groups)
-    return np.ascontiguousarray(matrix.swapaxes(0, 1))
+def blocks_of(geometry: Geometry, itemsize: int) -> list[tuple[slice, slice]]:
+    """Return (images, output rows) of each block, image by image; chosen from the shapes alone."""
+    n, (rows, columns) = geometry.x_shape[0], geometry.out
+    bytes_per_row = columns * math.prod(geometry.kernel) * geometry.in_channels * itemsize
+    fit = max(1, _COLUMN_BYTES // bytes_per_row)  # output rows
+    if fit < rows:
+        parts = -(-rows // fit)
+        size = -(-rows // parts)
+        return [(slice(i, i + 1), slice(r, min(r + size, rows))) for i in range(n) for r in range(0, rows, size)]
+    images = min(fit // rows, -(-n // _SUMS))
+    return [(slice(i, min(i + images, n)), slice(0, rows)) for i in range(0, n, images)]
 
 
-def _by_group(block: Array, groups: int) -> Array:
-    """Return a view of a block (n, rows, columns, O) as one matrix a group, (G, P, O / G)."""
-    return block.reshape(-1, groups, block.shape[3] // groups).swapaxes(0, 1)
+def _merged(geometry: Geometry) -> int:
+    """Return how many groups are taken together in one product."""
+    groups, narrow = geometry.groups, max(geometry.in_channels, geometry.out_channels) // geometry.groups
+    return max(d for d in range(1, groups + 1) if groups % d == 0 and (d == 1 or d * narrow <= _WIDTH))
+
+
+def _products(geometry: Geometry) -> int:
+    """Return into how many products the channels fall."""
+    return geometry.groups // _merged(geometry)
+
+
+def _is_pointwise(geometry: Geometry) -> bool:
+    """Tell whether the columns are the input itself."""
+    unit = geometry.kernel == geometry.stride == (1, 1) and geometry.groups == 1
+    return unit and geometry.pads == ((0, 0), (0, 0))
+
+
+def _weight_matrices(weight: Array, geometry: Geometry) -> Array:
+    """Return the weights as one matrix a product, block-diagonal where it merges groups."""
+    inputs, outputs = geometry.in_channels // _products(geometry), geometry.out_channels // _products(geometry)
+    matrices = np.zeros((_products(geometry), math.prod(geometry.kernel) * inputs, outputs), weight.dtype)
+    for own, diagonal in _diagonal_blocks(weight, matrices, geometry):
+        diagonal[...] = own
+    return matrices
+
+
+def _diagonal_blocks(weight: Array, matrices: Array, geometry: Geometry) -> Iterator[tuple[Array, Array]]:
+    """Yield the groups' weights, and where they stand in the matrices: views (products, kh, kw, C / G, O / G)."""
+    merged, (kh, kw) = _merged(geometry), geometry.kernel
+    inputs, outputs = weight.shape[2], weight.shape[3] // geometry.groups
+    by_group = weight.reshape(kh, kw, inputs, _products(geometry), merged, outputs)
+    blocks = matrices.reshape(_products(geometry), kh, kw, merged, inputs, merged, outputs)
+    for k in range(merged):
+        yield np.moveaxis(by_group[..., k, :], 3, 0), blocks[:, :, :, k, :, k]
+
+
+def _by_product(block: Array, geometry: Geometry) -> Array:
+    """Return a view of a block (n, rows, columns, O) as one matrix a product, (products, P, O / products)."""
+    return block.reshape(-1, _products(geometry), block.shape[3] // _products(geometry)).swapaxes(0, 1)
 
 
 def _padded_size(geometry: Geometry) -> Pair:
@@ -145,10 +152,10 @@ def _padded_size(geometry: Geometry) -> Pair:
 
 
 def _columns(x: Array, rows: slice, geometry: Geometry) -> Array:
-    """Return the columns (G, P, kh kw C / G) of some output `rows` of the images x."""
-    if geometry.is_pointwise:
+    """Return the columns (products, P, kh kw C / products) of some output `rows` of the images x."""
+    if _is_pointwise(geometry):
         return x[:, rows].reshape(1, -1, x.shape[3])
-    groups, (kh, kw), (sh, sw), (dh, dw) = geometry.groups, geometry.kernel, geometry.stride, geometry.dilation
+    groups, (kh, kw), (sh, sw), (dh, dw) = _products(geometry), geometry.kernel, geometry.stride, geometry.dilation
     padded = _pad_rows(x, rows, geometry)
     (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides
     count, width = rows.stop - rows.start, geometry.out[1]
@@ -182,8 +189,8 @@ def _pad_rows(x: Array, rows: slice, geometry: Geometry) -> Array:
 
 
 def _add_columns(padded: Array, columns: Array, rows: slice, geometry: Geometry) -> None:
-    """Add columns (G, P, kh kw C / G) of some output `rows` to the padded input positions that they came from."""
-    groups, (kh, kw), (sh, sw), (dh, dw) = geometry.groups, geometry.kernel, geometry.stride, geometry.dilation
+    """Add columns (products, P, kh kw C / products) of some output `rows` to the inputs that they came from."""
+    groups, (kh, kw), (sh, sw), (dh, dw) = _products(geometry), geometry.kernel, geometry.stride, geometry.dilation
     (n, _, _, channels), count, width = padded.shape, rows.stop - rows.start, geometry.out[1]
     windows = columns.reshape(groups, n, count, width, kh, kw, channels // groups)
     grouped: Array = padded.reshape(*padded.shape[:3], groups, channels // groups)

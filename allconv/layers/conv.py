@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.functional import conv
-from allconv.functional.im2col import Geometry
+from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
 from allconv.functional.threads import elementwise
 from allconv.initializers import Initializer, he_normal
@@ -109,7 +109,7 @@ class Conv2D(Layer):
         self.bias = Parameter(np.zeros(self.out_channels, kind)) if with_bias else None
 
     def _geometry(self, x_shape: tuple[int, ...]) -> Geometry:
-        return conv.geometry_of(x_shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
+        return geometry_of(x_shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y = conv(x, W) + b for x of shape ``(N, H, W, C)``."""

@@ -6,14 +6,17 @@ from reference import conv2d_reference
 
 import allconv as ac
 from allconv.functional import conv, im2col
+from allconv.functional.geometry import geometry_of
 
 
 @st.composite
 def convolutions(draw, max_channels=4):
     """Draw (x, w, dy, geometry) of a convolution that has at least one output."""
-    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+    groups = draw(st.sampled_from([1, 1, 1, 2, 3, 4]))
     channels = groups * draw(st.integers(1, max_channels))
     out_channels = groups * draw(st.integers(1, max_channels))
+    if draw(st.booleans()):  # depthwise, if there are several groups
+        channels = out_channels = groups
     kernel = draw(st.tuples(st.integers(1, 7), st.integers(1, 4)))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     dilation = draw(st.tuples(st.integers(1, 2), st.integers(1, 3)))
@@ -29,7 +32,7 @@ def convolutions(draw, max_channels=4):
     rng = np.random.default_rng(draw(st.integers(0, 1000)))
     x = rng.standard_normal((n, *size, channels))
     w = rng.standard_normal((*kernel, channels // groups, out_channels))
-    geometry = conv.geometry_of(x.shape, w.shape, stride, padding, dilation, groups)
+    geometry = geometry_of(x.shape, w.shape, stride, padding, dilation, groups)
     return x, w, rng.standard_normal(geometry.y_shape), geometry
 
 
@@ -100,14 +103,21 @@ def test_equals_pytorch(convolution):
 
 
 @pytest.mark.parametrize(
-    ("shape", "kernel", "stride"),
-    [((13, 16, 16, 24), 3, 1), ((13, 16, 16, 24), 3, 2), ((50, 8, 8, 32), 1, 1), ((1, 64, 64, 8), 5, 1)],
+    ("shape", "kernel", "stride", "groups"),
+    [
+        ((13, 16, 16, 24), 3, 1, 1),
+        ((13, 16, 16, 24), 3, 2, 1),
+        ((50, 8, 8, 32), 1, 1, 1),
+        ((1, 64, 64, 8), 5, 1, 1),
+        ((13, 16, 16, 32), 3, 2, 32),
+        ((13, 16, 16, 32), 3, 1, 8),
+    ],
 )
-def test_the_same_bits_for_any_number_of_threads(shape, kernel, stride):
+def test_the_same_bits_for_any_number_of_threads(shape, kernel, stride, groups):
     rng = np.random.default_rng(0)
     x = rng.standard_normal(shape).astype(np.float32)
-    w = rng.standard_normal((kernel, kernel, shape[3], 32)).astype(np.float32)
-    geometry = conv.geometry_of(x.shape, w.shape, (stride, stride), "same", (1, 1), 1)
+    w = rng.standard_normal((kernel, kernel, shape[3] // groups, 32)).astype(np.float32)
+    geometry = geometry_of(x.shape, w.shape, (stride, stride), "same", (1, 1), groups)
     dy = rng.standard_normal(geometry.y_shape).astype(np.float32)
     before = ac.get_num_threads()
     results = []
@@ -124,8 +134,8 @@ def test_the_same_bits_for_any_number_of_threads(shape, kernel, stride):
 
 def test_blocks_cover_every_output_once():
     for shape, kernel in [((50, 32, 32, 96), 3), ((7, 224, 224, 64), 3), ((1, 9, 5, 2), 2), ((100, 1, 1, 4), 1)]:
-        geometry = conv.geometry_of(shape, (kernel, kernel, shape[3], 8), (1, 1), "same", (1, 1), 1)
+        geometry = geometry_of(shape, (kernel, kernel, shape[3], 8), (1, 1), "same", (1, 1), 1)
         count = np.zeros(geometry.y_shape[:2], int)
-        for images, rows in geometry.blocks(4):
+        for images, rows in im2col.blocks_of(geometry, 4):
             count[images, rows] += 1
         assert (count == 1).all()
