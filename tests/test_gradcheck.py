@@ -1,5 +1,7 @@
 """The gradient check: what it must catch, what it must not flag, and its own numbers against hand-computed ones."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -214,7 +216,7 @@ AFFINE_FAULTS = [
 @pytest.mark.parametrize("elements", [0, 200])
 @pytest.mark.parametrize("fault", AFFINE_FAULTS)
 def test_planted_fault_in_an_affine_layer_is_caught(fault, elements):
-    for seed in range(5):
+    for seed in range(3):
         layer = fault()
         x = np.random.default_rng(seed).standard_normal((5, len(layer.bias.value)))
         report = gradcheck.check(layer, x, seed=seed, elements=elements)
@@ -356,7 +358,9 @@ class TestKinks:
         layer = wrong(ReLU, lambda self, dy, cache: ReLU.backward(self, dy, cache) * (1 + 1e-6))()
         for seed in range(20):
             x = np.random.default_rng(seed).integers(-2, 3, (4, 5)).astype(F8)
-            assert not gradcheck.check(layer, x, seed=seed, elements=0).passed
+            report = gradcheck.check(layer, x, seed=seed, elements=0)
+            assert not report.passed
+            assert not any(row.note for row in report.failures)
             assert not gradcheck.check(layer, x, seed=seed).passed
 
     def test_kinks_do_not_hide_an_error_at_the_kink(self):
@@ -405,10 +409,10 @@ class TestNetworks:
             GlobalAveragePool2D(),
         )
 
-    x = np.random.default_rng(1).standard_normal((2, 5, 5, 2))
+    x = np.random.default_rng(1).standard_normal((1, 4, 4, 2))
 
     def test_correct_network_passes_without_a_row_for_nested_layers(self, net):
-        report = gradcheck.check(net, self.x, elements=30)
+        report = gradcheck.check(net, self.x, elements=20)
         assert report.passed
         assert {row.path for row in report.rows} == {""}
         assert "2.body.0.weight" in [row.what for row in report.rows]
@@ -416,24 +420,25 @@ class TestNetworks:
 
     def test_departure_starts_at_the_dilated_gradient(self, net):
         net[2].in_forward = False
-        report = gradcheck.check(net, self.x, elements=30)
+        report = gradcheck.check(net, self.x, elements=50)
         assert report.starts == ("2",)
+        assert [row.path for row in report.rows if row.path and row.check == "elements"] == ["2"]
         assert str(report).endswith("The departure starts in 2 Skip.")
 
     def test_departure_starts_at_a_nested_layer(self, net):
         net[2].body.layers[1] = wrong(ELU, lambda self, dy, cache: 2 * ELU.backward(self, dy, cache))()
-        assert gradcheck.check(net, self.x, elements=30).starts == ("2.body.1",)
+        assert gradcheck.check(net, self.x, elements=20).starts == ("2.body.1",)
 
     def test_departure_starts_at_a_rule(self, net):
         with override_backward(net, {"1": guided}):
-            assert gradcheck.check(net, self.x, elements=30).starts == ("1",)
-        assert gradcheck.check(net, self.x, elements=30).passed
+            assert gradcheck.check(net, self.x, elements=20).starts == ("1",)
+        assert gradcheck.check(net, self.x, elements=20).passed
 
     def test_departure_starts_at_the_container_that_is_wrong_itself(self, net):
         net.layers[2] = wrong(Skip, lambda self, dy, cache: dy + self.body.backward(dy, cache[0]))(
             net[2].body, scale=0.8
         )
-        assert gradcheck.check(net, self.x, elements=30).starts == ("2",)
+        assert gradcheck.check(net, self.x, elements=20).starts == ("2",)
 
     def test_parameters_get_rows_where_the_joint_direction_fails(self, net):
         whole = gradcheck.check(net, self.x, separate=False, elements=0)
@@ -448,10 +453,10 @@ class TestNetworks:
             p.grad = np.full(p.value.shape, 3.0)
         kept = [(p.name, p.value.copy(), p.grad) for p in parameters]
         before = self.x.copy()
-        gradcheck.check(net, self.x, elements=30)
+        gradcheck.check(net, self.x, elements=20)
         gradcheck.check(net[2], np.ones((1, 4, 4, 3)))  # names its parameters body.0.weight while it runs
         net[2].in_forward = False
-        gradcheck.check(net, self.x, elements=30)
+        gradcheck.check(net, self.x, elements=20)
         gradcheck.compare(net, self.x, {ELU: guided})
         np.testing.assert_array_equal(self.x, before)
         for p, (name, value, grad) in zip(parameters, kept, strict=True):
@@ -464,7 +469,7 @@ class TestNetworks:
         net.layers[1] = wrong(ELU, lambda self, dy, cache: 1 / 0)()
         before = [p.value.copy() for p in net.parameters()]
         with pytest.raises(ZeroDivisionError):
-            gradcheck.check(net, self.x, elements=30)
+            gradcheck.check(net, self.x, elements=20)
         for p, value in zip(net.parameters(), before, strict=True):
             np.testing.assert_array_equal(p.value, value)
             assert p.grad is None
@@ -475,29 +480,31 @@ class Noise(Layer):
 
     def __init__(self):
         self.rng = np.random.default_rng(0)
+        self.passes = []
         self.count = Parameter(np.zeros(1), trainable=False)
 
     def forward(self, x, *, training=False):
         if not training:
             return x * (1 + self.count.value), np.full_like(x, 1 + self.count.value[0])
         self.count.value += 1
-        mask = self.rng.random(x.shape)
+        self.passes.append("once")
+        mask = self.rng.random(x.shape) + len(self.passes)
         return x * mask, mask
 
     def backward(self, dy, cache):
         return dy * cache
 
     def state(self):
-        return {"rng": self.rng.bit_generator.state}
+        return {"rng": self.rng.bit_generator.state, "passes": self.passes}  # a live list, which forward appends to
 
     def load_state(self, state):
-        self.rng.bit_generator.state = state["rng"]
+        self.rng.bit_generator.state, self.passes = state["rng"], state["passes"]
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_random_layers_and_running_statistics_start_afresh_for_every_pass(training):
     net = Sequential(Affine(), Noise())
-    state = net[1].state()
+    state = copy.deepcopy(net[1].state())
     report = gradcheck.check(net, np.random.default_rng(0).standard_normal((3, 5)), training=training)
     report.raise_if_failed()
     assert net[1].count.value == 0
@@ -567,6 +574,18 @@ class TestNumbers:
         assert set(adjoint) == {"x", "weight", "bias"}
         assert max(adjoint.values()) < 1e-12
         assert not any(row.check == "adjoint" for row in gradcheck.check(ELU(), rng.standard_normal((9, 9))).rows)
+
+    def test_odd_function_is_not_taken_for_an_affine_one(self):
+        class Odd(Layer):
+            def forward(self, x, *, training=False):
+                return x + x**3, x
+
+            def backward(self, dy, cache):
+                return (1 + 3 * cache**2) * dy
+
+        report = gradcheck.check(Odd(), np.zeros((2, 3)))
+        assert report.passed
+        assert not any(row.check == "adjoint" for row in report.rows)
 
     def test_adjoint_identity_catches_what_differences_cannot_see(self):
         layer = wrong(Affine, lambda self, dy, cache: Affine.backward(self, dy, cache) * (1 + 1e-8))()

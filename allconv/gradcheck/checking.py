@@ -17,7 +17,7 @@ from allconv.validation import Array, check_batch, check_bool, check_int, descri
 TOLERANCE = 1e-7
 ADJOINT_TOLERANCE = 1e-9
 _NEIGHBOURS = 8  # points beside a kink to try; a large network has a kink near most of them
-_SEPARATE = 10  # up to so many parameters are checked one by one as well as jointly
+_SEPARATE = 20_000  # elements of all parameters together; up to so many each parameter has a row of its own
 
 
 def check(
@@ -53,7 +53,7 @@ def check(
     elements : int, default 200
         Arrays of up to so many elements are checked element by element; 0 for none.
     separate : bool, optional
-        Whether each parameter has a row of its own; by default in models of up to 10 parameters.
+        Whether each parameter has a row of its own; by default in models of up to 20,000 weights.
 
     Returns
     -------
@@ -177,7 +177,9 @@ def _gradient_rows(point: Point, make: Callable[..., Row], options: _Options, *,
     known = [key for key in point.arrays if key in point.gradients]
     parameters = [key for key in known if key != INPUT]
     # A joint direction that fails says nothing of where, so then each parameter gets its row.
-    separate = len(parameters) <= _SEPARATE if options.separate is None else options.separate
+    separate = options.separate
+    if separate is None:
+        separate = sum(point.arrays[key].size for key in parameters) <= _SEPARATE
     if len(parameters) > 1:
         joint = _direction_row(point, make, "all parameters", point.direction(*parameters))
         separate |= joint.status == "FAILED"
