@@ -1,294 +1,249 @@
 r"""3x3 convolution with stride 1 by a bilinear algorithm: 36 products where the definition takes 144.
 
-An output tile Y (m x m) depends on an input tile D (a x a, a = m + r - 1) and the kernel g (r x r):
+An output tile Y (m x m) depends on an input tile D (a x a, a = m + 2) and the kernel g (3 x 3):
 
 .. math:: U = G\,g\,G^\top, \quad V = B^\top D\,B, \quad M_{ij} = \sum_c V_{ij,c}\,U_{ij,c}, \quad Y = A^\top M A.
 
-The sum over channels makes each of the :math:`a^2` products a matrix product of (tiles, C) with (C, O). Every step is
-linear in the data, so the gradients are the same chain, transposed and read backwards:
+With all tiles and output channels at once each :math:`M_{ij} = V_{ij} U_{ij}` is a matrix product, (tiles, C) with
+(C, O). Every step is linear; transposed and read backwards, the chain gives the gradient of the kernel,
 
-.. math:: dM = A\,dY A^\top, \quad dU = V^\top dM, \quad dV = dM\,U^\top, \quad dD = B\,dV B^\top, \quad dg = G^\top dU\,G.
+.. math:: dM = A\,dY A^\top, \qquad dU = V^\top dM, \qquad dg = G^\top dU\,G.
 
-The matrices come from polynomials evaluated at a few points (`Algorithm`). A transform acts along one axis as a matrix
-with the same small block again and again (`Band`), clipped where a tile hangs over the edge, so that neither padding
-nor tiles are ever stored as such. Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Networks".
+The gradient of the input is a convolution again, dx = dy * g', with the kernel turned by 180 degrees and C and O
+exchanged, :math:`g'_{uv} = g_{2-u,2-v}^\top`. It shares its V = B^T dY B with the gradient of g' (and so of g): that
+is the chain above for this convolution, where x is "dY", since <dy * g', x> = <g * x, dy>.
+
+The matrices are those of `toom_cook`. A transform's two sides are two passes: along the vertical axis, where a whole
+row of pixels and channels is one long vector, and along the horizontal one, for one of the a rows of points at a time,
+so that V_i, U_i and M_i meet in the cache. Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Networks".
 """
 
 import functools
-from dataclasses import dataclass
-from fractions import Fraction
-from itertools import groupby
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
-from allconv.functional.padding import Pads, output_size
+from allconv.functional.padding import Pads
 from allconv.functional.threads import run, scratch, slices
-from allconv.validation import Array, Pair
+from allconv.functional.tiling import SMALL, Block, Tiling, tiling, windows
+from allconv.functional.toom_cook import bilinear
+from allconv.validation import Array
 
-Rational = list[list[Fraction]]
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """F(m, r): m outputs of a filter with r taps by a = m + r - 1 products."""
-
-    m: int
-    r: int
-    input: Array  # B^T, (a, a)
-    kernel: Array  # G, (a, r)
-    output: Array  # A^T, (m, a)
+# Partial sums of a weight gradient: enough for the cores of a desktop, of a number that does not depend on them, and
+# fewer where they are large.
+_SUMS, _FEWEST_SUMS, _SUM_BYTES = 8, 4, 24 << 20
 
 
-@functools.cache
-def algorithm(m: int, r: int, dtype: np.dtype) -> Algorithm:
-    bt, g, at = toom_cook(m, r)
-    return Algorithm(m, r, *(np.array(matrix, dtype) for matrix in (bt, g, at)))
+class Gradients(NamedTuple):
+    """dL/dx, dL/dW and dL/db."""
+
+    x: Array
+    weight: Array
+    bias: Array
 
 
-def toom_cook(m: int, r: int) -> tuple[Rational, Rational, Rational]:
-    a = m + r - 1
-    points = [Fraction(p) for p in (0, 1, -1, 2, -2, Fraction(1, 2), Fraction(-1, 2))][: a - 1]
-    at = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
-    g = [[p**k for k in range(r)] for p in points] + [[Fraction(k == r - 1) for k in range(r)]]
-    vandermonde = [[p**k for k in range(a)] for p in points] + [[Fraction(k == a - 1) for k in range(a)]]
-    inverse = _inverse(vandermonde)
-    bt = [list(column) for column in zip(*inverse, strict=True)]
-    for row in range(a):
-        scale = np.lcm.reduce([value.denominator for value in bt[row]])
-        bt[row] = [value * int(scale) for value in bt[row]]
-        g[row] = [value / int(scale) for value in g[row]]
-    for i in range(m):
-        for k in range(r):
-            for x in range(a):
-                total = sum(at[i][p] * g[p][k] * bt[p][x] for p in range(a))
-                if total != (x == i + k):
-                    raise AssertionError("not exact")
-    return bt, g, at
+def forward(
+    x: Array,
+    weight: Array,
+    pads: Pads,
+    bias: Array | None = None,
+    *,
+    tile: int = 4,
+    transformed: Array | None = None,
+    activation: Callable[[Array], object] | None = None,
+) -> Array:
+    """Return y (N, H_out, W_out, O) for x (N, H, W, C), both in one dtype, float32 or float64.
+
+    Parameters
+    ----------
+    x : array (N, H, W, C)
+    weight : array (3, 3, C, O)
+    pads : ((top, bottom), (left, right))
+    bias : array (O,), optional
+    tile : {4, 2}
+        m: 4 takes 2.25 products an output, 2 takes 4 and rounds less; the definition takes 9.
+    transformed : array (tile + 2, tile + 2, C, O), optional
+        ``transform_weight(weight, tile)``, where one weight serves many calls.
+    activation : callable, optional
+        Called with each finished block (n, rows, W_out, O) of y, to overwrite it while it is in the cache.
+    """
+    t = tiling(x.shape[:3], pads, tile, x.dtype)
+    u = transform_weight(weight, tile) if transformed is None else transformed
+    x, y = np.ascontiguousarray(x), np.empty((len(x), *t.out, u.shape[3]), x.dtype)
+
+    def task(index: int) -> None:
+        block = t.blocks[index]
+        m, (z, z_tiles) = _tiles("m", t, block, y), _output_columns("z", t, block, y)
+        for i, v in enumerate(_transformed(t, block, x)):
+            _multiply(_by_point(v), u[i], _by_point(m))
+            if bias is not None and i == 1:
+                m[..., 1, :] += bias  # the value at the points (1, 1): in A^T M A each output has it once
+            np.matmul(t.f.output, m, out=z_tiles[i])
+        done = y[block.images, block.rows_out]
+        block.rows.output(z, _lines(done))
+        if activation is not None:
+            activation(done)
+
+    run(task, len(t.blocks))
+    return y
 
 
-def _inverse(matrix: Rational) -> Rational:
-    size = len(matrix)
-    rows = [[*row, *(Fraction(i == j) for j in range(size))] for i, row in enumerate(matrix)]
-    for k in range(size):
-        pivot = next(i for i in range(k, size) if rows[i][k])
-        rows[k], rows[pivot] = rows[pivot], rows[k]
-        rows[k] = [value / rows[k][k] for value in rows[k]]
-        for i in range(size):
-            if i != k:
-                factor = rows[i][k]
-                rows[i] = [x - factor * y for x, y in zip(rows[i], rows[k], strict=True)]
-    return [row[size:] for row in rows]
+def input_grad(dy: Array, weight: Array, pads: Pads, *, tile: int = 4) -> Array:
+    """Return dL/dx (N, H, W, C) alone, for dy (N, H_out, W_out, O): the convolution dy * g'."""
+    return forward(dy, _turned(weight), _turned_pads(pads), tile=tile)
 
 
-class Band:
-    """A matrix of the same block again and again: block t maps a window of samples to a group of samples."""
-
-    def __init__(
-        self,
-        block: Array,
-        count: int,
-        step_in: int,
-        start_in: int,
-        size_in: int,
-        step_out: int,
-        start_out: int,
-        size_out: int,
-    ) -> None:
-        rows, columns = block.shape
-        self.size_out = size_out
-
-        def clip(t: int) -> tuple[int, int, int, int]:
-            i, o = start_in + t * step_in, start_out + t * step_out
-            return max(-i, 0), min(size_in - i, columns), max(-o, 0), min(size_out - o, rows)
-
-        self.runs = []
-        for (c0, c1, r0, r1), group in groupby(range(count), clip):
-            ts = list(group)
-            if r0 >= r1:
-                continue
-            c1 = max(c1, c0)
-            self.runs.append(
-                (
-                    np.ascontiguousarray(block[r0:r1, c0:c1]),
-                    len(ts),
-                    max(start_in + ts[0] * step_in + c0, 0) if c1 > c0 else 0,
-                    start_out + ts[0] * step_out + r0,
-                )
-            )
-        self.step_in, self.step_out = step_in, step_out
-
-    def __call__(self, x: Array, out: Array) -> Array:
-        """Apply along the second last axis."""
-        for block, count, i, o in self.runs:
-            np.matmul(
-                block,
-                _windows(x[..., i:, :], count, self.step_in, block.shape[1]),
-                out=_windows(out[..., o:, :], count, self.step_out, block.shape[0]),
-            )
-        return out
+def weight_grad(x: Array, dy: Array, pads: Pads, *, tile: int = 4) -> Array:
+    """Return dL/dW (3, 3, C, O) alone."""
+    return _parameter_grads(x, dy, pads, tile)[0]
 
 
-def _windows(x: Array, count: int, step: int, length: int) -> Array:
-    s = x.strides
-    return as_strided(x, (*x.shape[:-2], count, length, x.shape[-1]), (*s[:-2], step * s[-2], *s[-2:]))
+def grads(x: Array, dy: Array, weight: Array, pads: Pads, *, tile: int = 4) -> Gradients:
+    """Return dL/dx, dL/dW and dL/db for dy (N, H_out, W_out, O), all from one transform of it."""
+    dx = np.empty(x.shape, dy.dtype)
+    u = transform_weight(_turned(weight), tile)
+    return Gradients(dx, *_parameter_grads(x, dy, pads, tile, into=(u, dx)))
 
 
-class _Axis:
-    def __init__(self, al: Algorithm, size: int, before: int, out: int) -> None:
-        m, a = al.m, al.m + al.r - 1
-        self.tiles = t = -(-out // m)
-        self.out = out
-        self.bt = Band(al.input, t, m, -before, size, a, 0, t * a)
-        self.at = Band(al.output, t, a, 0, t * a, m, 0, out)
-        self.a = Band(np.ascontiguousarray(al.output.T), t, m, 0, out, a, 0, t * a)
-        b = al.input.T
-        shifted = np.zeros((m, 2 * a), b.dtype)
-        shifted[:, a:] = b[:m]
-        shifted[: a - m, :a] = b[m:]
-        # The groups of the last blocks lie past the tiles: samples that only one tile, or none, reaches.
-        count = -(-(size + before) // m)
-        self.b = Band(shifted, count, a, -a, t * a, m, -before, size)
+def _parameter_grads(
+    x: Array, dy: Array, pads: Pads, tile: int, *, into: tuple[Array, Array] | None = None
+) -> tuple[Array, Array]:
+    """Return dW and db; with `into` (the transformed g', an array for dx) compute dx = dy * g' on the way."""
+    t = tiling(dy.shape[:3], _turned_pads(pads), tile, dy.dtype)
+    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
+    a, c, o = tile + 2, x.shape[3], dy.shape[3]
+    sums = min(max(_SUM_BYTES // (a * a * c * o * dy.itemsize), _FEWEST_SUMS), _SUMS, len(t.blocks))
+
+    def task(index: int) -> tuple[Array, Array]:
+        du, db = np.empty((a, a, o, c), dy.dtype), np.zeros(o, dy.dtype)
+        blocks = t.blocks[index * len(t.blocks) // sums : (index + 1) * len(t.blocks) // sums]
+        for block in blocks:
+            m, (z, z_tiles) = _tiles("m", t, block, x), _output_columns("z", t, block, x)
+            q, q_tiles = _output_columns("q", t, block, x, zero=True)
+            block.rows.output_t(_lines(x[block.images, block.rows_out]), q)
+            for i, v in enumerate(_transformed(t, block, dy)):
+                if into is not None:
+                    _multiply(_by_point(v), into[0][i], _by_point(m))
+                    np.matmul(t.f.output, m, out=z_tiles[i])
+                np.matmul(t.f.output.T, q_tiles[i], out=m)
+                if block is blocks[0]:
+                    _multiply(_by_point(v).swapaxes(1, 2), _by_point(m), du[i])
+                else:
+                    du[i] += _multiply(_by_point(v).swapaxes(1, 2), _by_point(m), scratch("du", (a, o, c), dy.dtype))
+            if into is not None:
+                block.rows.output(z, _lines(into[1][block.images, block.rows_out]))
+            lines = dy[block.images, block.rows_own].reshape(-1, o)
+            db += np.ones(len(lines), dy.dtype) @ lines
+        return du, db
+
+    parts = run(task, sums)
+    dw = _turned(transform_weight_grad([du for du, _ in parts], tile))
+    return np.ascontiguousarray(dw), functools.reduce(np.add, [db for _, db in parts])
 
 
-@functools.lru_cache(maxsize=256)
-def _plan(size: Pair, pads: Pads, tile: int, dtype: np.dtype):
-    al = algorithm(tile, 3, dtype)
-    out = output_size(size, pads, (3, 3), (1, 1))
-    return al, _Axis(al, size[0], pads[0][0], out[0]), _Axis(al, size[1], pads[1][0], out[1])
+def _transformed(t: Tiling, block: Block, x: Array) -> Iterator[Array]:
+    """Yield V_i = (B^T D B)_i for each i, (n, rows, columns, a, C): one array, each time overwritten."""
+    a, (width, c) = len(t.f.input), x.shape[2:]
+    v = _tiles("v", t, block, x)
+    p = scratch("p", (len(v), block.rows.tiles, a, t.f.m * t.columns + 2, c), x.dtype)
+    first, left = max(-t.left, 0), max(t.left, 0)  # columns of x left out, columns of padding
+    right = min(left + width - first, p.shape[3])
+    p[..., :left, :] = 0
+    p[..., right:, :] = 0
+    block.rows.input(
+        _lines(x[block.images, block.rows_in])[..., first * c : (first + right - left) * c],
+        _lines(p)[..., left * c : right * c],
+    )
+    d = windows(p.transpose(2, 0, 1, 3, 4), t.columns, t.f.m, a)
+    for i in range(a):
+        yield np.matmul(t.f.input, d[i], out=v)
 
 
-def kernel_transform(weight: Array, tile: int = 4) -> Array:
-    g = algorithm(tile, 3, weight.dtype).kernel
-    c, o = weight.shape[2:]
-    rows = g @ weight.reshape(3, -1)
-    return np.matmul(g, rows.reshape(len(g), 3, c * o)).reshape(len(g), len(g), c, o)
+def _tiles(name: str, t: Tiling, block: Block, like: Array) -> Array:
+    """Return scratch for one i of the transformed tiles of a block, (n, rows, columns, a, channels)."""
+    shape = (block.images.stop - block.images.start, block.rows.tiles, t.columns, len(t.f.input), like.shape[3])
+    return scratch(name, shape, like.dtype)
 
 
-def kernel_transform_grad(du: Array, tile: int = 4) -> Array:
-    g = algorithm(tile, 3, du.dtype).kernel
-    a, _, c, o = du.shape
-    rows = np.matmul(g.T, du.reshape(a, a, c * o))
-    return (g.T @ rows.reshape(a, -1)).reshape(3, 3, c, o)
+def _output_columns(name: str, t: Tiling, block: Block, like: Array, *, zero: bool = False) -> tuple[Array, Array]:
+    """Return scratch between the two passes of an output transform: by lines, and by i and tiles."""
+    n, a, m, o = block.images.stop - block.images.start, len(t.f.input), t.f.m, like.shape[3]
+    z = scratch(name, (n, block.rows.tiles, a, t.columns * m, o), like.dtype)
+    if zero:
+        z[..., t.out[1] :, :] = 0
+    tiles = z.reshape(n, block.rows.tiles, a, t.columns, m, o).transpose(2, 0, 1, 3, 4, 5)
+    return _lines(z)[..., : t.out[1] * o], tiles
 
 
-def _size(n: int, tiles: int) -> int:
-    return max(1, min(128 // tiles, -(-n // 8)))
-
-
-def forward(x: Array, weight: Array, pads: Pads, bias: Array | None = None, *, tile: int = 4, keep: bool = False):
-    n, height, width, c = x.shape
-    o = weight.shape[3]
-    al, ver, hor = _plan((height, width), pads, tile, x.dtype)
-    a = len(al.input)
-    u = kernel_transform(weight, tile)
-    y = np.empty((n, ver.out, hor.out, o), x.dtype)
-    parts = slices(n, _size(n, ver.tiles * hor.tiles))
-    kept = np.empty((a, n, ver.tiles, hor.tiles * a, c), x.dtype) if keep else None
-    x = np.ascontiguousarray(x)
+def transform_weight(weight: Array, tile: int = 4) -> Array:
+    """Return U = G weight G^T, (tile + 2, tile + 2, C, O), for a weight (3, 3, C, O)."""
+    g = bilinear(tile, 3, weight.dtype).kernel
+    a, (c, o) = tile + 2, weight.shape[2:]
+    flat, u = weight.reshape(3, 3, c * o), np.empty((a, a, c * o), weight.dtype)
+    parts = slices(c * o, 4096)
 
     def task(index: int) -> None:
         part = parts[index]
-        k = part.stop - part.start
-        t = k * ver.tiles * hor.tiles
-        p = ver.bt(x[part].reshape(k, height, -1), scratch("p", (k, ver.tiles * a, width * c), x.dtype))
-        p = p.reshape(k, ver.tiles, a, width, c)
-        z = scratch("z", (k, ver.tiles, a, hor.out, o), x.dtype)
-        for i in range(a):
-            v = scratch("v", (k, ver.tiles, hor.tiles * a, c), x.dtype) if kept is None else kept[i, part]
-            hor.bt(p[:, :, i], v)
-            mm = scratch("m", (k, ver.tiles, hor.tiles * a, o), x.dtype)
-            _product(v.reshape(t, a, c).swapaxes(0, 1), u[i], mm.reshape(t, a, o).swapaxes(0, 1))
-            if bias is not None and i == 1:
-                mm.reshape(t, a, o)[:, 1] += bias  # the point 1, whose column in A^T is all ones
-            hor.at(mm, z[:, :, i])
-        ver.at(z.reshape(k, ver.tiles * a, -1), y[part].reshape(k, ver.out, -1))
+        columns = np.matmul(g, flat[:, :, part])
+        np.matmul(g, columns.swapaxes(0, 1), out=u[:, :, part].swapaxes(0, 1))
 
     run(task, len(parts))
-    return y, kept
+    return u.reshape(a, a, c, o)
 
 
-def _product(v: Array, u: Array, out: Array) -> None:
-    rows = max(8, 1000000 // (u.shape[-1] * u.shape[-2]))
-    t = v.shape[1]
-    full = t // rows * rows
+def transform_weight_grad(sums: list[Array], tile: int = 4) -> Array:
+    """Return dW = G^T dU G, where dU is the sum of the arrays (tile + 2, tile + 2, C, O), added in their order."""
+    g_t = np.ascontiguousarray(bilinear(tile, 3, sums[0].dtype).kernel.T)
+    a, (c, o) = tile + 2, sums[0].shape[2:]
+    flat, dw = [du.reshape(a, a, c * o) for du in sums], np.empty((3, 3, c * o), sums[0].dtype)
+    parts = slices(c * o, 4096)
 
-    def cut(x):
-        return as_strided(
-            x, (len(x), full // rows, rows, x.shape[2]), (x.strides[0], rows * x.strides[1], *x.strides[1:])
-        )
+    def task(index: int) -> None:
+        part = parts[index]
+        du = functools.reduce(np.add, (array[:, :, part] for array in flat))
+        columns = np.matmul(g_t, du)
+        np.matmul(g_t, columns.swapaxes(0, 1), out=dw[:, :, part].swapaxes(0, 1))
 
-    if full:
-        np.matmul(cut(v), u[:, None], out=cut(out))
-    if full < t:
-        np.matmul(v[:, full:], u, out=out[:, full:])
-
-
-def grads(
-    x: Array,
-    dy: Array,
-    weight: Array,
-    pads: Pads,
-    *,
-    tile: int = 4,
-    tiles: Array | None = None,
-    need_dx: bool = True,
-    need_dw: bool = True,
-    x_shape=None,
-):
-    n, height, width, c = x.shape if x_shape is None else x_shape
-    o = dy.shape[3]
-    al, ver, hor = _plan((height, width), pads, tile, dy.dtype)
-    a = len(al.input)
-    u = ut = None
-    if need_dx:
-        u = kernel_transform(weight, tile)
-        ut = np.ascontiguousarray(u.swapaxes(-1, -2))
-    parts = slices(n, _size(n, ver.tiles * hor.tiles))
-    sums = min(8, len(parts))
-    dx = np.empty((n, height, width, c), dy.dtype) if need_dx else None
-    dy = np.ascontiguousarray(dy)
-    if need_dw and tiles is None:
-        x = np.ascontiguousarray(x)
-
-    def task(index: int):
-        du = np.zeros((a, a, c, o), dy.dtype) if need_dw else None
-        for part in parts[index * len(parts) // sums : (index + 1) * len(parts) // sums]:
-            k = part.stop - part.start
-            t = k * ver.tiles * hor.tiles
-            q = ver.a(dy[part].reshape(k, ver.out, -1), scratch("z", (k, ver.tiles * a, hor.out * o), dy.dtype))
-            q = q.reshape(k, ver.tiles, a, hor.out, o)
-            if need_dw and tiles is None:
-                p = ver.bt(x[part].reshape(k, height, -1), scratch("p", (k, ver.tiles * a, width * c), x.dtype))
-                p = p.reshape(k, ver.tiles, a, width, c)
-            if need_dx:
-                rr = scratch("r", (k, ver.tiles, a, width, c), dy.dtype)
-            for i in range(a):
-                dm = hor.a(q[:, :, i], scratch("m", (k, ver.tiles, hor.tiles * a, o), dy.dtype))
-                dm = dm.reshape(t, a, o).swapaxes(0, 1)
-                if need_dw:
-                    if tiles is None:
-                        v = hor.bt(p[:, :, i], scratch("v", (k, ver.tiles, hor.tiles * a, c), x.dtype))
-                    else:
-                        v = tiles[i, part]
-                    v = v.reshape(t, a, c).transpose(1, 2, 0)
-                    du[i] += np.matmul(v, dm, out=scratch("du", (a, c, o), dy.dtype))
-                if need_dx:
-                    dv = scratch("v", (k, ver.tiles, hor.tiles * a, c), dy.dtype)
-                    _product(dm, ut[i], dv.reshape(t, a, c).swapaxes(0, 1))
-                    hor.b(dv, rr[:, :, i])
-            if need_dx:
-                ver.b(rr.reshape(k, ver.tiles * a, -1), dx[part].reshape(k, height, -1))
-        return du
-
-    dus = run(task, sums)
-    dw = kernel_transform_grad(functools.reduce(np.add, dus), tile) if need_dw else None
-    return dx, dw
+    run(task, len(parts))
+    return dw.reshape(3, 3, c, o)
 
 
-def input_grad(dy, weight, x_shape, pads, *, tile=4):
-    return grads(None, dy, weight, pads, tile=tile, need_dw=False, x_shape=x_shape)[0]
+def _turned(weight: Array) -> Array:
+    """Return a view of g', the kernel turned by 180 degrees with C and O exchanged."""
+    return weight[::-1, ::-1].swapaxes(2, 3)
 
 
-def weight_grad(x, dy, pads, *, tile=4, tiles=None):
-    return grads(x, dy, None, pads, tile=tile, tiles=tiles, need_dx=False)[1]
+def _turned_pads(pads: Pads) -> Pads:
+    """Return the pads with which dy * g' is dx; one below zero cuts outputs that see nothing but padding."""
+    (top, bottom), (left, right) = pads
+    return (2 - top, 2 - bottom), (2 - left, 2 - right)
+
+
+def _multiply(left: Array, right: Array, out: Array) -> Array:
+    """Compute out = left @ right for each point, in pieces small enough for BLAS to take the operands as they lie."""
+    points, rows, inner = left.shape
+    columns = right.shape[2]
+    height = min(rows, 64)
+    width = next((n for n in range(columns, 31, -1) if columns % n == 0 and height * inner * n <= SMALL), 0)
+    if not width:
+        return np.matmul(left, right, out=out)
+    whole = rows // height * height
+    np.matmul(
+        left[:, :whole].reshape(points, -1, 1, height, inner),
+        right.reshape(points, 1, inner, -1, width).swapaxes(2, 3),
+        out=out[:, :whole].reshape(points, -1, height, columns // width, width).swapaxes(2, 3),
+    )
+    if whole < rows:
+        np.matmul(left[:, whole:], right, out=out[:, whole:])
+    return out
+
+
+def _by_point(tiles: Array) -> Array:
+    """Return a view of the transformed tiles (n, rows, columns, a, C) as (a, tiles, C)."""
+    return tiles.reshape(-1, *tiles.shape[3:]).swapaxes(0, 1)
+
+
+def _lines(array: Array) -> Array:
+    """Return a view of (n, rows, ..., W, C) as (n, rows, W C)."""
+    return array.reshape(len(array), -1, array.shape[-2] * array.shape[-1])
