@@ -1,5 +1,6 @@
 """Statistics of the columns of a tall matrix, slice by slice over its rows."""
 
+import functools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -23,6 +24,11 @@ def column_sums(rows: Array) -> Array:
     """Return the sum of the rows, (C,): as a product, which BLAS does four times as fast as ``rows.sum(axis=0)``."""
     sums: Array = np.ones(len(rows), rows.dtype) @ rows
     return sums
+
+
+def total(rows: Array) -> Array:
+    """Return the sum of the rows (M, C) as (C,), slice by slice over the workers, added in their order."""
+    return functools.reduce(np.add, over_slices(lambda part: column_sums(rows[part]), rows))
 
 
 def mean_and_variance(rows: Array) -> tuple[Array, Array]:

@@ -52,12 +52,8 @@ def resolve_padding(padding: Padding, size: Pair, kernel: Pair, stride: Pair, di
     return pads[0], pads[1]
 
 
-def output_size(
-    size: Pair, pads: Pads, kernel: Pair, stride: Pair, dilation: Pair = (1, 1), *, ceil_mode: bool = False
-) -> Pair:
-    """Return (H_out, W_out); rows and columns that no window reaches are dropped, or with `ceil_mode` kept.
-
-    With `ceil_mode` a last window may hang over the end, but one that would start in the end padding is dropped.
+def output_size(size: Pair, pads: Pads, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Pair:
+    """Return (H_out, W_out); rows and columns that no whole window reaches are dropped.
 
     Raises
     ------
@@ -70,10 +66,7 @@ def output_size(
         if room < 0:
             raise ValueError(
                 f"the window must fit into the padded input: kernel {kernel} with dilation {dilation} "
-                f"on input {size} with padding {pads}"
+                f"on input {size}, got padding {pads}"
             )
-        count = room // s + 1
-        if ceil_mode and room % s and count * s < n + before:
-            count += 1
-        result.append(count)
+        result.append(room // s + 1)
     return result[0], result[1]

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.functional import conv
+from allconv.functional.columns import total
 from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
 from allconv.functional.threads import elementwise
@@ -153,7 +154,7 @@ class Conv2D(Layer):
 
     def _add_bias_grad(self, dy: Array) -> None:
         if self.bias is not None and self.bias.trainable:
-            self.bias.add_grad(dy.sum(axis=(0, 1, 2)))
+            self.bias.add_grad(total(dy.reshape(-1, self.out_channels)))
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (H_out, W_out, O) for (H, W, C)."""
