@@ -160,7 +160,7 @@ def parameters(monkeypatch, augment, n=4000, size=32):
         calls.append((linear, offset))
         return images
 
-    monkeypatch.setattr("allconv.data.augment.warp", record)
+    monkeypatch.setitem(Affine.__call__.__globals__, "warp", record)
     augment(np.zeros((n, size, size, 1), np.uint8), rng(5))
     return calls
 
