@@ -175,11 +175,12 @@ def _pad_rows(x: Array, rows: slice, geometry: Geometry) -> Array:
     (n, height, width, channels), ((top, _), (left, _)) = x.shape, geometry.pads
     (sh, _), (dh, _), (kh, _) = geometry.stride, geometry.dilation, geometry.kernel
     start, stop = rows.start * sh - top, (rows.stop - 1) * sh - top + dh * (kh - 1) + 1
-    inside = slice(max(start, 0), max(min(stop, height), 0))
+    inside = slice(min(max(start, 0), height), max(min(stop, height), 0))
     if geometry.pads == ((0, 0), (0, 0)):
         return x[:, inside]
     padded = scratch("padded", (n, stop - start, _padded_size(geometry)[1], channels), x.dtype)
-    above, below = inside.start - start, inside.stop - start
+    above = max(inside.start - start, 0)
+    below = above + inside.stop - inside.start
     padded[:, :above] = 0
     padded[:, below:] = 0
     padded[:, above:below, :left] = 0

@@ -132,6 +132,15 @@ def test_the_same_bits_for_any_number_of_threads(shape, kernel, stride, groups):
             assert a.tobytes() == b.tobytes()
 
 
+def test_blocks_that_lie_in_the_padding_alone(monkeypatch):
+    monkeypatch.setattr(im2col, "_COLUMN_BYTES", 1)  # a block a row
+    x, w = np.ones((1, 2, 1, 1)), np.ones((2, 1, 1, 1))
+    geometry = geometry_of(x.shape, w.shape, (1, 1), 3, (1, 1), 1)
+    assert conv.conv2d(x, w, geometry)[0, :, 3, 0].tolist() == [0, 0, 1, 2, 1, 0, 0]
+    assert conv.conv2d_weight_grad(x, np.ones(geometry.y_shape), geometry).ravel().tolist() == [2, 2]
+    assert conv.conv2d_input_grad(np.ones(geometry.y_shape), w, geometry).ravel().tolist() == [2, 2]
+
+
 def test_blocks_cover_every_output_once():
     for shape, kernel in [((50, 32, 32, 96), 3), ((7, 224, 224, 64), 3), ((1, 9, 5, 2), 2), ((100, 1, 1, 4), 1)]:
         geometry = geometry_of(shape, (kernel, kernel, shape[3], 8), (1, 1), "same", (1, 1), 1)
