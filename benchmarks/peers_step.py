@@ -105,7 +105,7 @@ def pytorch(a: dict[str, np.ndarray], memory_format: str) -> Callable[[], float]
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        return value.item()
+        return float(value.item())
 
     return step
 

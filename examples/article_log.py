@@ -63,6 +63,7 @@ def write_plots(folder: Path, rows: Sequence[Row]) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     def save(figure: Figure, name: str) -> None:
         FigureCanvasAgg(figure)
@@ -77,7 +78,7 @@ def write_plots(folder: Path, rows: Sequence[Row]) -> None:
         axes.plot(epochs, [row[f"{part}_accuracy"] for row in rows], "r.-", label="acc ovt")
         axes.plot(epochs, rescaled([row[f"{part}_cost"] for row in rows]), "g.-", label="cost ovt")
         axes.set(title=f"{part.title()} Average Accuracy / Cost Over Time", xlabel="epoch", ylim=(-0.02, 1.02))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         save(figure, f"{part}.png")
 

@@ -15,6 +15,7 @@ import math
 import platform
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,7 +59,10 @@ def run_case(
     out.mkdir(parents=True, exist_ok=True)
     model, optimizer, factor = build(case, np.random.default_rng(args.seed))
     loss = ac.SoftmaxCrossEntropy()
-    recipes = {"native": ac.data.article_augment, "imgaug": ac.data.imgaug_article_augment}
+    recipes: dict[str, Callable[[], Any]] = {
+        "native": ac.data.article_augment,
+        "imgaug": ac.data.imgaug_article_augment,
+    }
     augment = ac.data.KeepOriginals(recipes[args.augment]()) if args.augment in recipes else None
     per_step, size = ac.data.per_step, 25 if augment else 50
     loader = ac.data.Loader(train_set, size, augment=augment, normalize=per_step, seed=args.seed)
