@@ -1,5 +1,8 @@
+import re
+
 import numpy as np
 import pytest
+from paper_nets import PAPER
 
 import allconv as ac
 
@@ -67,23 +70,254 @@ def test_the_whole_network_passes_the_gradient_check(kind, dilated, activation):
     ac.gradcheck.check(model, x, separate=False).raise_if_failed()
 
 
+COUNTS = {"A": (839_242, 1_254_250), "B": (885_610, 1_300_618), "C": (954_730, 1_369_738)}
+every_paper_net = pytest.mark.parametrize(("kind", "variant"), PAPER)
+
+
+def paper_net(kind, variant, **options):
+    return ac.models.all_cnn(kind, variant, **{"dtype": np.float64, "rng": np.random.default_rng(0)} | options)
+
+
+@every_paper_net
+def test_the_paper_s_networks_are_the_ones_it_defines(kind, variant):
+    model = ac.models.all_cnn(kind, variant, rng=np.random.default_rng(0))
+    expected = []
+    for word in PAPER[kind, variant].split():
+        if word == "pool":
+            expected.append("MaxPool2D(3, stride=2, padding='same')")
+        else:
+            kernel, width, _, stride = re.fullmatch(r"(\d)-(\d+)(/(2))?", word).groups()
+            expected += [f"{width}, {kernel}{', stride=2' if stride else ''})", "ReLU()"]
+    layers = [re.sub(r"Conv2D\(\d+, ", "", repr(layer)) for layer in model]
+    assert layers == [*expected, "GlobalAveragePool2D()"]
+    summary = model.summary((32, 32, 3))
+    assert summary.parameters == summary.trainable == COUNTS[kind][variant in ("convpool", "allcnn")]
+    assert model.output_shape((32, 32, 3)) == (10,)
+    for layer in model:
+        if isinstance(layer, ac.Conv2D):
+            assert layer.weight.value.std() == pytest.approx(np.sqrt(2 / layer.weight.value[..., 0].size), rel=0.05)
+            assert not layer.bias.value.any()
+            assert layer.weight.value.dtype == np.float32
+
+
+def test_all_cnn_c_without_biases_has_the_stated_count():
+    model = ac.models.all_cnn("C", "allcnn")
+    assert sum(p.value.size for path, p in model.named_parameters() if path.endswith("weight")) == 1_368_480
+
+
+def test_base_is_the_default_variant():
+    assert repr(ac.models.all_cnn("B")) == repr(ac.models.all_cnn("B", "base"))
+
+
+@every_paper_net
+def test_dropout_stands_on_the_input_and_after_each_halving(kind, variant):
+    plain, model = paper_net(kind, variant), paper_net(kind, variant, dropout=True)
+    assert repr(model[0]) == "Dropout(0.2)"
+    places = [k for k, layer in enumerate(model) if isinstance(layer, ac.Dropout)]
+    assert [repr(model[k]) for k in places[1:]] == ["Dropout(0.5)"] * 2
+    for k in places[1:]:
+        if variant in ("base", "convpool"):
+            assert isinstance(model[k - 1], ac.MaxPool2D)
+        else:
+            assert isinstance(model[k - 1], ac.ReLU)
+            assert model[k - 2].stride == (2, 2)
+    assert [repr(layer) for layer in model if not isinstance(layer, ac.Dropout)] == [repr(layer) for layer in plain]
+    x = np.random.default_rng(1).standard_normal((2, 8, 8, 3))
+    np.testing.assert_array_equal(model(x), plain(x))  # the same weights
+    assert not np.array_equal(model.forward(x, training=True)[0], plain(x))
+
+
+def test_dropouts_draw_masks_of_their_own_that_the_seed_decides():
+    x = np.ones((2, 8, 8, 3))
+    first, again, other = (paper_net("A", "base", dropout=True, rng=np.random.default_rng(s)) for s in (5, 5, 6))
+    masks = [[d.forward(x, training=True)[0] for d in m if isinstance(d, ac.Dropout)] for m in (first, again, other)]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0], masks[2])
+    assert not np.array_equal(masks[0][1], masks[0][2])
+
+
+@pytest.mark.parametrize(("unpadded_last", "size"), [(False, 8), (True, 6)])
+@every_paper_net
+def test_the_last_map_is_8x8_or_the_paper_s_6x6(kind, variant, unpadded_last, size):
+    model = ac.models.all_cnn(kind, variant, unpadded_last=unpadded_last)
+    shape = (32, 32, 3)
+    for layer in model.layers[:-1]:
+        shape = layer.output_shape(shape)
+    assert shape == (size, size, 10)
+    paddings = [layer.padding for layer in model if isinstance(layer, ac.Conv2D)]
+    assert paddings == ["same"] * (len(paddings) - 3) + ["valid" if unpadded_last else "same", "same", "same"]
+
+
+def test_an_image_too_small_for_the_unpadded_convolution_is_refused():
+    model = ac.models.all_cnn("C", "allcnn", unpadded_last=True)
+    assert model(np.zeros((1, 9, 9, 3), np.float32)).shape == (1, 10)
+    with pytest.raises(ValueError, match="got"):
+        model(np.zeros((1, 8, 8, 3), np.float32))
+
+
+@every_paper_net
+def test_the_paper_s_networks_pass_the_gradient_check(kind, variant):
+    x = np.random.default_rng(1).standard_normal((2, 8, 8, 3))
+    ac.gradcheck.check(paper_net(kind, variant), x, separate=False).raise_if_failed()
+
+
+def test_unpadded_and_with_dropout_they_pass_it_too():
+    model = paper_net("C", "allcnn", unpadded_last=True, dropout=True)
+    x = np.random.default_rng(1).standard_normal((2, 12, 12, 3))
+    ac.gradcheck.check(model, x, separate=False, training=True).raise_if_failed()
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_lenet_passes_the_gradient_check(activation, pool):
+    model = ac.models.lenet(activation=activation, pool=pool, dtype=np.float64, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((2, 28, 28, 1))
+    ac.gradcheck.check(model, x, separate=False).raise_if_failed()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_residual_net_passes_the_gradient_check(training):
+    model = ac.models.residual_net(2, width=4, dtype=np.float64, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((3, 8, 8, 3))
+    ac.gradcheck.check(model, x, separate=False, training=training).raise_if_failed()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "name"),
+    ("options", "count"),
     [
-        ({"kind": "resnet"}, "kind"),
-        ({"kind": None}, "kind"),
-        ({"kind": 1}, "kind"),
-        ({"activation": "gelu"}, "activation"),
-        ({"activation": None}, "activation"),
-        ({"dilated": 1}, "dilated"),
-        ({"dilated": "yes"}, "dilated"),
-        ({"dtype": int}, "dtype"),
-        ({"dtype": "float16"}, "dtype"),
-        ({"rng": 0}, "rng"),
-        ({"rng": "seed"}, "rng"),
-        ({"kind": ["allcnn"]}, "kind"),
+        # 25 1 6 + 6, 25 6 16 + 16, 400 120 + 120, 120 84 + 84, 84 10 + 10
+        ({}, 156 + 2416 + 48_120 + 10_164 + 850),
+        ({"activation": "tanh", "pool": "mean"}, 61_706),
+        ({"channels": 3}, 61_706 + 2 * 25 * 6),
+        ({"classes": 7}, 61_706 - 3 * 85),
     ],
 )
-def test_bad_arguments_are_refused(arguments, name):
-    with pytest.raises((TypeError, ValueError), match=f"{name} must be .*, got"):
-        ac.models.article_net(**{"kind": "allcnn"} | arguments)
+def test_lenet_has_the_size_that_its_layers_make(options, count):
+    model = ac.models.lenet(**options, rng=np.random.default_rng(0))
+    shape = (28, 28, options.get("channels", 1))
+    assert model.summary(shape).parameters == model.summary(shape).trainable == count
+    assert model.output_shape(shape) == (options.get("classes", 10),)
+    with pytest.raises(ValueError, match="must"):
+        model.output_shape((32, 32, shape[2]))
+
+
+@pytest.mark.parametrize(("blocks", "width", "channels", "classes"), [(1, 16, 3, 10), (3, 16, 3, 10), (2, 5, 1, 7)])
+def test_the_residual_net_has_the_size_that_its_layers_make(blocks, width, channels, classes):
+    model = ac.models.residual_net(
+        blocks, width=width, channels=channels, classes=classes, rng=np.random.default_rng(0)
+    )
+    stages = (width, 2 * width, 4 * width)
+    convolutions = 9 * channels * width + sum(2 * blocks * 9 * w * w for w in stages)
+    convolutions += 9 * stages[0] * stages[1] + 9 * stages[1] * stages[2]
+    normalizations = sum((2 * blocks + 1) * 2 * w for w in stages)
+    summary = model.summary((32, 32, channels))
+    assert summary.trainable == convolutions + normalizations + (4 * width + 1) * classes
+    assert summary.parameters == summary.trainable + normalizations  # the running statistics
+    kinds = [type(layer) for layer in model.walk()]
+    assert kinds.count(ac.Skip) == 3 * blocks
+    assert kinds.count(ac.Conv2D) + kinds.count(ac.Linear) == 6 * blocks + 4
+    assert kinds.count(ac.BatchNorm) == kinds.count(ac.Conv2D)
+    assert model.output_shape((32, 32, channels)) == (classes,)
+
+
+def test_the_initial_weights_fit_the_activation():
+    for activation, deviation in (
+        ("relu", np.sqrt(2 / 400)),
+        ("tanh", np.sqrt(2 / 520)),
+        ("sigmoid", np.sqrt(2 / 520)),
+    ):
+        model = ac.models.lenet(activation=activation, rng=np.random.default_rng(0))
+        assert model[7].weight.value.std() == pytest.approx(deviation, rel=0.02)
+    model = ac.models.residual_net(1, rng=np.random.default_rng(0))
+    assert model[13].body[0].weight.value.std() == pytest.approx(np.sqrt(2 / 576), rel=0.02)
+
+
+BUILDERS = {
+    "all_cnn": lambda **options: ac.models.all_cnn("A", "strided", **options),
+    "lenet": ac.models.lenet,
+    "residual_net": lambda **options: ac.models.residual_net(1, **options),
+}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_seed_decides_the_weights_and_the_dtype_only_rounds_them(name):
+    first, again, double, other = (
+        [p.value for p in BUILDERS[name](dtype=dtype, rng=np.random.default_rng(seed)).parameters()]
+        for seed, dtype in ((3, np.float32), (3, np.float32), (3, np.float64), (4, np.float32))
+    )
+    assert {a.dtype.name for a in first} == {"float32"}
+    assert {a.dtype.name for a in double} == {"float64"}
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert all(np.array_equal(a, b.astype(np.float32)) for a, b in zip(first, double, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_classes_and_channels_are_the_ends_of_the_network(name):
+    model = BUILDERS[name](classes=4, channels=2, rng=np.random.default_rng(0))
+    assert model(np.zeros((3, 28, 28, 2), np.float32)).shape == (3, 4)
+    with pytest.raises(ValueError, match=r"must have shape \(N, H, W, 2\), got"):
+        model(np.zeros((3, 28, 28, 3), np.float32))
+
+
+@pytest.mark.parametrize("name", ["lenet", "residual_net"])
+def test_they_learn_a_handful_of_images_by_heart(name):
+    dataset = ac.data.shapes(20, seed=0)
+    images = dataset.images[:, 2:30, 2:30].astype(np.float32) / 255 - 0.5
+    options = {"width": 4} if name == "residual_net" else {}
+    model = BUILDERS[name](channels=3, rng=np.random.default_rng(0), **options)
+    loss, optimizer = ac.SoftmaxCrossEntropy(), ac.Adam(model.parameters(), 0.01)
+    for _ in range(40):
+        scores, cache = model.forward(images, training=True)
+        model.backward(loss(scores, dataset.labels)[1], cache)
+        optimizer.step()
+    assert (scores.argmax(axis=1) == dataset.labels).mean() > 0.9
+
+
+INTEGERS = [0, -1, 1.5, True, "3", None]
+OTHERS = {"dtype": [int, "float16", None, np.complex64], "rng": [0, "seed", np.random.RandomState(0), True]}
+BAD = {
+    "article_net": {
+        "kind": ["resnet", None, 1, ["allcnn"], "A"],
+        "activation": ["gelu", None, "ELU"],
+        "dilated": [1, "yes", None],
+        **OTHERS,
+    },
+    "all_cnn": {
+        "kind": ["D", "a", "", None, 1, ["A"], "allcnn"],
+        "variant": ["all-cnn", "C", "", None, 2, ["base"]],
+        "classes": INTEGERS,
+        "channels": INTEGERS,
+        "unpadded_last": [0, "valid", None],
+        "dropout": [0.5, 1, "yes", None],
+        **OTHERS,
+    },
+    "lenet": {
+        "classes": INTEGERS,
+        "channels": INTEGERS,
+        "activation": ["elu", "ReLU", "", None, ac.ReLU, 1],
+        "pool": ["average", "Max", None, ac.MaxPool2D, 2],
+        **OTHERS,
+    },
+    "residual_net": {
+        "blocks": INTEGERS,
+        "width": INTEGERS,
+        "classes": INTEGERS,
+        "channels": INTEGERS,
+        **OTHERS,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "value"),
+    [(function, name, value) for function in BAD for name, values in BAD[function].items() for value in values],
+)
+def test_bad_arguments_are_refused(function, name, value):
+    first = {"article_net": {"kind": "allcnn"}, "all_cnn": {"kind": "A"}}.get(function, {})
+    with pytest.raises((TypeError, ValueError), match=rf"^{name} must be .*, got .+"):
+        getattr(ac.models, function)(**first | {name: value})
+
+
+def test_the_networks_are_public_by_name():
+    assert ac.models.__all__ == sorted(BAD)

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""The two networks of the published experiment."""
 
 import numpy as np
 from numpy.typing import DTypeLike

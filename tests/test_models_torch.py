@@ -1,0 +1,129 @@
+"""The networks against PyTorch: scores and all gradients, in float64."""
+
+import numpy as np
+import pytest
+from paper_nets import PAPER
+
+import allconv as ac
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+TOLERANCE = {"rtol": 1e-9, "atol": 1e-11}
+
+
+def to_torch(value):
+    """Return an array, images as NCHW and a convolution's weights as OIHW, as a tensor that wants its gradient."""
+    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(value.ndim, (0,))
+    return torch.tensor(value.transpose(axes).copy(), requires_grad=True)
+
+
+def to_numpy(tensor):
+    """Undo `to_torch`."""
+    return tensor.detach().numpy().transpose({4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim, (0,)))
+
+
+def images(shape):
+    x = np.random.default_rng(1).standard_normal(shape)
+    return x, torch.tensor(x.transpose(0, 3, 1, 2).copy(), requires_grad=True)
+
+
+def same(x, kernel, stride, value=0.0):
+    """Pad as TensorFlow does: an odd row and column at the bottom and right."""
+    pads = []
+    for size in (x.shape[3], x.shape[2]):
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        pads += [total // 2, total - total // 2]
+    return F.pad(x, pads, value=value)
+
+
+def assert_agree(model, forward, shape, *, training=False):
+    """Compare scores, dL/dx and every parameter's gradient with those of ``forward(x, parameters)`` in PyTorch."""
+    x, tx = images(shape)
+    parameters = {path: to_torch(p.value) for path, p in model.named_parameters()}
+    expected = forward(tx, parameters)
+    scores, cache = model.forward(x, training=training)
+    np.testing.assert_allclose(scores, expected.detach().numpy(), **TOLERANCE)
+    dy = np.random.default_rng(2).standard_normal(scores.shape)
+    expected.backward(torch.tensor(dy))
+    dx = model.backward(dy, cache)
+    np.testing.assert_allclose(dx, tx.grad.numpy().transpose(0, 2, 3, 1), **TOLERANCE)
+    trained = 0
+    for path, p in model.named_parameters():
+        if p.trainable:
+            trained += 1
+            np.testing.assert_allclose(p.grad, to_numpy(parameters[path].grad), err_msg=path, **TOLERANCE)
+    assert trained == sum(tensor.grad is not None for tensor in parameters.values())
+
+
+@pytest.mark.parametrize("unpadded_last", [False, True])
+@pytest.mark.parametrize(("kind", "variant"), PAPER)
+def test_the_paper_s_networks(kind, variant, unpadded_last):
+    model = ac.models.all_cnn(
+        kind, variant, unpadded_last=unpadded_last, dtype=np.float64, rng=np.random.default_rng(0)
+    )
+
+    def forward(x, parameters):
+        convolutions = iter(zip(*[iter(parameters.values())] * 2, strict=True))  # (weight, bias) pairs
+        words = PAPER[kind, variant].split()
+        for k, word in enumerate(words):
+            if word == "pool":
+                x = F.max_pool2d(same(x, 3, 2, -np.inf), 3, 2)
+                continue
+            kernel, stride = int(word[0]), 2 if word.endswith("/2") else 1
+            if not (unpadded_last and k == len(words) - 3):
+                x = same(x, kernel, stride)
+            x = F.conv2d(x, *next(convolutions), stride=stride).relu()
+        return x.mean(dim=(2, 3))
+
+    assert_agree(model, forward, (2, 12, 13, 3))
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_lenet(activation, pool):
+    model = ac.models.lenet(activation=activation, pool=pool, dtype=np.float64, rng=np.random.default_rng(0))
+    activate, pool2d = getattr(torch, activation), {"max": F.max_pool2d, "mean": F.avg_pool2d}[pool]
+
+    def forward(x, p):
+        x = pool2d(activate(F.conv2d(x, p["0.weight"], p["0.bias"], padding=2)), 2)
+        x = pool2d(activate(F.conv2d(x, p["3.weight"], p["3.bias"])), 2)
+        x = x.permute(0, 2, 3, 1).flatten(1)
+        for k in (7, 9):
+            x = activate(F.linear(x, p[f"{k}.weight"], p[f"{k}.bias"]))
+        return F.linear(x, p["11.weight"], p["11.bias"])
+
+    assert_agree(model, forward, (3, 28, 28, 1))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_residual_net(training):
+    model = ac.models.residual_net(2, width=6, dtype=np.float64, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(3)
+    for path, p in model.named_parameters():
+        if path.endswith(("running_mean", "running_var", ".bias")):
+            p.value = rng.uniform(0.5, 1.5, p.value.shape)
+    running = {}
+
+    def forward(x, parameters):
+        names = iter(parameters)
+
+        def conv(x, stride=1):
+            weight, scale, bias, mean, var = (next(names) for _ in range(5))
+            x = F.conv2d(same(x, 3, stride), parameters[weight], stride=stride)
+            statistics = [running.setdefault(name, parameters[name].detach().clone()) for name in (mean, var)]
+            return F.batch_norm(x, *statistics, parameters[scale], parameters[bias], training, momentum=0.1, eps=1e-5)
+
+        x = conv(x).relu()
+        for stage in range(3):
+            if stage:
+                x = conv(x, stride=2).relu()
+            for _ in range(2):
+                x = (x + conv(conv(x).relu())).relu()
+        weight, bias = names
+        return F.linear(x.mean(dim=(2, 3)), parameters[weight], parameters[bias])
+
+    assert_agree(model, forward, (3, 12, 13, 3), training=training)
+    after = dict(model.named_parameters())
+    for path, value in running.items():
+        np.testing.assert_allclose(after[path].value, value.numpy(), **TOLERANCE)
