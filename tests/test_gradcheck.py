@@ -1,6 +1,7 @@
 """The gradient check: what it must catch, what it must not flag, and its own numbers against hand-computed ones."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -250,6 +251,24 @@ def test_broken_side_condition_is_named(fault, what):
         report.raise_if_failed()
 
 
+@pytest.mark.parametrize("wrap", [lambda a: (1, [a]), lambda a: {"x": a}, lambda a: SimpleNamespace(x=a)])
+def test_writing_to_a_cache_is_seen_whatever_it_lies_in(wrap):
+    class Writes(Affine):
+        def forward(self, x, *, training=False):
+            return super().forward(x)[0], (wrap(x.copy()), x)
+
+        def backward(self, dy, cache):
+            wrapped, x = cache
+            held = (
+                wrapped.x if isinstance(wrapped, SimpleNamespace) else wrapped["x"] if "x" in wrapped else wrapped[1][0]
+            )
+            held += 1  # which changes no result
+            return super().backward(dy, x)
+
+    report = gradcheck.check(Writes(), np.random.default_rng(0).standard_normal((5, 5)))
+    assert [row.note for row in report.failures] == ["it writes to cache"]
+
+
 def test_gradient_of_a_frozen_parameter_is_named():
     layer, good = IgnoresFreezing(), Affine()
     layer.bias.trainable = good.bias.trainable = False
@@ -428,6 +447,11 @@ class TestNetworks:
     def test_departure_starts_at_a_nested_layer(self, net):
         net[2].body.layers[1] = wrong(ELU, lambda self, dy, cache: 2 * ELU.backward(self, dy, cache))()
         assert gradcheck.check(net, self.x, elements=20).starts == ("2.body.1",)
+
+    def test_departure_starts_in_layers_whose_paths_begin_alike(self):
+        wrong_elu = wrong(ELU, lambda self, dy, cache: 2 * ELU.backward(self, dy, cache))
+        net = Sequential(ELU(), wrong_elu(), *(ELU() for _ in range(8)), wrong_elu())
+        assert gradcheck.check(net, np.array([[0.5, -1.0]])).starts == ("1", "10")
 
     def test_departure_starts_at_a_rule(self, net):
         with override_backward(net, {"1": guided}):

@@ -7,6 +7,7 @@ import numpy as np
 
 from allconv.gradcheck.point import Snapshot
 from allconv.layers.base import Layer
+from allconv.parameter import Parameter
 from allconv.validation import Array, describe
 
 Finding = tuple[str, str, str]  # which pass, the condition, and what is wrong with it ("" for nothing)
@@ -114,5 +115,5 @@ def _arrays(cache: Any) -> Iterator[Array]:
     elif isinstance(cache, list | tuple):
         for value in cache:
             yield from _arrays(value)
-    elif hasattr(cache, "__dict__") and not isinstance(cache, Layer | type):
+    elif hasattr(cache, "__dict__") and not isinstance(cache, Layer | Parameter | type):
         yield from _arrays(vars(cache))
