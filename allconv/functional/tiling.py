@@ -19,7 +19,7 @@ from allconv.validation import Array, Pair
 
 SMALL = 1_000_000  # up to this M N K OpenBLAS multiplies without packing its operands first, a fifth faster on AVX-512
 
-_TILES = 128  # at most, of a block: V_i, U_i and M_i of 96 channels in float32 are then 0.8 MB, a core's own cache
+_TILES = 192  # of a block, at most: V_i, U_i and M_i of 96 channels in float32 are then 1.1 MB, a core's own cache
 _FEWEST_TILES = 32  # of a block: below, the products wait for U
 _SHARES = 4  # blocks come in multiples of it, so that 2 and 4 workers have the same to do
 

@@ -222,10 +222,9 @@ def _turned_pads(pads: Pads) -> Pads:
 
 def _multiply(left: Array, right: Array, out: Array) -> Array:
     """Compute out = left @ right for each point, in pieces small enough for BLAS to take the operands as they lie."""
-    points, rows, inner = left.shape
-    columns = right.shape[2]
+    (points, rows, inner), columns = left.shape, right.shape[2]
     height = min(rows, 64)
-    width = next((n for n in range(columns, 31, -1) if columns % n == 0 and height * inner * n <= SMALL), 0)
+    width = _width(columns, SMALL // (height * inner))
     if not width:
         return np.matmul(left, right, out=out)
     whole = rows // height * height
@@ -237,6 +236,12 @@ def _multiply(left: Array, right: Array, out: Array) -> Array:
     if whole < rows:
         np.matmul(left[:, whole:], right, out=out[:, whole:])
     return out
+
+
+@functools.cache
+def _width(columns: int, most: int) -> int:
+    """Return the largest divisor of `columns` from 32 to `most`, or 0: narrower pieces cost more than packing."""
+    return next((n for n in range(min(columns, most), 31, -1) if columns % n == 0), 0)
 
 
 def _by_point(tiles: Array) -> Array:

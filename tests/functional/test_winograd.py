@@ -86,10 +86,12 @@ def test_equals_the_definition_over_several_blocks(shape, tile):
         assert error(value, reference) < 1e-12
 
 
-@pytest.mark.parametrize("channels", [(64, 160), (200, 96), (97, 101), (256, 512)])
-def test_equals_the_definition_with_products_in_pieces(channels):
+@pytest.mark.parametrize(
+    "shape", [(3, 18, 20, 64, 160), (3, 18, 20, 200, 96), (3, 17, 17, 97, 101), (1, 9, 9, 256, 512)]
+)
+def test_equals_the_definition_with_products_in_pieces(shape):
     pads = ((1, 1), (1, 1))
-    x, weight, dy, _ = draw(2, 18, 20, *channels, pads)
+    x, weight, dy, _ = draw(*shape, pads)
     assert error(winograd.forward(x, weight, pads), correlate(x, weight, pads)) < 1e-13
     for value, reference in zip(winograd.grads(x, dy, weight, pads), gradients(x, dy, weight, pads), strict=True):
         assert error(value, reference) < 1e-12
@@ -185,7 +187,7 @@ def test_scratch_does_not_grow_with_the_batch():
     sizes = []
     before = threads.get_num_threads()
     try:
-        for n in (64, 200):
+        for n in (192, 768):
             threads.set_num_threads(1)
             threads._local.__dict__.pop("buffers", None)
             x, weight, dy, _ = draw(n, 16, 16, 8, 8, pads, np.float32)
@@ -193,7 +195,7 @@ def test_scratch_does_not_grow_with_the_batch():
             sizes.append(sum(buffer.nbytes for buffer in threads._local.buffers.values()))
     finally:
         threads.set_num_threads(before)
-    assert sizes[1] <= 1.2 * sizes[0]
+    assert sizes[1] == sizes[0]
 
 
 def test_an_output_smaller_than_nothing_raises():
