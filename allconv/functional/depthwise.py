@@ -83,7 +83,8 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
             product = scratch("product", gradients.shape, x.dtype)
             for (u, v), inputs in _taps(_phases(x[part], geometry), geometry):
                 total[u, v] += np.multiply(inputs, gradients, out=product).sum(axis=(0, 1))
-        return total.reshape(kh, kw, geometry.out[1], -1).sum(axis=2)
+        sums_of_columns: Array = total.reshape(kh, kw, geometry.out[1], -1).sum(axis=2)
+        return sums_of_columns
 
     return functools.reduce(np.add, run(task, sums))[:, :, None]
 

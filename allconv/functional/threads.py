@@ -6,11 +6,11 @@ workers: the slices depend on shapes alone, each task writes to its own part of 
 sums are added in the order of the tasks, never in the order in which they finish.
 """
 
+import atexit
 import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -18,27 +18,19 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from allconv.functional.cores import default_num_threads
+from allconv.functional.workers import Pool, Share, this_thread
 from allconv.validation import Array, check_int
 
 T = TypeVar("T")
 
 _SLICE_ELEMENTS = 1 << 16  # 256 KB of float32: a slice and its temporaries stay in a core's second-level cache
+_SHARED_ELEMENTS = 1 << 18  # below this, handing a plain pass to another thread (20 us) costs about what it saves
+_SCRATCH_BYTES = 64 << 20  # that a thread keeps between two calls
 
 _lock = threading.Lock()
-_holders = 0  # how many callers hold BLAS at one thread right now
-_limiter: Any = None
-_pool: ThreadPoolExecutor | None = None
 _local = threading.local()
-
-
-def _available_cores() -> int:
-    """Return the number of cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_num_threads = _available_cores()
+_num_threads = default_num_threads()
 
 
 def set_num_threads(n: int) -> None:
@@ -47,19 +39,25 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1. The default is the number of cores that the process may use.
+        At least 1. The default is the environment variable ``ALLCONV_NUM_THREADS``, or else the number of cores that
+        the process's affinity and control group leave it. Where NumPy's BLAS cannot be held to one thread, as Apple's
+        Accelerate, there is one worker whatever n is.
     """
-    global _num_threads, _pool
+    global _num_threads
     n = check_int("n", n)
-    with _lock:
-        if _pool is not None:
-            _pool.shutdown(wait=True)
-        _num_threads, _pool = n, None
+    _retire_pool()
+    _num_threads = n
 
 
 def get_num_threads() -> int:
     """Return how many threads share the heavy operations."""
-    return _num_threads
+    return _num_threads if blas_can_be_limited() else 1
+
+
+# BLAS at one thread.
+
+_holders: set[int] = set()  # the threads that need it so
+_limiter: Any = None
 
 
 @cache
@@ -68,68 +66,138 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@cache
+def blas_can_be_limited() -> bool:
+    """Tell whether the BLAS that NumPy uses can be held to one thread: all that threadpoolctl knows can."""
+    name = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
+    return "accelerate" not in name.lower() and bool(_controller().select(user_api="blas").info())
+
+
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Hold BLAS to one thread: its own threads gain nothing on tall matrices and change the order of sums.
 
-    The limit is the process's, so concurrent and nested holders are counted: the first sets it, the last lifts it.
+    The limit is the process's, so the threads that hold it are listed: the first sets it, the last lifts it. Within
+    another one of the same thread it costs next to nothing.
     """
-    global _holders, _limiter
-    with _lock:
-        if _holders == 0:
-            _limiter = _controller().limit(limits=1, user_api="blas")
-        _holders += 1
+    global _limiter
+    thread = threading.get_ident()
+    if thread in _holders:
+        yield
+        return
     try:
+        with _lock:
+            _holders.add(thread)
+            if _limiter is None:
+                _limiter = _controller().limit(limits=1, user_api="blas")
         yield
     finally:
+        _holders.discard(thread)  # first: an interrupt in the rest leaves nobody listed, and the next holder cleans up
         with _lock:
-            _holders -= 1
-            if _holders == 0:
-                _limiter.restore_original_limits()
+            _lift_limit_without_holders()
 
 
-def _executor() -> ThreadPoolExecutor:
+def _lift_limit_without_holders() -> None:
+    global _limiter
+    if not _holders and _limiter is not None:
+        _limiter.restore_original_limits()
+        _limiter = None
+
+
+# The pool.
+
+_pool: Pool | None = None
+
+
+def _hand_out(work: Callable[[], None], count: int) -> list[Share]:
     global _pool
     with _lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(_num_threads - 1, thread_name_prefix="allconv")
-        return _pool
+            _pool = Pool()
+        return _pool.hand_out(work, count)
+
+
+def _retire_pool() -> list[threading.Thread]:
+    global _pool
+    with _lock:
+        pool, _pool = _pool, None
+        return pool.retire() if pool is not None else []
+
+
+def _join_threads(timeout: float | None = None) -> None:
+    for thread in _retire_pool():
+        if thread is not threading.current_thread():
+            thread.join(timeout)
+
+
+# An idle thread ends at once; a busy one works for a daemon thread, and is cut off with it.
+atexit.register(_join_threads, 1.0)
+
+
+def _drop_what_fork_did_not_copy() -> None:
+    """In the child there is one thread, the one that forked: no pool, and no other holder of BLAS."""
+    global _pool
+    _pool = None
+    _holders.intersection_update({threading.get_ident()})
+    _lift_limit_without_holders()
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_drop_what_fork_did_not_copy
+    )
 
 
 def run(task: Callable[[int], T], count: int) -> list[T]:
     """Return ``[task(0), ..., task(count - 1)]``, computed by the caller and the pool's workers together.
 
-    A task that fails stops the others before their next one and raises here, with its own traceback. A call
-    from within a task runs serially in that worker.
+    A task that fails stops the others before their next one and raises here, with its own traceback; so does an
+    interrupt, and in either case no task runs any more when this call ends. A call from within a task runs in that
+    task's thread.
     """
+    if getattr(this_thread, "busy", False):
+        return [task(index) for index in range(count)]
     with single_threaded_blas():
-        if count == 1 or _num_threads == 1 or getattr(_local, "busy", False):
+        workers = min(get_num_threads(), count)
+        if workers <= 1:
             return [task(index) for index in range(count)]
         results: dict[int, T] = {}
+        errors: list[BaseException] = []
         pending = itertools.count()
-        stop = threading.Event()
 
         def work() -> None:
-            _local.busy = True
             try:
-                while not stop.is_set() and (index := next(pending)) < count:
+                while not errors and (index := next(pending)) < count:
                     results[index] = task(index)
-            except BaseException:
-                stop.set()
-                raise
-            finally:
-                _local.busy = False
+            except BaseException as error:
+                errors.append(error)
 
-        helpers: list[Future[None]] = [_executor().submit(work) for _ in range(min(_num_threads, count) - 1)]
+        shares: list[Share] = []
         try:
+            this_thread.busy = True
+            shares = _hand_out(work, workers - 1)
             work()
+        except BaseException as error:  # an interrupt between two tasks
+            errors.append(error)
         finally:
-            # Also after an error or Ctrl-C here: no helper may still write to arrays that the caller gives up.
-            for helper in helpers:
-                helper.exception()
-        for helper in helpers:
-            helper.result()
+            this_thread.busy = False
+            _settle(shares, errors)
+        if errors:
+            raise errors.pop(0)
         return [results[index] for index in range(count)]
+
+
+def _settle(shares: list[Share], errors: list[BaseException]) -> None:
+    """Wait until none of the shares is at work; an interrupt is put off until then."""
+    while True:
+        try:
+            for share in shares:
+                share.settle()
+        except BaseException as error:
+            errors.append(error)
+        else:
+            return
 
 
 def slices(length: int, size: int) -> list[slice]:
@@ -153,15 +221,33 @@ def elementwise(function: Callable[..., Array], *arrays: Array) -> Array:
         part = parts[index]
         out[part] = function(*(array[part] for array in arrays))
 
-    run(task, len(parts))
+    if first.size < _SHARED_ELEMENTS:
+        for index in range(len(parts)):
+            task(index)
+    else:
+        run(task, len(parts))
     return out
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return this thread's reusable array `name`, uninitialized: the caller must be done with it before the next."""
+    """Return this thread's reusable array `name`, uninitialized: the caller must be done with it before the next.
+
+    A thread keeps no more than 64 MB: what would exceed that takes the place of all the others.
+    """
     buffers: dict[tuple[str, np.dtype[Any]], Array] = _local.__dict__.setdefault("buffers", {})
     size = int(np.prod(shape))
     buffer = buffers.get((name, dtype))
     if buffer is None or buffer.size < size:
-        buffer = buffers[name, dtype] = np.empty(size, dtype)
+        buffers.pop((name, dtype), None)
+        buffer = np.empty(size, dtype)
+        if sum(other.nbytes for other in buffers.values()) + buffer.nbytes > _SCRATCH_BYTES:
+            buffers.clear()
+        if buffer.nbytes <= _SCRATCH_BYTES:
+            buffers[name, dtype] = buffer
     return buffer[:size].reshape(shape)
+
+
+def free_scratch() -> None:
+    """Give back the memory that the workers and this thread keep for the next call."""
+    _join_threads()
+    _local.__dict__.pop("buffers", None)

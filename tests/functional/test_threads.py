@@ -1,6 +1,14 @@
+import gc
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import traceback
+import weakref
 
 import numpy as np
 import pytest
@@ -76,6 +84,259 @@ def test_a_call_within_a_task_runs_in_its_worker(workers):
         assert all(threads.run(outer, 6))
 
 
+def test_of_several_errors_one_is_raised_and_none_is_kept(workers):
+    class Big:
+        pass
+
+    kept = []
+
+    def task(index):
+        big = Big()
+        kept.append(weakref.ref(big))
+        raise ValueError(f"task {index}")
+
+    with pytest.raises(ValueError, match="task"):
+        threads.run(task, 50)
+    gc.collect()
+    assert kept
+    assert all(reference() is None for reference in kept)
+
+
+def test_several_threads_may_call_at_once(workers):
+    def task(index):
+        return float((np.full((60, 60), index, np.float32) @ np.ones((60, 60), np.float32)).sum())
+
+    expected = [index * 60.0**3 for index in range(40)]
+    results = {}
+
+    def caller(name):
+        results[name] = [threads.run(task, 40) for _ in range(10)]
+
+    callers = [threading.Thread(target=caller, args=(name,)) for name in range(6)]
+    for thread in callers:
+        thread.start()
+    for _ in range(20):  # a change of the number in the middle of it all loses nothing
+        ac.set_num_threads(workers)
+        time.sleep(0.001)
+    for thread in callers:
+        thread.join(timeout=60)
+    assert all(results[name] == [expected] * 10 for name in range(6))
+
+
+def test_a_caller_does_not_wait_for_another_ones_work():
+    before = ac.get_num_threads()
+    ac.set_num_threads(2)
+    go_on, busy = threading.Event(), threading.Barrier(3, timeout=20)
+
+    def long_task(index):
+        busy.wait()
+        go_on.wait(20)
+
+    other = threading.Thread(target=threads.run, args=(long_task, 2))
+    try:
+        other.start()
+        busy.wait()  # the pool's only worker is in the other one's task
+        started = time.perf_counter()
+        assert threads.run(lambda index: index, 10) == list(range(10))
+        assert time.perf_counter() - started < 10
+    finally:
+        go_on.set()
+        other.join()
+        ac.set_num_threads(before)
+
+
+def test_the_number_may_be_set_within_a_task(workers):
+    def task(index):
+        ac.set_num_threads(workers)
+        return index
+
+    assert threads.run(task, 10) == list(range(10))
+
+
+def test_the_threads_of_an_old_number_end():
+    before = ac.get_num_threads()
+    ac.set_num_threads(5)
+    threads.run(lambda index: time.sleep(0.001), 20)
+    old = [thread for thread in threading.enumerate() if thread.name.startswith("allconv")]
+    ac.set_num_threads(before)
+    assert len(old) >= 4
+    for thread in old:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+
+
+def test_without_more_threads_the_caller_works_alone(monkeypatch):
+    before = ac.get_num_threads()
+    ac.set_num_threads(3)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    try:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        assert threads.run(lambda index: index, 10) == list(range(10))
+    finally:
+        monkeypatch.undo()
+        ac.set_num_threads(before)
+
+
+def test_where_blas_cannot_be_limited_there_is_one_worker(monkeypatch, workers):
+    monkeypatch.setattr(threads, "blas_can_be_limited", lambda: False)
+    assert ac.get_num_threads() == 1
+    names = threads.run(lambda index: threading.current_thread().name, 20)
+    assert set(names) == {threading.current_thread().name}
+
+
+def test_accelerate_cannot_be_limited(monkeypatch):
+    config = {"Build Dependencies": {"blas": {"name": "accelerate"}}}
+    monkeypatch.setattr(np, "show_config", lambda mode: config)
+    threads.blas_can_be_limited.cache_clear()
+    try:
+        assert not threads.blas_can_be_limited()
+    finally:
+        threads.blas_can_be_limited.cache_clear()
+
+
+def in_process(code, *arguments):
+    """Start Python on `code`, with a `work` that keeps several threads busy for a second."""
+    preamble = """
+        import os, signal, sys, threading, time
+        import numpy as np
+        import allconv as ac
+        from allconv.functional import threads
+        ac.set_num_threads(4)
+        def work(seconds=1.0):
+            threads.run(lambda index: time.sleep(seconds / 50), 200)
+    """
+    source = textwrap.dedent(preamble) + textwrap.dedent(code)
+    return subprocess.Popen(
+        [sys.executable, "-c", source, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_control_c_ends_the_program():
+    process = in_process("print('ready', flush=True); work(60)")
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_interrupts_at_any_moment_leave_everything_in_order():
+    process = in_process("""
+        def handler(number, frame):
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGALRM, handler)
+        a = np.ones((300, 300), np.float32)
+        def task(index):
+            return float((a @ a)[0, 0])
+        interrupted = 0
+        for k in range(150):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + 1e-5 * (7 * k % 100))
+                while True:
+                    assert threads.run(task, 6) == [300.0] * 6
+            except KeyboardInterrupt:
+                interrupted += 1
+        assert threads.run(task, 6) == [300.0] * 6
+        assert not threads._holders and threads._limiter is None
+        names = [thread.name for thread in threading.enumerate()]
+        print(interrupted, len(names))
+    """)
+    output, errors = process.communicate(timeout=120)
+    assert output.split() == ["150", "4"], errors  # the main thread and its three workers
+
+
+EXITS = {
+    "after work": "work()",
+    "in the middle of a daemon thread's work": """
+        threading.Thread(target=work, args=(200,), daemon=True).start()
+        time.sleep(0.1)
+    """,
+    "with work in an exit handler": "import atexit; atexit.register(lambda: (work(), print('worked'))); work()",
+    "after an error": """
+        try:
+            threads.run(lambda index: 1 / index, 8)
+        except ZeroDivisionError:
+            pass
+    """,
+}
+
+
+@pytest.mark.parametrize("code", EXITS.values(), ids=EXITS)
+def test_the_interpreter_exits_cleanly(code):
+    process = in_process(code)
+    output, errors = process.communicate(timeout=60)  # the daemon thread would need longer
+    assert (process.returncode, errors) == (0, "")
+    assert output == ("worked\n" if "worked" in code else "")
+
+
+def _in_child(queue):
+    total = sum(threads.run(lambda index: index, 10))
+    with threads.single_threaded_blas():
+        inside = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    x = np.ones((4, 32, 32, 16), np.float32)
+    y = ac.Conv2D(16, 16, 3, rng=np.random.default_rng(0))(x)
+    queue.put((total, inside, y.tobytes(), threads._holders, threads._limiter))
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of forking with threads
+def test_a_child_process_has_a_pool_of_its_own(method, held):
+    x = np.ones((4, 32, 32, 16), np.float32)
+    expected = ac.Conv2D(16, 16, 3, rng=np.random.default_rng(0))(x).tobytes()
+    threads.run(lambda index: index, 10)
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(queue,))
+    hold = threading.Event()
+
+    def hold_blas():
+        with threads.single_threaded_blas():
+            hold.wait(60)
+
+    holder = threading.Thread(target=hold_blas)
+    if held:  # by another thread, while the process forks
+        holder.start()
+    try:
+        child.start()
+        total, inside, y, holders, limiter = queue.get(timeout=60)
+        child.join(timeout=60)
+    finally:
+        hold.set()
+        if held:
+            holder.join()
+    assert child.exitcode == 0
+    assert total == 45
+    assert set(inside) == {1}
+    assert y == expected
+    assert (holders, limiter) == (set(), None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_fork_within_the_limit_keeps_it_to_its_end():
+    process = in_process("""
+        with threads.single_threaded_blas():
+            work(0.1)
+            child = os.fork()
+            if child == 0:
+                work(0.1)
+                assert threads._limiter is not None
+        if child == 0:
+            assert threads._limiter is None and not threads._holders
+            print("child")
+            sys.exit()
+        assert os.waitpid(child, 0)[1] == 0
+    """)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (0, "child\n"), errors
+
+
 def test_blas_has_one_thread_inside_and_its_own_number_after():
     def limits():
         return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
@@ -111,3 +372,38 @@ def test_elementwise_takes_any_layout():
     x = np.asfortranarray(np.random.default_rng(0).standard_normal((40, 50, 60)))
     np.testing.assert_array_equal(threads.elementwise(np.negative, x), -x)
     np.testing.assert_array_equal(threads.elementwise(np.negative, x[::2, ::3]), -x[::2, ::3])
+
+
+def test_a_thread_reuses_its_scratch_and_keeps_no_more_than_the_bound():
+    dtype = np.dtype(np.float32)
+    results = {}
+
+    def use():
+        first = threads.scratch("a", (1000,), dtype)
+        results["reused"] = np.shares_memory(first, threads.scratch("a", (10, 50), dtype))
+        results["by name"] = not np.shares_memory(first, threads.scratch("b", (1000,), dtype))
+        results["by dtype"] = threads.scratch("a", (1000,), np.dtype(np.float64)).dtype == np.float64
+        kept = []
+        for megabytes in (10, 40, 30, 100, 20):
+            threads.scratch(f"of {megabytes}", (megabytes << 18,), dtype)[...] = 0
+            kept.append(sum(buffer.nbytes for buffer in threads._local.buffers.values()) >> 20)
+        results["kept"] = kept
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert results == {"reused": True, "by name": True, "by dtype": True, "kept": [10, 50, 30, 0, 20]}
+
+
+def test_scratch_can_be_freed(workers):
+    references = []
+
+    def task(index):
+        buffer = threads.scratch("freed", (10_000,), np.dtype(np.float64))
+        references.append(weakref.ref(buffer.base))
+        time.sleep(0.005)
+
+    threads.run(task, 30)
+    threads.free_scratch()
+    assert all(reference() is None for reference in references)
+    assert threads.run(lambda index: index, 3) == [0, 1, 2]

@@ -1,0 +1,62 @@
+"""How many cores this process may keep busy: what the scheduler lets it run on, and what its control groups pay for."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from allconv.validation import describe
+
+
+def default_num_threads() -> int:
+    """Return ``ALLCONV_NUM_THREADS`` where it is set and not empty, or else the number of available cores.
+
+    Raises
+    ------
+    ValueError
+        Where it is set to anything but a positive int.
+    """
+    text = os.environ.get("ALLCONV_NUM_THREADS", "")
+    if not text:
+        return available_cores()
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"ALLCONV_NUM_THREADS must be a positive int, or not set, got {describe(text)}")
+    return int(text)
+
+
+def available_cores() -> int:
+    """Return how many cores the affinity leaves, or the control groups' share of time, rounded up, if that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return math.ceil(min(cores, cpu_quota()))
+
+
+def cpu_quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Return the cores' worth of time that Linux control groups (version 1 or 2) allow; infinity without a limit.
+
+    A limit on a group holds for all groups below it, so those above the process's own count too. In a container the
+    path that the kernel names may not be there; then only what is there counts.
+    """
+    try:
+        memberships = own.read_text().splitlines()
+    except OSError:
+        return math.inf
+    return min((quota for line in memberships for quota in _quotas(groups, line)), default=math.inf)
+
+
+def _quotas(groups: Path, membership: str) -> Iterator[float]:
+    """Yield the limits on one group and those above it; `membership` reads ``number:controllers:/path``."""
+    _, controllers, path = membership.split(":", 2)
+    if controllers and "cpu" not in controllers.split(","):
+        return
+    folder = groups / "cpu" if controllers else groups
+    for name in ("", *Path(path).parts[1:]):
+        folder /= name
+        try:
+            if controllers:
+                quota, period = ((folder / f"cpu.cfs_{kind}_us").read_text() for kind in ("quota", "period"))
+            else:
+                quota, period = (folder / "cpu.max").read_text().split()
+            if quota != "max" and int(quota) > 0:  # version 1 writes -1 for no limit
+                yield int(quota) / int(period)
+        except (OSError, ValueError):
+            continue
