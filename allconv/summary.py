@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from allconv.rules import active_rules
 from allconv.validation import check_int, describe
 
 if TYPE_CHECKING:
@@ -24,12 +25,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """The rows of a model and their totals; ``str(summary)`` is the table."""
+    """The rows of a model and their totals; ``str(summary)`` is the table.
+
+    `rules` names the backward rules that are in force, by path.
+    """
 
     rows: tuple[Row, ...]
     parameters: int
     trainable: int
     multiply_adds: int
+    rules: dict[str, str]
 
     def __str__(self) -> str:
         table = [("path", "layer", "output shape", "parameters", "multiply-adds")]
@@ -46,8 +51,9 @@ class Summary:
             lines.append("  ".join(left + right).rstrip())
         rule = "-" * max(map(len, lines))
         frozen = self.parameters - self.trainable
-        note = f"\n{frozen:,} of the parameters are not trained" if frozen else ""
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]]) + note
+        notes = [f"{frozen:,} of the parameters are not trained"] if frozen else []
+        notes += [f"backward of {path or 'the model'} follows the rule {name}" for path, name in self.rules.items()]
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *notes])
 
     __repr__ = __str__
 
@@ -65,6 +71,7 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> Summary:
         sum(p.value.size for p in parameters),
         sum(p.value.size for p in parameters if p.trainable),
         model.multiply_adds(shape),
+        active_rules(model),
     )
 
 
