@@ -1,13 +1,17 @@
 """Data sets, loaders, augmentation and normalization."""
 
+from typing import TYPE_CHECKING, Any
+
 from allconv.data.augment import Affine, Fliplr, KeepOriginals, Sequential, Sometimes, article_augment
 from allconv.data.cifar import cifar10, find_cifar10
 from allconv.data.dataset import Dataset
-from allconv.data.download import download_cifar10
 from allconv.data.imgaug_adapter import Imgaug, imgaug_article_augment, import_imgaug
 from allconv.data.loader import Loader
 from allconv.data.normalize import Standardize, per_step
 from allconv.data.shapes import shapes
+
+if TYPE_CHECKING:
+    from allconv.data.download import download_cifar10
 
 __all__ = [
     "Affine",
@@ -28,3 +32,12 @@ __all__ = [
     "per_step",
     "shapes",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Downloads are rare, and what they import (http, tqdm) would be a sixth of the time of ``import allconv``.
+    if name == "download_cifar10":
+        from allconv.data.download import download_cifar10
+
+        return download_cifar10
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

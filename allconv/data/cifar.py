@@ -15,7 +15,6 @@ import platformdirs
 
 from allconv.data.archive import read_members, size_rule
 from allconv.data.dataset import Dataset
-from allconv.data.download import ARCHIVE, data_folder
 from allconv.data.unpickle import loads
 from allconv.validation import Array, check_path, describe
 
@@ -26,8 +25,15 @@ _PIXELS = 3 * 32 * 32
 _MAX_PICKLE = 128 << 20  # protocol 0 writes up to four characters a byte
 _BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
 _SUFFIXES = {"cifar-10-batches-bin": ".bin", "cifar-10-batches-py": ""}
+DOWNLOADED = "cifar-10-binary.tar.gz"  # what `download_cifar10` fetches: to read this layout needs no pickle
 # The official archives, and what Keras 2 and Keras 3 call the second.
-_ARCHIVES = (ARCHIVE, "cifar-10-python.tar.gz", "cifar-10-batches-py.tar.gz", "cifar-10-batches-py-target_archive")
+_ARCHIVES = (DOWNLOADED, "cifar-10-python.tar.gz", "cifar-10-batches-py.tar.gz", "cifar-10-batches-py-target_archive")
+
+
+def data_folder() -> Path:
+    """Return the folder of downloads: ``ALLCONV_DATA``, or else allconv's folder in the platform's cache."""
+    chosen = os.environ.get("ALLCONV_DATA")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("allconv")
 
 
 def cifar10(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:

@@ -17,14 +17,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn
 
-import platformdirs
 from tqdm import tqdm
 
 from allconv.atomic import make_folder, sync_folder
+from allconv.data.cifar import DOWNLOADED, data_folder
 from allconv.validation import check_path, describe
 
-# The binary layout: reading it needs no pickle. Size and SHA-256 are those that TensorFlow Datasets pins.
-ARCHIVE = "cifar-10-binary.tar.gz"
+# Size and SHA-256 are those that TensorFlow Datasets pins.
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _SIZE = 170_052_171
 _SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
@@ -35,12 +34,6 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP errors after which anothe
 
 class _Dropped(Exception):  # noqa: N818
     """The connection gave way; what came over it is in the ``.part`` file."""
-
-
-def data_folder() -> Path:
-    """Return the folder of downloads: ``ALLCONV_DATA``, or else allconv's folder in the platform's cache."""
-    chosen = os.environ.get("ALLCONV_DATA")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("allconv")
 
 
 def download_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -63,7 +56,7 @@ def download_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
     """
     place = data_folder() if folder is None else check_path("folder", folder).expanduser()
     make_folder(place)
-    return fetch(_URL, place / ARCHIVE, sha256=_SHA256, size=_SIZE)
+    return fetch(_URL, place / DOWNLOADED, sha256=_SHA256, size=_SIZE)
 
 
 def fetch(

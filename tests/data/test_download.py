@@ -11,7 +11,8 @@ import platformdirs
 import pytest
 
 from allconv.data import cifar, download
-from allconv.data.download import data_folder, download_cifar10, fetch
+from allconv.data.cifar import data_folder
+from allconv.data.download import download_cifar10, fetch
 
 CONTENTS = np.random.default_rng(0).bytes(400_000)
 SIZE = len(CONTENTS)
