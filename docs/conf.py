@@ -42,7 +42,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "allconv"
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 6,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
@@ -54,16 +54,24 @@ html_css_files = ["allconv.css"]
 # The pages of the reference: title, and the modules whose public names they list, so that a new layer is there without
 # a line of its own.
 REFERENCE = {
-    "layers": ("Layers", "allconv.layers", "allconv.parameter", "allconv.initializers"),
+    "layers": ("Layers", "allconv.layers", "allconv.parameter", "allconv.initializers", "allconv.summary"),
     "losses": ("Losses", "allconv.losses"),
     "optimizers": ("Optimizers and schedules", "allconv.optimizers", "allconv.schedules"),
-    "training": ("Training", "allconv"),
+    "training": ("Training", "allconv.training", "allconv.evaluation", "allconv.finite"),
     "checkpoints": ("Weights and checkpoints", "allconv.weights", "allconv.checkpoint"),
     "data": ("Data", "allconv.data"),
     "models": ("Networks", "allconv.models"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
     "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
 }
+# What public functions return or raise, beside the names that a program writes.
+RETURNED = [
+    "allconv.evaluation.Evaluation",
+    "allconv.finite.NonFiniteError",
+    "allconv.summary.Summary",
+    "allconv.training.Record",
+    "allconv.training.Training",
+]
 
 
 def public_names() -> dict[str, list[str]]:
@@ -77,8 +85,11 @@ def public_names() -> dict[str, list[str]]:
         else:
             home = next(module for module in by_length if f"{value.__module__}.".startswith(f"{module}."))
             names[home].append(f"allconv.{name}")
+    for path in RETURNED:
+        names[path.rpartition(".")[0]].append(path)
     for module in REFERENCE["functional"][1:]:
-        names[module] = [f"{module}.{inner}" for inner in exported(import_module(module))]
+        there = [path.rpartition(".")[2] for path in names[module]]
+        names[module] += [f"{module}.{inner}" for inner in exported(import_module(module)) if inner not in there]
     return names
 
 
