@@ -1,22 +1,31 @@
-"""2-D convolution and its two gradients: chooses the algorithm.
+r"""2-D convolution and its gradients, by whichever algorithm `choice` names.
 
 All three are linear in each argument, and adjoint to one another:
 <conv2d(x, w), g> = <x, conv2d_input_grad(g, w)> = <w, conv2d_weight_grad(x, g)>.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+
 from allconv.functional import depthwise, im2col, winograd
+from allconv.functional.choice import choose
+from allconv.functional.columns import total
 from allconv.functional.geometry import Geometry
+from allconv.functional.threads import run, slices
+from allconv.functional.winograd import Gradients
 from allconv.validation import Array
 
-_WINOGRAD_CHANNELS = 16  # below this, transforms cost more than the products they save
+Activation = Callable[[Array], object]  # overwrites a finished block (n, rows, W_out, O) of the output
 
 
-class Algorithm(Protocol):
-    """What a module that computes convolutions has to offer."""
+class Direct(Protocol):
+    """What a module that computes any convolution has to offer."""
 
-    def forward(self, x: Array, weight: Array, geometry: Geometry) -> Array:
+    def forward(
+        self, x: Array, weight: Array, geometry: Geometry, bias: Array | None, activation: Activation | None
+    ) -> Array:
         """Return y (N, H_out, W_out, O)."""
 
     def input_grad(self, dy: Array, weight: Array, geometry: Geometry) -> Array:
@@ -26,49 +35,100 @@ class Algorithm(Protocol):
         """Return dw (kh, kw, C / groups, O)."""
 
 
-def _direct(geometry: Geometry) -> Algorithm:
-    return depthwise if depthwise.applies(geometry) else im2col
+_DIRECT: dict[str, Direct] = {"im2col": im2col, "depthwise": depthwise}
+_FEW_TILES = 64  # of a batch: two blocks of `winograd` or less
+_FEWEST_CHANNELS = 64  # of a part of the output: below, what the parts do twice costs more than they save
 
 
-def uses_winograd(geometry: Geometry) -> bool:
-    """Tell whether the bilinear algorithm is there for these sizes, and pays: chosen from the shapes alone."""
-    applies = geometry.kernel == (3, 3) and geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
-    return applies and min(geometry.x_shape[3], geometry.out_channels) >= _WINOGRAD_CHANNELS
+def conv2d(
+    x: Array,
+    weight: Array,
+    geometry: Geometry,
+    bias: Array | None = None,
+    *,
+    algorithm: str = "auto",
+    transformed: Array | None = None,
+    activation: Activation | None = None,
+) -> Array:
+    r"""Return the cross-correlation of x (N, H, W, C) with weight (kh, kw, C / groups, O), plus the bias (O,).
 
+    .. math:: y_{n,i,j,o} = b_o + \sum_{u,v,c} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; w_{u,v,c,o}
 
-def conv2d(x: Array, weight: Array, geometry: Geometry) -> Array:
-    r"""Return the cross-correlation of x (N, H, W, C) with weight (kh, kw, C / groups, O).
-
-    .. math:: y_{n,i,j,o} = \sum_{u,v,c} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; w_{u,v,c,o}
+    Parameters
+    ----------
+    x, weight, bias : array
+    geometry : Geometry
+        The sizes.
+    algorithm : {"auto", "im2col", "winograd"}
+    transformed : array, optional
+        ``winograd.transform_weight(weight)``, where one weight serves many calls.
+    activation : callable, optional
+        Called with each finished block (n, rows, W_out, channels) of y, to overwrite it while it is in the cache.
     """
-    if uses_winograd(geometry):
-        return winograd.forward(x, weight, geometry.pads)
-    return _direct(geometry).forward(x, weight, geometry)
+    chosen = choose(geometry, algorithm, transformed=transformed is not None)
+    if chosen == "winograd":
+        return _winograd(x, weight, geometry, bias, transformed, activation)
+    return _DIRECT[chosen].forward(x, weight, geometry, bias, activation)
 
 
-def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
+def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
     r"""Return dx (N, H, W, C) for dy (N, H_out, W_out, O).
 
     .. math:: dx_{n,h,w,c} = \sum_{i s + u d - p = h,\; j s + v d - p = w,\; o} dy_{n,i,j,o}\; w_{u,v,c,o}
     """
-    if uses_winograd(geometry):
+    chosen = choose(geometry, algorithm, backward=True)
+    if chosen == "winograd":
         return winograd.input_grad(dy, weight, geometry.pads)
-    return _direct(geometry).input_grad(dy, weight, geometry)
+    return _DIRECT[chosen].input_grad(dy, weight, geometry)
 
 
-def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
+def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
     r"""Return dw (kh, kw, C / groups, O).
 
     .. math:: dw_{u,v,c,o} = \sum_{n,i,j} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; dy_{n,i,j,o}
     """
-    if uses_winograd(geometry):
+    chosen = choose(geometry, algorithm)
+    if chosen == "winograd":
         return winograd.weight_grad(x, dy, geometry.pads)
-    return _direct(geometry).weight_grad(x, dy, geometry)
+    return _DIRECT[chosen].weight_grad(x, dy, geometry)
 
 
-def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry) -> tuple[Array, Array]:
-    """Return (dx, dw), which share what they can."""
-    if uses_winograd(geometry):
-        return winograd.grads(x, dy, weight, geometry.pads)[:2]
-    direct = _direct(geometry)
-    return direct.input_grad(dy, weight, geometry), direct.weight_grad(x, dy, geometry)
+def conv2d_bias_grad(dy: Array) -> Array:
+    r"""Return db (O,) for dy (N, H_out, W_out, O): :math:`db_o = \sum_{n,i,j} dy_{n,i,j,o}`."""
+    return total(dy.reshape(-1, dy.shape[3]))
+
+
+def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> Gradients:
+    """Return dx, dw and db, which share what they can."""
+    chosen = choose(geometry, algorithm, backward=True)
+    if chosen == "winograd":
+        return winograd.grads(x, dy, weight, geometry.pads)
+    direct = _DIRECT[chosen]
+    dx, dw = direct.input_grad(dy, weight, geometry), direct.weight_grad(x, dy, geometry)
+    return Gradients(dx, dw, conv2d_bias_grad(dy))
+
+
+def _winograd(
+    x: Array,
+    weight: Array,
+    geometry: Geometry,
+    bias: Array | None,
+    transformed: Array | None,
+    activation: Activation | None,
+) -> Array:
+    """Return y; where the images are too few for all cores, a part of the output channels at a time."""
+    n, height, width, channels = geometry.y_shape
+    tiles = n * -(-height // 4) * -(-width // 4)
+    parts = slices(channels, max(-(-channels // 4), _FEWEST_CHANNELS) if tiles < _FEW_TILES else channels)
+    if len(parts) == 1:
+        return winograd.forward(x, weight, geometry.pads, bias, transformed=transformed, activation=activation)
+    u = winograd.transform_weight(weight) if transformed is None else transformed
+    y = np.empty(geometry.y_shape, x.dtype)
+
+    def task(index: int) -> None:
+        part = parts[index]
+        b = None if bias is None else bias[part]
+        y[..., part] = winograd.forward(x, weight, geometry.pads, b, transformed=u[..., part], activation=activation)
+
+    run(task, len(parts))
+    return y

@@ -14,6 +14,7 @@ is over (rows, W_out C) with the filter repeated along the row.
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,13 +26,17 @@ _SLICE_ELEMENTS = 1 << 15  # the padded input, the output and a product of this 
 _SUMS = 8  # partial sums of a weight gradient, a number that does not depend on the cores
 
 
-def applies(geometry: Geometry) -> bool:
-    """Tell whether each group has one input and one output channel."""
-    return geometry.groups == geometry.x_shape[3] == geometry.out_channels > 1
+def forward(
+    x: Array,
+    weight: Array,
+    geometry: Geometry,
+    bias: Array | None = None,
+    activation: Callable[[Array], object] | None = None,
+) -> Array:
+    """Return y (N, H_out, W_out, C) for x (N, H, W, C), weight (kh, kw, 1, C) and bias (C,).
 
-
-def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
-    """Return y (N, H_out, W_out, C) for x (N, H, W, C) and weight (kh, kw, 1, C)."""
+    `activation` is called with each finished block of y, to overwrite it while it is in the cache.
+    """
     y = np.empty(geometry.y_shape, x.dtype)
     filters = _repeated(weight, geometry)
     parts = _slices(geometry)
@@ -44,6 +49,10 @@ def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
             np.multiply(inputs, filters[u, v], out=product if (u, v) != (0, 0) else out)
             if (u, v) != (0, 0):
                 out += product
+        if bias is not None:
+            y[parts[index]] += bias
+        if activation is not None:
+            activation(y[parts[index]])
 
     run(task, len(parts))
     return y

@@ -1,6 +1,7 @@
 """The sizes of a convolution: what is the same for forward and both gradients."""
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from allconv.functional.padding import Padding, Pads, output_size, resolve_padding
 from allconv.validation import Pair
@@ -23,17 +24,18 @@ class Geometry:
         """C."""
         return self.x_shape[3]
 
-    @property
+    @cached_property
     def out(self) -> Pair:
         """(H_out, W_out)."""
         return output_size(self.x_shape[1:3], self.pads, self.kernel, self.stride, self.dilation)
 
-    @property
+    @cached_property
     def y_shape(self) -> tuple[int, int, int, int]:
         """The output's shape (N, H_out, W_out, O)."""
         return (self.x_shape[0], *self.out, self.out_channels)
 
 
+@lru_cache(maxsize=256)
 def geometry_of(
     x_shape: tuple[int, ...],
     weight_shape: tuple[int, ...],

@@ -17,7 +17,7 @@ merged into a block of up to 32 channels, whose weight matrix is block-diagonal:
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -28,18 +28,35 @@ from allconv.validation import Array, Pair
 
 _COLUMN_BYTES = 1 << 21  # of one block: what a core's share of the cache still holds when the product reads it
 _WIDTH = 32  # channels of a group from which a product is not narrow
+_LEAST_WORK = 1_500_000  # of a block, in multiply-adds: below (40 us) it is not worth another thread's while
+_ENTRY_COST = 13  # multiply-adds that pass while a column entry is gathered
+_PARTS, _LEAST_WORK_OF_PART = 4, 10_000_000  # of a single image: each part reads the whole weight
 _SUMS = 8  # partial sums of a weight gradient: enough for all cores, and a number that does not depend on them
 
 
-def forward(x: Array, weight: Array, geometry: Geometry) -> Array:
-    """Return y (N, H_out, W_out, O) = X W for x (N, H, W, C) and weight (kh, kw, C / groups, O)."""
+def forward(
+    x: Array,
+    weight: Array,
+    geometry: Geometry,
+    bias: Array | None = None,
+    activation: Callable[[Array], object] | None = None,
+) -> Array:
+    """Return y (N, H_out, W_out, O) = X W + b for x (N, H, W, C), weight (kh, kw, C / groups, O) and bias (O,).
+
+    `activation` is called with each finished block of y, to overwrite it while it is in the cache.
+    """
     y = np.empty(geometry.y_shape, x.dtype)
     matrices = _weight_matrices(weight, geometry)
     blocks = blocks_of(geometry, x.itemsize)
 
     def task(index: int) -> None:
         images, rows = blocks[index]
-        np.matmul(_columns(x[images], rows, geometry), matrices, out=_by_product(y[images, rows], geometry))
+        block = y[images, rows]
+        np.matmul(_columns(x[images], rows, geometry), matrices, out=_by_product(block, geometry))
+        if bias is not None:
+            block += bias
+        if activation is not None:
+            activation(block)
 
     run(task, len(blocks))
     return y
@@ -59,6 +76,8 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
         return total
 
     total = functools.reduce(np.add, run(task, sums))
+    if geometry.groups == 1:
+        return total.reshape(*geometry.kernel, inputs, outputs)
     dw = np.empty((*geometry.kernel, geometry.in_channels // geometry.groups, geometry.out_channels), x.dtype)
     for own, diagonal in _diagonal_blocks(dw, total, geometry):
         own[...] = diagonal
@@ -95,13 +114,14 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
 def blocks_of(geometry: Geometry, itemsize: int) -> list[tuple[slice, slice]]:
     """Return (images, output rows) of each block, image by image; chosen from the shapes alone."""
     n, (rows, columns) = geometry.x_shape[0], geometry.out
-    bytes_per_row = columns * math.prod(geometry.kernel) * geometry.in_channels * itemsize
-    fit = max(1, _COLUMN_BYTES // bytes_per_row)  # output rows
-    if fit < rows:
-        parts = -(-rows // fit)
-        size = -(-rows // parts)
+    row = columns * math.prod(geometry.kernel) * geometry.in_channels  # entries of the columns of an output row
+    fit = max(1, _COLUMN_BYTES // (row * itemsize))  # output rows
+    work = n * rows * row * (geometry.out_channels // geometry.groups + _ENTRY_COST)
+    if fit < rows or n == 1:
+        parts = max(-(-rows // fit), min(work // _LEAST_WORK_OF_PART, _PARTS, rows) if n == 1 else 1)
+        size = -(-rows // max(parts, 1))
         return [(slice(i, i + 1), slice(r, min(r + size, rows))) for i in range(n) for r in range(0, rows, size)]
-    images = min(fit // rows, -(-n // _SUMS))
+    images = min(fit // rows, -(-n // min(max(work // _LEAST_WORK, 1), _SUMS)))
     return [(slice(i, min(i + images, n)), slice(0, rows)) for i in range(0, n, images)]
 
 
@@ -124,6 +144,8 @@ def _is_pointwise(geometry: Geometry) -> bool:
 
 def _weight_matrices(weight: Array, geometry: Geometry) -> Array:
     """Return the weights as one matrix a product, block-diagonal where it merges groups."""
+    if geometry.groups == 1:
+        return weight.reshape(1, -1, weight.shape[3])
     inputs, outputs = geometry.in_channels // _products(geometry), geometry.out_channels // _products(geometry)
     matrices = np.zeros((_products(geometry), math.prod(geometry.kernel) * inputs, outputs), weight.dtype)
     for own, diagonal in _diagonal_blocks(weight, matrices, geometry):

@@ -4,10 +4,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.functional import conv
-from allconv.functional.columns import total
+from allconv.functional.choice import check_algorithm
 from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
-from allconv.functional.threads import elementwise
 from allconv.initializers import Initializer, he_normal
 from allconv.layers.base import Cache, Layer
 from allconv.parameter import Parameter
@@ -55,11 +54,16 @@ class Conv2D(Layer):
         Of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
         Draws the weight; None is an unseeded one.
+    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+        How to compute it: see `set_algorithm`, which says what "auto" means. "winograd" is for 3x3 kernels with
+        stride 1, dilation 1 and one group.
 
     Attributes
     ----------
     weight : Parameter, shape (K_h, K_w, C / groups, O)
     bias : Parameter, shape (O,), or None
+    algorithm : str
+        Assignable.
 
     Raises
     ------
@@ -91,6 +95,7 @@ class Conv2D(Layer):
         initializer: Initializer = he_normal,
         dtype: DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
+        algorithm: str = "auto",
     ) -> None:
         self.in_channels = check_int("in_channels", in_channels)
         self.out_channels = check_int("out_channels", out_channels)
@@ -103,24 +108,32 @@ class Conv2D(Layer):
             raise ValueError(
                 f"groups must divide in_channels and out_channels, got {groups} for {in_channels} and {out_channels}"
             )
+        self.algorithm = algorithm
         kind = check_dtype("dtype", dtype)
         shape = (*self.kernel_size, self.in_channels // self.groups, self.out_channels)
         with_bias = check_bool("bias", bias)
         self.weight = Parameter(initializer(check_generator("rng", rng), shape, kind))
         self.bias = Parameter(np.zeros(self.out_channels, kind)) if with_bias else None
 
-    def _geometry(self, x_shape: tuple[int, ...]) -> Geometry:
+    @property
+    def algorithm(self) -> str:
+        """How to compute the convolution."""
+        return self._algorithm
+
+    @algorithm.setter
+    def algorithm(self, value: str) -> None:
+        self._algorithm = check_algorithm(value, self.kernel_size, self.stride, self.dilation, self.groups)
+
+    def geometry(self, x_shape: tuple[int, ...]) -> Geometry:
+        """Return the sizes of the convolution of a batch (N, H, W, C)."""
         return geometry_of(x_shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y = conv(x, W) + b for x of shape ``(N, H, W, C)``."""
         weight = self.weight.value
         x = check_images("x", x, weight.dtype, self.in_channels)
-        y = conv.conv2d(x, weight, self._geometry(x.shape))
-        if self.bias is not None:
-            b = self.bias.value
-            y = elementwise(lambda y: y + b, y)
-        return y, x
+        bias = None if self.bias is None else self.bias.value
+        return conv.conv2d(x, weight, self.geometry(x.shape), bias, algorithm=self.algorithm), x
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx, and add dL/dW and dL/db.
@@ -132,29 +145,28 @@ class Conv2D(Layer):
             db_o &= \sum_{n,i,j} dy_{n,i,j,o}
         """
         x, dy, geometry = self._checked(dy, cache)
-        if not self.weight.trainable:
-            dx = conv.conv2d_input_grad(dy, self.weight.value, geometry)
-        else:
-            dx, dw = conv.conv2d_grads(x, dy, self.weight.value, geometry)
+        if self.weight.trainable:
+            dx, dw, db = conv.conv2d_grads(x, dy, self.weight.value, geometry, algorithm=self.algorithm)
             self.weight.add_grad(dw)
-        self._add_bias_grad(dy)
+        else:
+            dx = conv.conv2d_input_grad(dy, self.weight.value, geometry, algorithm=self.algorithm)
+            db = conv.conv2d_bias_grad(dy)
+        if self.bias is not None and self.bias.trainable:
+            self.bias.add_grad(db)
         return dx
 
     def backward_parameters(self, dy: Array, cache: Cache) -> None:
         """Add dL/dW and dL/db alone."""
         x, dy, geometry = self._checked(dy, cache)
         if self.weight.trainable:
-            self.weight.add_grad(conv.conv2d_weight_grad(x, dy, geometry))
-        self._add_bias_grad(dy)
+            self.weight.add_grad(conv.conv2d_weight_grad(x, dy, geometry, algorithm=self.algorithm))
+        if self.bias is not None and self.bias.trainable:
+            self.bias.add_grad(conv.conv2d_bias_grad(dy))
 
     def _checked(self, dy: Array, cache: Cache) -> tuple[Array, Array, Geometry]:
         x: Array = cache
-        geometry = self._geometry(x.shape)
+        geometry = self.geometry(x.shape)
         return x, check_gradient_shape(dy, geometry.y_shape, x.dtype), geometry
-
-    def _add_bias_grad(self, dy: Array) -> None:
-        if self.bias is not None and self.bias.trainable:
-            self.bias.add_grad(total(dy.reshape(-1, self.out_channels)))
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (H_out, W_out, O) for (H, W, C)."""
@@ -181,4 +193,5 @@ class Conv2D(Layer):
         text += "" if self.padding == "same" else f", padding={self.padding!r}"
         text += "" if self.groups == 1 else f", groups={self.groups}"
         text += "" if self.bias is not None else ", bias=False"
+        text += "" if self.algorithm == "auto" else f", algorithm={self.algorithm!r}"
         return f"Conv2D({text})"

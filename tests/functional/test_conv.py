@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from reference import conv2d_reference
 
 import allconv as ac
-from allconv.functional import conv, im2col
+from allconv.functional import choice, conv, im2col, winograd
 from allconv.functional.geometry import geometry_of
 
 
@@ -36,18 +36,20 @@ def convolutions(draw, max_channels=4):
     return x, w, rng.standard_normal(geometry.y_shape), geometry
 
 
-@given(convolutions(), st.sampled_from([1, 500, 5000, 1 << 21]))
+@given(convolutions(), st.sampled_from([1, 500, 5000, 1 << 21]), st.sampled_from(["auto", "im2col"]))
 @settings(max_examples=150, deadline=None)
-def test_forward_equals_the_definition_and_the_gradients_are_its_adjoints(convolution, column_bytes):
+def test_forward_equals_the_definition_and_the_gradients_are_its_adjoints(convolution, column_bytes, algorithm):
     x, w, dy, geometry = convolution
+    bias = np.random.default_rng(1).standard_normal(w.shape[3])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(im2col, "_COLUMN_BYTES", column_bytes)  # blocks of single rows up to whole batches
-        y = conv.conv2d(x, w, geometry)
-        dx, dw = conv.conv2d_grads(x, dy, w, geometry)
-        np.testing.assert_array_equal(dx, conv.conv2d_input_grad(dy, w, geometry))
-        np.testing.assert_array_equal(dw, conv.conv2d_weight_grad(x, dy, geometry))
+        y = conv.conv2d(x, w, geometry, bias, algorithm=algorithm)
+        dx, dw, db = conv.conv2d_grads(x, dy, w, geometry, algorithm=algorithm)
+        np.testing.assert_array_equal(dx, conv.conv2d_input_grad(dy, w, geometry, algorithm=algorithm))
+        np.testing.assert_array_equal(dw, conv.conv2d_weight_grad(x, dy, geometry, algorithm=algorithm))
     expected = conv2d_reference(x, w, geometry.stride, geometry.pads, geometry.dilation, geometry.groups)
-    np.testing.assert_allclose(y, expected, atol=1e-11)
+    np.testing.assert_allclose(y, expected + bias, atol=1e-11)
+    np.testing.assert_allclose(db, dy.sum(axis=(0, 1, 2)), atol=1e-11)
     # y is linear in x and in w, so the reference's own values fix what the gradients must be.
     rng = np.random.default_rng(0)
     other_x, other_w = rng.standard_normal(x.shape), rng.standard_normal(w.shape)
@@ -64,11 +66,11 @@ def test_float32_stays_float32_and_is_as_exact_as_it_can_be(convolution):
     x, w, dy, geometry = convolution
     single = [a.astype(np.float32) for a in (x, w, dy)]
     y = conv.conv2d(single[0], single[1], geometry)
-    dx, dw = conv.conv2d_grads(single[0], single[2], single[1], geometry)
+    dx, dw, _ = conv.conv2d_grads(single[0], single[2], single[1], geometry)
     doubles = [a.astype(np.float64) for a in single]
     exact = (
         conv.conv2d(doubles[0], doubles[1], geometry),
-        *conv.conv2d_grads(doubles[0], doubles[2], doubles[1], geometry),
+        *conv.conv2d_grads(doubles[0], doubles[2], doubles[1], geometry)[:2],
     )
     for got, wanted in zip((y, dx, dw), exact, strict=True):
         assert got.dtype == np.float32
@@ -95,7 +97,7 @@ def test_equals_pytorch(convolution):
         groups=geometry.groups,
     )
     ty.backward(torch.tensor(np.ascontiguousarray(dy.transpose(0, 3, 1, 2))))
-    dx, dw = conv.conv2d_grads(x, dy, w, geometry)
+    dx, dw, _ = conv.conv2d_grads(x, dy, w, geometry)
     close = {"atol": 1e-9, "rtol": 1e-9}
     np.testing.assert_allclose(conv.conv2d(x, w, geometry), ty.detach().numpy().transpose(0, 2, 3, 1), **close)
     np.testing.assert_allclose(dx, tx.grad.numpy().transpose(0, 2, 3, 1), **close)
@@ -148,3 +150,80 @@ def test_blocks_cover_every_output_once():
         for images, rows in im2col.blocks_of(geometry, 4):
             count[images, rows] += 1
         assert (count == 1).all()
+
+
+def three_by_three(shape, out_channels, dtype=np.float64):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape).astype(dtype)
+    w = rng.standard_normal((3, 3, shape[3], out_channels)).astype(dtype)
+    geometry = geometry_of(x.shape, w.shape, (1, 1), "same", (1, 1), 1)
+    return x, w, rng.standard_normal(geometry.y_shape).astype(dtype), rng.standard_normal(out_channels), geometry
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 9, 5), (1, 12, 13, 6), (9, 20, 20, 3)])
+@pytest.mark.parametrize("out_channels", [4, 70, 300])
+def test_the_two_algorithms_agree(shape, out_channels):
+    x, w, dy, bias, geometry = three_by_three(shape, out_channels)
+    results = [
+        (
+            conv.conv2d(x, w, geometry, bias, algorithm=algorithm),
+            conv.conv2d_input_grad(dy, w, geometry, algorithm=algorithm),
+            conv.conv2d_weight_grad(x, dy, geometry, algorithm=algorithm),
+            *conv.conv2d_grads(x, dy, w, geometry, algorithm=algorithm),
+        )
+        for algorithm in ("im2col", "winograd")
+    ]
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+    assert any(a.tobytes() != b.tobytes() for a, b in zip(*results, strict=True))  # they are two
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
+@pytest.mark.parametrize("shape", [(1, 12, 13, 6), (9, 40, 20, 3)])
+@pytest.mark.parametrize("out_channels", [4, 300])
+def test_a_transformed_weight_and_an_activation_give_the_same(algorithm, shape, out_channels):
+    x, w, _, bias, geometry = three_by_three(shape, out_channels)
+    plain = conv.conv2d(x, w, geometry, bias, algorithm=algorithm)
+    transformed = winograd.transform_weight(w)
+    fused = conv.conv2d(
+        x,
+        w,
+        geometry,
+        bias,
+        algorithm=algorithm,
+        transformed=transformed,
+        activation=lambda block: np.maximum(block, 0, out=block),
+    )
+    np.testing.assert_array_equal(fused, np.maximum(plain, 0))
+
+
+def test_an_activation_is_applied_after_a_depthwise_convolution():
+    rng = np.random.default_rng(0)
+    x, w, bias = rng.standard_normal((20, 9, 9, 30)), rng.standard_normal((3, 3, 1, 30)), rng.standard_normal(30)
+    geometry = geometry_of(x.shape, w.shape, (2, 2), "same", (1, 1), 30)
+    assert choice.choose(geometry) == "depthwise"
+    fused = conv.conv2d(x, w, geometry, bias, activation=lambda block: np.maximum(block, 0, out=block))
+    np.testing.assert_array_equal(fused, np.maximum(conv.conv2d(x, w, geometry, bias), 0))
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16, 32), (1, 8, 8, 192), (3, 33, 20, 24)])
+def test_the_same_bits_of_single_images_for_any_number_of_threads(shape):
+    x, w, _, bias, geometry = three_by_three(shape, 192, np.float32)
+    strided = geometry_of(x.shape, w.shape, (2, 2), "same", (1, 1), 1)
+    before = ac.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3, 8):
+            ac.set_num_threads(threads)
+            results.append(
+                [
+                    conv.conv2d(x, w, geometry, bias.astype(np.float32), algorithm="winograd"),
+                    conv.conv2d(x, w, geometry, algorithm="im2col"),
+                    conv.conv2d(x, w, strided),
+                ]
+            )
+    finally:
+        ac.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert a.tobytes() == b.tobytes()
