@@ -2,12 +2,12 @@ r"""Which algorithm computes a convolution.
 
 The choice follows from the shapes alone, never from a clock, so that the results are the same bits in every run. It is
 the algorithm with the lower cost, counted in multiply-adds of a matrix product. With P output positions, and T tiles of
-4x4 of them, a forward pass costs
+4x4 of them that take a products each, 36 for 3x3 kernels, a forward pass costs
 
 .. math::
 
     \text{im2col:} &\quad P\, k_h k_w C\, (O / G + 13) + 20\, P O + 2 \cdot 10^6, \\
-    \text{winograd:} &\quad 36\, T\, (C O + 24\, (C' + O')) + 36 \cdot 11\, C O + 6 \cdot 10^6.
+    \text{winograd:} &\quad a\, T\, (C O + 24\, (C' + O')) + 11\, a\, C O + 6 \cdot 10^6.
 
 The terms are products, columns gathered and outputs written; and products, transforms of the tiles, where fewer than 16
 channels cost as much as 16, and transforms of the weight. The last term of each stands for the calls. The constants,
@@ -18,6 +18,7 @@ shows the choice beside the best.
 import math
 
 from allconv.functional.geometry import Geometry
+from allconv.functional.tiling import applies, best_tile, products
 from allconv.validation import Pair, check_choice
 
 ALGORITHMS = ("auto", "im2col", "winograd")
@@ -36,7 +37,8 @@ def set_algorithm(algorithm: str) -> None:
     ----------
     algorithm : {"auto", "im2col", "winograd"}
         "auto", the default, is the choice by cost. "im2col" is a matrix product over gathered columns. "winograd"
-        takes effect where it can: 3x3 kernels with stride 1, dilation 1 and one group; the others stay with "im2col".
+        takes effect where it can: kernels from 3x3 to 7x7 with stride 1 or 2, dilation 1 and one group; the others
+        stay with "im2col".
 
     Raises
     ------
@@ -55,10 +57,10 @@ def get_algorithm() -> str:
 def check_algorithm(algorithm: object, kernel: Pair, stride: Pair, dilation: Pair, groups: int) -> str:
     """Return `algorithm` if it can compute such convolutions; the error says what would work."""
     name = check_choice("algorithm", algorithm, ALGORITHMS)
-    if name == "winograd" and not _bilinear(kernel, stride, dilation, groups):
+    if name == "winograd" and not applies(kernel, stride, dilation, groups):
         raise ValueError(
-            "algorithm must be 'auto' or 'im2col' for all but 3x3 kernels with stride 1, dilation 1 and one group, got "
-            f"'winograd' for kernel {kernel}, stride {stride}, dilation {dilation}, groups {groups}"
+            "algorithm must be 'auto' or 'im2col' for all but kernels from 3x3 to 7x7 with stride 1 or 2, dilation 1 "
+            f"and one group, got 'winograd' for kernel {kernel}, stride {stride}, dilation {dilation}, groups {groups}"
         )
     return name
 
@@ -76,7 +78,7 @@ def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = Fals
     transformed : bool
         Whether the weight was transformed before.
     """
-    bilinear = _bilinear(geometry.kernel, geometry.stride, geometry.dilation, geometry.groups)
+    bilinear = applies(geometry.kernel, geometry.stride, geometry.dilation, geometry.groups)
     wish = _algorithm if algorithm == "auto" else algorithm
     if wish == "winograd" and bilinear:
         return "winograd"
@@ -86,11 +88,6 @@ def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = Fals
         columns, tiles = _im2col_cost(geometry, backward), _winograd_cost(geometry, backward, transformed)
         return "winograd" if tiles < columns else "im2col"
     return "im2col"
-
-
-def _bilinear(kernel: Pair, stride: Pair, dilation: Pair, groups: int) -> bool:
-    """Tell whether there is a bilinear algorithm."""
-    return kernel == (3, 3) and stride == dilation == (1, 1) and groups == 1
 
 
 def _im2col_cost(geometry: Geometry, backward: bool) -> float:
@@ -103,6 +100,8 @@ def _im2col_cost(geometry: Geometry, backward: bool) -> float:
 def _winograd_cost(geometry: Geometry, backward: bool, transformed: bool) -> float:
     entry, weight, calls = (_BACKWARD if backward else _FORWARD)["winograd"]
     n, height, width, o = geometry.y_shape
-    tiles, c = n * -(-height // 4) * -(-width // 4), geometry.in_channels
+    tile, c = best_tile(geometry.kernel, geometry.stride), geometry.in_channels
+    tiles = n * -(-height // tile) * -(-width // tile)
     per_tile = c * o + entry * (max(c, 16) + max(o, 16))
-    return 36 * (tiles * per_tile + (0 if transformed else weight * c * o)) + calls
+    transform = 0 if transformed else weight * c * o
+    return products(geometry.kernel, geometry.stride) * (tiles * per_tile + transform) + calls

@@ -61,7 +61,7 @@ def conv2d(
         The sizes.
     algorithm : {"auto", "im2col", "winograd"}
     transformed : array, optional
-        ``winograd.transform_weight(weight)``, where one weight serves many calls.
+        ``winograd.transform_weight(weight, stride)``, where one weight serves many calls.
     activation : callable, optional
         Called with each finished block (n, rows, W_out, channels) of y, to overwrite it while it is in the cache.
     """
@@ -78,7 +78,7 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm
     """
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
-        return winograd.input_grad(dy, weight, geometry.pads)
+        return winograd.input_grad(dy, weight, geometry)
     return _DIRECT[chosen].input_grad(dy, weight, geometry)
 
 
@@ -89,7 +89,7 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: st
     """
     chosen = choose(geometry, algorithm)
     if chosen == "winograd":
-        return winograd.weight_grad(x, dy, geometry.pads)
+        return winograd.weight_grad(x, dy, geometry)
     return _DIRECT[chosen].weight_grad(x, dy, geometry)
 
 
@@ -102,7 +102,7 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
     """Return dx, dw and db, which share what they can."""
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
-        return winograd.grads(x, dy, weight, geometry.pads)
+        return winograd.grads(x, dy, weight, geometry)
     direct = _DIRECT[chosen]
     dx, dw = direct.input_grad(dy, weight, geometry), direct.weight_grad(x, dy, geometry)
     return Gradients(dx, dw, conv2d_bias_grad(dy))
@@ -121,14 +121,14 @@ def _winograd(
     tiles = n * -(-height // 4) * -(-width // 4)
     parts = slices(channels, max(-(-channels // 4), _FEWEST_CHANNELS) if tiles < _FEW_TILES else channels)
     if len(parts) == 1:
-        return winograd.forward(x, weight, geometry.pads, bias, transformed=transformed, activation=activation)
-    u = winograd.transform_weight(weight) if transformed is None else transformed
+        return winograd.forward(x, weight, geometry, bias, transformed=transformed, activation=activation)
+    u = winograd.transform_weight(weight, geometry.stride) if transformed is None else transformed
     y = np.empty(geometry.y_shape, x.dtype)
 
     def task(index: int) -> None:
         part = parts[index]
         b = None if bias is None else bias[part]
-        y[..., part] = winograd.forward(x, weight, geometry.pads, b, transformed=u[..., part], activation=activation)
+        y[..., part] = winograd.forward(x, weight, geometry, b, transformed=u[..., part], activation=activation)
 
     run(task, len(parts))
     return y

@@ -1,10 +1,11 @@
-"""How `winograd` cuts a batch into blocks, and the rows of a block into overlapping tiles.
+"""What `winograd` does for which sizes: the tile that it takes, whether it pays, how it cuts a batch into blocks.
 
 Everything here follows from the shapes alone, never from the number of workers or a clock, so that the results are the
 same bits on any number of threads.
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
@@ -12,16 +13,39 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from allconv.functional.padding import Pads, output_size
+from allconv.functional.geometry import Geometry
 from allconv.functional.threads import slices
-from allconv.functional.toom_cook import Bilinear, bilinear
+from allconv.functional.toom_cook import Bilinear, convolution, gradient
 from allconv.validation import Array, Pair
 
 SMALL = 1_000_000  # up to this M N K OpenBLAS multiplies without packing its operands first, a fifth faster on AVX-512
 
-_TILES = 192  # of a block, at most: V_i, U_i and M_i of 96 channels in float32 are then 1.1 MB, a core's own cache
+# Tiles times products a tile and axis, of a block at most: 192 tiles of F(4, 3). V_i, U_i and M_i of 96 channels in
+# float32 are then 1.1 MB, a core's own cache.
+_PRODUCTS = 192 * 6
 _FEWEST_TILES = 32  # of a block: below, the products wait for U
 _SHARES = 4  # blocks come in multiples of it, so that 2 and 4 workers have the same to do
+
+
+_MOST_POINTS = 8  # of one phase of an axis: more cost too many digits
+
+
+def applies(kernel: Pair, stride: Pair, dilation: Pair, groups: int) -> bool:
+    """Tell whether there is an algorithm: for kernels from 3x3 to 7x7 with stride 1 or 2, dilation 1 and one group."""
+    plain = dilation == (1, 1) and groups == 1 and max(stride) <= 2
+    return plain and min(kernel) >= 3 and max(kernel) <= 7
+
+
+def best_tile(kernel: Pair, stride: Pair) -> int:
+    """Return the number of outputs of a tile along each axis: 4, or 2 where 4 would cost too many digits."""
+    taps = max(-(-r // s) for r, s in zip(kernel, stride, strict=True))  # of the longest phase
+    return 4 if taps + 3 <= _MOST_POINTS else 2
+
+
+def products(kernel: Pair, stride: Pair) -> int:
+    """Return the number of products of a tile, a_h a_w: 36 for a 3x3 kernel with stride 1."""
+    tile = best_tile(kernel, stride)
+    return math.prod(s * (tile - 1) + r for r, s in zip(kernel, stride, strict=True))
 
 
 class Banded:
@@ -65,18 +89,18 @@ def windows(x: Array, count: int, step: int, length: int) -> Array:
 
 
 class Rows:
-    """The vertical axis of a block: `tiles` tiles of m output rows, each from a = m + 2 input rows.
+    """The vertical axis of a block of `tiles` tiles, for an input and an output of so many rows.
 
     `input` and `output` multiply by B^T and A^T, `output_t` by the transpose A. Transformed rows are in the order
     (tile, point).
     """
 
-    def __init__(self, f: Bilinear, size: Pair, before: int) -> None:
-        m, a = f.m, len(f.input)
-        self.tiles = t = -(-size[1] // m)
-        self.input = Banded(f.input, t, m, (-before, 0), (size[0], t * a))
-        self.output = Banded(f.output, t, a, (0, 0), (t * a, size[1]))
-        self.output_t = Banded(f.output.T, t, m, (0, 0), (size[1], t * a))
+    def __init__(self, f: Bilinear, tiles: int, size: Pair, start: int) -> None:
+        outputs, a = f.output.shape
+        self.tiles = tiles
+        self.input = Banded(f.input, tiles, f.step, (start, 0), (size[0], tiles * a))
+        self.output = Banded(f.output, tiles, a, (0, 0), (tiles * a, size[1]))
+        self.output_t = Banded(f.output.T, tiles, outputs, (0, 0), (size[1], tiles * a))
 
 
 @dataclass(frozen=True)
@@ -92,45 +116,65 @@ class Block:
 
 @dataclass(frozen=True)
 class Tiling:
-    """A whole convolution: its output size, the blocks, and the tiles along the horizontal axis."""
+    """The blocks of a convolution, its two algorithms, and the number of tiles side by side."""
 
-    f: Bilinear
+    vertical: Bilinear
+    horizontal: Bilinear
     out: Pair  # (H_out, W_out)
-    columns: int  # tiles side by side
-    left: int  # columns of padding; below zero, of x that are left out
+    columns: int
     blocks: list[Block]
 
 
 @functools.lru_cache(maxsize=256)
-def tiling(size: tuple[int, int, int], pads: Pads, m: int, dtype: np.dtype[Any]) -> Tiling:
-    """Return the tiling of a 3x3 convolution of x (N, H, W, C) for `size` (N, H, W); pads below zero cut x."""
-    f = bilinear(m, 3, dtype)
-    n, height, width = size
-    out = output_size((height, width), pads, (3, 3), (1, 1))
-    tile_rows, columns = -(-out[0] // m), -(-out[1] // m)
-    blocks = []
-    for images, bounds in _cut(n, tile_rows, columns):
-        covered = 0
-        for first, stop in pairwise(bounds):
-            above = m * first - pads[0][0]  # the first row of the first tile, in x or in the padding above it
-            rows_in = slice(min(max(above, 0), height), min(max(m * stop - pads[0][0] + 2, 0), height))
-            rows_own = slice(covered, rows_in.stop if stop < tile_rows else height)
-            rows_out = slice(m * first, min(m * stop, out[0]))
-            rows = _rows(f, (rows_in.stop - rows_in.start, rows_out.stop - rows_out.start), rows_in.start - above)
-            blocks.append(Block(images, rows_in, rows_own, rows_out, rows))
-            covered = rows_in.stop
-    return Tiling(f, out, columns, pads[1][0], blocks)
+def forward_tiling(geometry: Geometry, tile: int, dtype: np.dtype[Any]) -> Tiling:
+    """Return the tiling that computes y from x."""
+    vertical, horizontal = (
+        convolution(tile, r, s, before, dtype)
+        for r, s, (before, _) in zip(geometry.kernel, geometry.stride, geometry.pads, strict=True)
+    )
+    return _tiling(vertical, horizontal, geometry.x_shape, geometry.out)
 
 
 @functools.lru_cache(maxsize=256)
-def _rows(f: Bilinear, size: Pair, before: int) -> Rows:
-    return Rows(f, size, before)
+def gradient_tiling(geometry: Geometry, tile: int, dtype: np.dtype[Any]) -> Tiling:
+    """Return the tiling that computes dx from dy."""
+    vertical, horizontal = (
+        gradient(tile, r, s, before, dtype)
+        for r, s, (before, _) in zip(geometry.kernel, geometry.stride, geometry.pads, strict=True)
+    )
+    return _tiling(vertical, horizontal, geometry.y_shape, geometry.x_shape[1:3])
 
 
-def _cut(n: int, tile_rows: int, columns: int) -> list[tuple[slice, list[int]]]:
-    """Return (images, bounds of the tile rows) so that each block has about _TILES tiles or fewer."""
+def _tiling(vertical: Bilinear, horizontal: Bilinear, shape: tuple[int, int, int, int], out: Pair) -> Tiling:
+    """Return the tiling from an input of `shape` (N, H, W, C) to an output of `out` (H_out, W_out)."""
+    n, height = shape[:2]
+    outputs, a = vertical.output.shape
+    window = vertical.input.shape[1]
+    tile_rows, columns = -(-out[0] // outputs), -(-out[1] // len(horizontal.output))
+    blocks = []
+    for images, bounds in _cut(n, tile_rows, columns, _PRODUCTS // a):
+        covered = 0
+        for first, stop in pairwise(bounds):
+            above, below = vertical.start + vertical.step * first, vertical.start + vertical.step * (stop - 1) + window
+            rows_in = slice(min(max(above, 0), height), min(max(below, 0), height))
+            rows_own = slice(covered, rows_in.stop if stop < tile_rows else height)
+            rows_out = slice(outputs * first, min(outputs * stop, out[0]))
+            sizes = rows_in.stop - rows_in.start, rows_out.stop - rows_out.start
+            rows = _rows(vertical, stop - first, sizes, above - rows_in.start)
+            blocks.append(Block(images, rows_in, rows_own, rows_out, rows))
+            covered = rows_in.stop
+    return Tiling(vertical, horizontal, out, columns, blocks)
+
+
+@functools.lru_cache(maxsize=256)
+def _rows(f: Bilinear, tiles: int, size: Pair, start: int) -> Rows:
+    return Rows(f, tiles, size, start)
+
+
+def _cut(n: int, tile_rows: int, columns: int, most: int) -> list[tuple[slice, list[int]]]:
+    """Return (images, bounds of the tile rows) so that each block has about `most` tiles or fewer."""
     tiles = n * tile_rows * columns
-    count = min(-(-tiles // (_SHARES * _TILES)) * _SHARES, max(tiles // _FEWEST_TILES, 1))
+    count = min(-(-tiles // (_SHARES * most)) * _SHARES, max(tiles // _FEWEST_TILES, 1))
     groups = min(n, count)
     parts = min(-(-count // n), tile_rows)
     bounds = [i * tile_rows // parts for i in range(parts + 1)]

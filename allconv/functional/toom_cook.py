@@ -14,6 +14,7 @@ Complexity of Computations", chapter V; Lavin and Gray (2016), section 4.
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -32,38 +33,101 @@ _POINTS = tuple(Fraction(*p) for p in ((0, 1), (1, 1), (-1, 1), (2, 1), (-1, 2),
 
 @dataclass(frozen=True, eq=False)
 class Bilinear:
-    """F(m, r): y = A^T (G g * B^T d), m outputs of an r-tap filter by a = m + r - 1 products.
+    """One axis of a convolution, tile by tile: out = A^T (G g * B^T d) for a window d of the input.
 
     Attributes
     ----------
-    m, r : int
-    input : array (a, a)
-        B^T, for the a samples that the m outputs depend on.
+    input : array (a, window)
+        B^T.
     kernel : array (a, r)
         G.
-    output : array (m, a)
+    output : array (outputs, a)
         A^T.
+    start, step : int
+        The window of tile t begins at sample start + step t; its outputs are those from outputs * t on.
     """
 
-    m: int
-    r: int
     input: Array
     kernel: Array
     output: Array
+    start: int
+    step: int
+
+    @property
+    def points(self) -> int:
+        """The number a of products of a tile."""
+        return len(self.input)
 
 
 @functools.cache
-def bilinear(m: int, r: int, dtype: DTypeLike) -> Bilinear:
-    """Return F(m, r) with its matrices rounded to `dtype`.
+def convolution(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> Bilinear:
+    r"""Return the algorithm for :math:`y_i = \sum_k x_{s i + k - before}\, g_k`, m outputs a tile.
+
+    With a stride s, the taps k = q mod s meet the samples l = q mod s only, for each phase q < s: a sum of s filters
+    with stride 1. For r = 3 and s = 2 these have 2 taps and 1 tap, 2 m + 1 products in all, where 3 m are the rule.
 
     Examples
     --------
-    >>> f = bilinear(2, 3, np.float32)
+    >>> f = convolution(2, 3, 1, 0, np.float32)
     >>> f.output @ ((f.kernel @ [1, 2, 3]) * (f.input @ [1, 1, 0, 2]))  # 1*1 + 2*1 + 3*0, 1*1 + 2*0 + 3*2
     array([3., 7.])
     """
-    b_t, g, a_t = matrices(m, r)
-    return Bilinear(m, r, *(np.array(matrix, dtype) for matrix in (b_t, g, a_t)))
+    pieces = [
+        _Piece(m, range(q, r, stride), range(q, q + stride * (m + len(range(q, r, stride)) - 1), stride), range(m))
+        for q in range(min(stride, r))
+    ]
+    exact = _assemble(pieces, (stride * (m - 1) + r, r, m))
+    _prove(*exact, lambda i, k, x: x == stride * i + k)
+    input_, kernel, output = (np.array(matrix, dtype) for matrix in exact)
+    return Bilinear(input_, kernel, output, start=-before, step=stride * m)
+
+
+@functools.cache
+def gradient(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> Bilinear:
+    r"""Return the algorithm for :math:`dx_l = \sum_{s i + k - before = l} dy_i\, g_k`, s m outputs a tile.
+
+    The outputs with l + before = q mod s are a filter of dy with stride 1 and the taps k = q mod s, in reverse order.
+    """
+    first = [-((q - before) // stride) for q in range(stride)]  # of the i that meet tap q: s i + q >= before
+    lengths = [len(range(q, r, stride)) for q in range(stride)]
+    phases = [q for q in range(stride) if lengths[q]]
+    start = min(first[q] - lengths[q] + 1 for q in phases)
+    stop = max(first[q] + m for q in phases)
+    pieces = []
+    for q in phases:
+        samples = range(first[q] - lengths[q] + 1 - start, first[q] + m - start)
+        outputs = range(stride * first[q] + q - before, stride * m, stride)
+        pieces.append(_Piece(m, range(q, r, stride)[::-1], samples, outputs))
+    exact = _assemble(pieces, (stop - start, r, stride * m))
+    _prove(*exact, lambda i, k, x: i + before == stride * (start + x) + k)
+    input_, kernel, output = (np.array(matrix, dtype) for matrix in exact)
+    return Bilinear(input_, kernel, output, start=start, step=m)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A filter F(m, len(taps)) as a part of another: the taps, samples and outputs that it has there."""
+
+    m: int
+    taps: range
+    samples: range
+    outputs: range
+
+
+def _assemble(pieces: list[_Piece], shape: tuple[int, int, int]) -> tuple[Rational, Rational, Rational]:
+    """Return B^T, G and A^T of the sum of the pieces; `shape` counts the samples, taps and outputs of the whole."""
+    rows: tuple[Rational, Rational, Rational] = ([], [], [])  # of B^T, G and A, one for each product
+    for piece in pieces:
+        b_t, g, a_t = matrices(piece.m, len(piece.taps))
+        for target, matrix, places, size in zip(
+            rows, (b_t, g, _transpose(a_t)), (piece.samples, piece.taps, piece.outputs), shape, strict=True
+        ):
+            for values in matrix:
+                row = [Fraction(0)] * size
+                for place, value in zip(places, values, strict=True):
+                    row[place] = value
+                target.append(row)
+    return rows[0], rows[1], _transpose(rows[2])
 
 
 def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
@@ -79,6 +143,9 @@ def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
     """
     m, r = check_int("m", m), check_int("r", r)
     a = m + r - 1
+    if r == 1:  # one tap: a product for each output, and nothing to transform
+        identity = [[Fraction(i == j) for j in range(m)] for i in range(m)]
+        return identity, [[Fraction(1)]] * m, identity
     if a - 1 > len(_POINTS):
         raise ValueError(f"m + r must be at most {len(_POINTS) + 2}, got m={m}, r={r}")
     points = _POINTS[: a - 1]
@@ -90,17 +157,21 @@ def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
         scale = scale if scale * next(v for v in reversed(row) if v) > 0 else -scale
         b_t[p] = [scale * value for value in row]
         g[p] = [value / scale for value in g[p]]
-    _prove(b_t, g, a_t)
+    _prove(b_t, g, a_t, lambda i, k, x: x == i + k)
     return b_t, g, a_t
 
 
-def _prove(b_t: Rational, g: Rational, a_t: Rational) -> None:
-    r"""Check :math:`\sum_p A^T_{ip}\,G_{pk}\,B^T_{pl} = [l = i + k]`: then y_i = sum_k d_{i+k} g_k for all d and g."""
+def _prove(b_t: Rational, g: Rational, a_t: Rational, meet: Callable[[int, int, int], bool]) -> None:
+    r"""Check :math:`\sum_p A^T_{ip}\,G_{pk}\,B^T_{pl} = [\text{tap k meets sample l in output i}]`, exactly.
+
+    Both sides of out = A^T (G g * B^T d) are bilinear in g and d, so they are equal for all if and only if these
+    coefficients are.
+    """
     for i, outputs in enumerate(a_t):
         for k in range(len(g[0])):
-            for x in range(len(b_t)):
+            for x in range(len(b_t[0])):
                 total = sum(outputs[p] * g[p][k] * b_t[p][x] for p in range(len(b_t)))
-                if total != (x == i + k):
+                if total != meet(i, k, x):
                     raise ArithmeticError(f"the bilinear identity fails at output {i}, tap {k}, sample {x}: {total}")
 
 

@@ -55,8 +55,8 @@ class Conv2D(Layer):
     rng : numpy.random.Generator, optional
         Draws the weight; None is an unseeded one.
     algorithm : {"auto", "im2col", "winograd"}, default "auto"
-        How to compute it: see `set_algorithm`, which says what "auto" means. "winograd" is for 3x3 kernels with
-        stride 1, dilation 1 and one group.
+        How to compute it: see `set_algorithm`, which says what "auto" means. "winograd" is for kernels from
+        3x3 to 7x7 with stride 1 or 2, dilation 1 and one group.
 
     Attributes
     ----------

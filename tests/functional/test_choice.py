@@ -28,8 +28,10 @@ def geometry(n, size, c, o, kernel=3, stride=1, groups=1, dilation=1):
         ("winograd", {"n": 1, "size": 224, "c": 64, "o": 64}),
         ("im2col", {"n": 50, "size": 28, "c": 1, "o": 8}),
         ("im2col", {"n": 1, "size": 4, "c": 512, "o": 512}),
-        ("im2col", {"n": 50, "size": 32, "c": 96, "o": 96, "kernel": 5}),
-        ("im2col", {"n": 50, "size": 32, "c": 96, "o": 96, "stride": 2}),
+        ("winograd", {"n": 50, "size": 32, "c": 96, "o": 96, "kernel": 5}),
+        ("winograd", {"n": 50, "size": 32, "c": 96, "o": 96, "stride": 2}),
+        ("im2col", {"n": 50, "size": 32, "c": 96, "o": 96, "kernel": 9}),
+        ("im2col", {"n": 50, "size": 32, "c": 96, "o": 96, "stride": 3}),
         ("im2col", {"n": 50, "size": 32, "c": 96, "o": 96, "dilation": 2}),
         ("im2col", {"n": 50, "size": 32, "c": 96, "o": 96, "groups": 2}),
         ("im2col", {"n": 50, "size": 32, "c": 96, "o": 192, "groups": 96}),
@@ -48,7 +50,7 @@ def test_a_transformed_weight_makes_few_tiles_cheap():
 
 
 def test_a_layer_s_wish_goes_before_the_global_one():
-    suitable, five = geometry(4, 16, 32, 32), geometry(4, 16, 32, 32, kernel=5)
+    suitable, nine = geometry(4, 16, 32, 32), geometry(4, 16, 32, 32, kernel=9)
     small = geometry(1, 4, 1, 1)
     assert (choose(suitable), choose(small)) == ("winograd", "im2col")
     set_algorithm("im2col")
@@ -56,7 +58,7 @@ def test_a_layer_s_wish_goes_before_the_global_one():
     assert choose(suitable) == "im2col"
     assert choose(suitable, "winograd") == "winograd"
     set_algorithm("winograd")
-    assert (choose(suitable), choose(small), choose(five)) == ("winograd", "winograd", "im2col")
+    assert (choose(suitable), choose(small), choose(nine)) == ("winograd", "winograd", "im2col")
     assert choose(suitable, "im2col") == "im2col"
 
 
@@ -96,11 +98,11 @@ def test_an_unknown_algorithm_is_refused(algorithm):
 
 
 @pytest.mark.parametrize(
-    "options", [{"kernel_size": 5}, {"stride": 2}, {"dilation": 2}, {"groups": 2}, {"kernel_size": (3, 1)}]
+    "options", [{"kernel_size": 9}, {"stride": 3}, {"dilation": 2}, {"groups": 2}, {"kernel_size": (3, 1)}]
 )
 def test_an_impossible_algorithm_is_refused_at_construction_and_assignment(options):
     with pytest.raises(
-        ValueError, match="algorithm must be 'auto' or 'im2col' for all but 3x3 kernels .*, got 'winograd'"
+        ValueError, match="algorithm must be 'auto' or 'im2col' for all but kernels from 3x3 to 7x7 .*, got 'winograd'"
     ):
         ac.Conv2D(4, 4, **{"kernel_size": 3} | options, algorithm="winograd")
     layer = ac.Conv2D(4, 4, **{"kernel_size": 3} | options, algorithm="im2col")
