@@ -293,7 +293,10 @@ def test_own_images_reads_each_picture_under_its_class(pictures):
 def test_own_images_reads_every_mode(mode, tmp_path):
     image = pytest.importorskip("PIL.Image")
     kind = "jpg" if mode == "CMYK" else "png"
-    image.new("RGB", (40, 50), (255, 255, 255)).convert(mode).save(tmp_path / f"white.{kind}")
+    options = (
+        {"transparency": bytes([255] * 256)} if mode == "P" else {}
+    )  # Pillow warns of these, unless by way of RGBA
+    image.new("RGB", (40, 50), (255, 255, 255)).convert(mode).save(tmp_path / f"white.{kind}", **options)
     pixels = load("own_images").read(tmp_path / f"white.{kind}")
     assert (pixels.shape, pixels.dtype) == ((32, 32, 3), np.uint8)
     assert pixels.min() > 250
