@@ -1,0 +1,210 @@
+"""A copy of a model for prediction: the same function in fewer passes over memory."""
+
+import copy
+from collections.abc import Callable
+from typing import NoReturn
+
+import numpy as np
+
+from allconv.functional import conv, winograd
+from allconv.functional.threads import single_threaded_blas
+from allconv.functional.tiling import applies
+from allconv.layers.base import Cache, Layer
+from allconv.layers.batchnorm import BatchNorm
+from allconv.layers.conv import Conv2D
+from allconv.layers.elu import ELU
+from allconv.layers.gelu import GELU
+from allconv.layers.leaky_relu import LeakyReLU
+from allconv.layers.linear import Linear
+from allconv.layers.relu import ReLU
+from allconv.layers.sequential import Sequential
+from allconv.layers.sigmoid import Sigmoid
+from allconv.layers.silu import SiLU
+from allconv.layers.skip import Skip
+from allconv.layers.tanh import Tanh
+from allconv.validation import Array, check_images, describe
+
+_ACTIVATIONS = (ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh)
+
+
+class Fused(Sequential):
+    """What `fuse` returns: layers in a row that only predict."""
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
+        """Return the output, and None in the place of a cache."""
+        if training:
+            raise ValueError("training must be False for a fused copy, which is for prediction only, got True")
+        return self(x), None
+
+    def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> NoReturn:  # noqa: ARG002
+        """Raise: a fused copy keeps nothing that a backward pass needs."""
+        raise RuntimeError("backward must be called on the model itself: a fused copy is for prediction only")
+
+    def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> NoReturn:  # noqa: ARG002
+        """Raise as `backward` does."""
+        self.backward(dy, cache)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the last layer's output."""
+        with single_threaded_blas():
+            return super().__call__(x)
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Sequential", "Fused", 1)
+
+
+def fuse(model: Layer) -> Fused:
+    r"""Return a frozen copy of `model` for prediction, which later training of `model` does not change.
+
+    - A `BatchNorm` right after a `Conv2D` or `Linear` is folded into it, by output channel:
+
+      .. math:: \gamma\, \frac{x W + b - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
+          = x\,(s W) + s\,(b - \mu) + \beta, \qquad s = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
+
+    - An activation right after a convolution is applied to each block of its output while that is in the cache.
+    - The weights that Winograd's algorithm may use are transformed now, which takes 2.3 to 16 times their memory.
+
+    Parameters
+    ----------
+    model : Layer
+        Looked into where it is a `Sequential` or a `Skip`; any other layer is copied as it is.
+
+    Returns
+    -------
+    Fused
+        Its outputs are `model`'s up to rounding. ``training=True`` and backward raise; so does writing to a weight that
+        was fused.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a Layer.
+
+    Examples
+    --------
+    >>> from allconv import BatchNorm, Conv2D, ReLU
+    >>> model = Sequential(Conv2D(3, 8, 3, bias=False), BatchNorm(8), ReLU())
+    >>> fuse(model)
+    Fused(
+        Conv2D(3, 8, 3) + ReLU(),
+    )
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a Layer, got {describe(model)}")
+    return Fused(*_fused(model))
+
+
+def _fused(model: Layer) -> list[Layer]:
+    """Return fused layers that do what `model` does."""
+    # Subclasses may compute something else, so only the classes themselves are known here.
+    if type(model) is Skip:
+        body = Sequential(*_fused(model.body))
+        return [Skip(body, scale=model.scale, in_forward=model.in_forward, in_backward=model.in_backward)]
+    waiting = list(model) if type(model) is Sequential else [model]
+    fused: list[Layer] = []
+    while waiting:
+        layer = waiting.pop(0)
+        if type(layer) is Sequential:
+            waiting[:0] = layer
+        elif type(layer) is Skip:
+            fused += _fused(layer)
+        elif type(layer) is Conv2D or type(layer) is Linear:
+            weight, bias = _folded(layer, waiting)
+            if isinstance(layer, Linear):
+                fused.append(_FusedLinear(layer, weight, bias))
+            else:
+                activation = waiting.pop(0) if waiting and type(waiting[0]) in _ACTIVATIONS else None
+                fused.append(_FusedConv2D(layer, weight, bias, copy.deepcopy(activation)))
+        else:
+            fused.append(copy.deepcopy(layer))
+    return fused
+
+
+def _folded(layer: Conv2D | Linear, waiting: list[Layer]) -> tuple[Array, Array | None]:
+    """Return the weight and the bias of `layer` and the BatchNorms that follow, which are taken off the list."""
+    weight = layer.weight.value.astype(np.float64)
+    bias = None if layer.bias is None else layer.bias.value.astype(np.float64)
+    while waiting and type(norm := waiting[0]) is BatchNorm:
+        waiting.pop(0)
+        scale = norm.weight.value / np.sqrt(norm.running_var.value.astype(np.float64) + norm.eps)
+        weight *= scale
+        bias = norm.bias.value + scale * ((0.0 if bias is None else bias) - norm.running_mean.value)
+    return weight, bias
+
+
+class _FusedLinear(Linear):
+    """A fully connected layer with other, frozen parameters."""
+
+    def __init__(self, layer: Linear, weight: Array, bias: Array | None) -> None:
+        super().__init__(
+            layer.in_features,
+            layer.out_features,
+            bias=bias is not None,
+            initializer=lambda rng, shape, dtype: weight.astype(dtype),  # noqa: ARG005
+            dtype=layer.weight.value.dtype,
+        )
+        _freeze(self, bias)
+
+
+class _FusedConv2D(Conv2D):
+    """A convolution with other, frozen parameters, and the activation that follows it."""
+
+    def __init__(self, layer: Conv2D, weight: Array, bias: Array | None, activation: Layer | None) -> None:
+        super().__init__(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            bias=bias is not None,
+            initializer=lambda rng, shape, dtype: weight.astype(dtype),  # noqa: ARG005
+            dtype=layer.weight.value.dtype,
+            algorithm=layer.algorithm,
+        )
+        _freeze(self, bias)
+        self._activation = activation
+        self._in_place = _in_place(activation)
+        bilinear = applies(self.kernel_size, self.stride, self.dilation, self.groups)
+        self._transformed = winograd.transform_weight(self.weight.value, self.stride) if bilinear else None
+
+    def __call__(self, x: Array) -> Array:
+        """Return the activation of x * W + b."""
+        weight = self.weight.value
+        x = check_images("x", x, weight.dtype, self.in_channels)
+        return conv.conv2d(
+            x,
+            weight,
+            self.geometry(x.shape),
+            None if self.bias is None else self.bias.value,
+            algorithm=self.algorithm,
+            transformed=self._transformed,
+            activation=self._in_place,
+        )
+
+    def __repr__(self) -> str:
+        return super().__repr__() + ("" if self._activation is None else f" + {self._activation!r}")
+
+
+def _freeze(layer: Conv2D | Linear, bias: Array | None) -> None:
+    """Set the bias, and make the parameters read-only: what was computed from them must stay true."""
+    if layer.bias is not None and bias is not None:
+        layer.bias.value = bias
+    for parameter in layer.parameters():
+        parameter.trainable = False
+        parameter.value.flags.writeable = False
+
+
+def _in_place(activation: Layer | None) -> Callable[[Array], object] | None:
+    """Return a function that overwrites an array with its activation."""
+    if activation is None:
+        return None
+    if type(activation) is ReLU:
+        return lambda block: np.maximum(block, 0, out=block)
+
+    def apply(block: Array) -> None:
+        for image in block:
+            image[...] = activation(image)
+
+    return apply
