@@ -320,4 +320,4 @@ def test_bad_arguments_are_refused(function, name, value):
 
 
 def test_the_networks_are_public_by_name():
-    assert ac.models.__all__ == sorted(BAD)
+    assert set(BAD) <= set(ac.models.__all__)
