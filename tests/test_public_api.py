@@ -26,7 +26,7 @@ def public_classes():
 def test_every_public_class_has_a_row():
     optimizers = {cls.__name__ for cls in CLASSES} | {"DilatedAMSGrad"}
     assert public_classes() == set(LAYERS) | set(LOSSES) | optimizers | BASES
-    assert {cls.__name__ for cls in BAD_ARGUMENTS} >= optimizers
+    assert {cls.__name__ for cls in BAD_ARGUMENTS} == optimizers - {"DilatedAMSGrad"}  # which has a table of its own
 
 
 @pytest.mark.parametrize("name", ac.__all__)
