@@ -26,6 +26,7 @@ ALGORITHMS = ("auto", "im2col", "winograd")
 # A gathered column entry, an output, the calls; an entry of a transformed tile, of a transformed weight, the calls.
 _FORWARD = {"im2col": (13, 20, 2e6), "winograd": (24, 11, 6e6)}
 _BACKWARD = {"im2col": (24, 36, 2e6), "winograd": (18, 23, 4e6)}  # halved, as the products are twice the forward ones
+_READ = 8  # an entry of a weight that was transformed before: it comes from memory, no longer from the cache
 
 _algorithm = "auto"
 
@@ -103,5 +104,5 @@ def _winograd_cost(geometry: Geometry, backward: bool, transformed: bool) -> flo
     tile, c = best_tile(geometry.kernel, geometry.stride), geometry.in_channels
     tiles = n * -(-height // tile) * -(-width // tile)
     per_tile = c * o + entry * (max(c, 16) + max(o, 16))
-    transform = 0 if transformed else weight * c * o
+    transform = (_READ if transformed else weight) * c * o
     return products(geometry.kernel, geometry.stride) * (tiles * per_tile + transform) + calls

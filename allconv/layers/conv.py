@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.functional import conv
-from allconv.functional.choice import check_algorithm
+from allconv.functional.choice import check_algorithm, choose
 from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
 from allconv.initializers import Initializer, he_normal
@@ -127,6 +127,10 @@ class Conv2D(Layer):
     def geometry(self, x_shape: tuple[int, ...]) -> Geometry:
         """Return the sizes of the convolution of a batch (N, H, W, C)."""
         return geometry_of(x_shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
+
+    def chosen_algorithm(self, x_shape: tuple[int, ...], *, backward: bool = False) -> str:
+        """Return the name of the algorithm that computes a pass of a batch (N, H, W, C)."""
+        return choose(self.geometry(x_shape), self.algorithm, backward=backward)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y = conv(x, W) + b for x of shape ``(N, H, W, C)``."""

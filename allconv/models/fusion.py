@@ -7,6 +7,7 @@ from typing import NoReturn
 import numpy as np
 
 from allconv.functional import conv, winograd
+from allconv.functional.choice import choose
 from allconv.functional.threads import single_threaded_blas
 from allconv.functional.tiling import applies
 from allconv.layers.base import Cache, Layer
@@ -169,11 +170,16 @@ class _FusedConv2D(Conv2D):
         bilinear = applies(self.kernel_size, self.stride, self.dilation, self.groups)
         self._transformed = winograd.transform_weight(self.weight.value, self.stride) if bilinear else None
 
-    def __call__(self, x: Array) -> Array:
-        """Return the activation of x * W + b."""
+    def chosen_algorithm(self, x_shape: tuple[int, ...], *, backward: bool = False) -> str:
+        """Return the name of the algorithm, with the weight transformed beforehand."""
+        transformed = self._transformed is not None
+        return choose(self.geometry(x_shape), self.algorithm, backward=backward, transformed=transformed)
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return the activation of x * W + b, and None in the place of a cache."""
         weight = self.weight.value
         x = check_images("x", x, weight.dtype, self.in_channels)
-        return conv.conv2d(
+        y = conv.conv2d(
             x,
             weight,
             self.geometry(x.shape),
@@ -182,6 +188,7 @@ class _FusedConv2D(Conv2D):
             transformed=self._transformed,
             activation=self._in_place,
         )
+        return y, None
 
     def __repr__(self) -> str:
         return super().__repr__() + ("" if self._activation is None else f" + {self._activation!r}")

@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+
+import allconv as ac
+from allconv import profiling
+from allconv.models.fusion import fuse
+from allconv.profiling import profile
+
+
+def rng():
+    return np.random.default_rng(3)
+
+
+def images(n=4):
+    return rng().standard_normal((n, 12, 10, 3)).astype(np.float32)
+
+
+def network():
+    return ac.Sequential(
+        ac.Conv2D(3, 8, 3, rng=rng()),
+        ac.ReLU(),
+        ac.Skip(ac.Sequential(ac.Conv2D(8, 8, 3, groups=8, rng=rng()), ac.BatchNorm(8))),
+        ac.Dropout(0.3, rng=rng()),
+        ac.MeanPool2D(2),
+        ac.Flatten(),
+        ac.Linear(5 * 6 * 8, 4, rng=rng()),
+    )
+
+
+def test_the_ledger_has_what_the_layers_are():
+    model = network()
+    ledger = profile(model, images(), runs=2)
+    summary = model.summary((12, 10, 3))
+    assert [row.path for row in ledger.rows] == [row.path for row in summary.rows]
+    assert [row.layer for row in ledger.rows] == [row.layer for row in summary.rows]
+    assert [row.output_shape for row in ledger.rows] == [(4, *row.output_shape) for row in summary.rows]
+    assert [row.parameters for row in ledger.rows] == [row.parameters for row in summary.rows]
+    assert [row.multiply_adds for row in ledger.rows] == [4 * row.multiply_adds for row in summary.rows]
+    assert [row.algorithm for row in ledger.rows] == ["im2col", "", "depthwise", "", "", "", "", ""]
+
+
+def test_times_add_up_to_at_most_the_whole():
+    ledger = profile(network(), images(), runs=3)
+    assert all(row.forward > 0 for row in ledger.rows)
+    assert all(row.backward > 0 for row in ledger.rows)
+    # Medians of sums and sums of medians differ a little.
+    assert sum(row.forward for row in ledger.rows) < 2 * ledger.forward
+    assert sum(row.backward for row in ledger.rows) < 2 * ledger.backward
+
+
+def test_the_time_of_a_layer_is_found(monkeypatch):
+    class Slow(ac.Layer):
+        def forward(self, x, *, training=False):
+            clock[0] += 2.0
+            return x, None
+
+        def backward(self, dy, cache):
+            clock[0] += 3.0
+            return dy
+
+    clock = [0.0]
+    monkeypatch.setattr(profiling, "_gemm_peak", lambda: 1e9)
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: clock[0])
+    model = ac.Sequential(ac.Linear(2, 2), Slow(), ac.Skip(Slow()))
+    ledger = profile(model, np.ones((5, 2), np.float32), runs=3)
+    # The first layer takes no time by this clock.
+    assert [(row.forward, row.backward) for row in ledger.rows] == [(0, 0), (2000, 3000), (2000, 3000)]
+    assert (ledger.forward, ledger.backward) == (4000, 6000)
+
+
+def test_the_share_of_the_peak_counts_the_passes(monkeypatch):
+    class Timed(ac.Linear):
+        def forward(self, x, *, training=False):
+            clock[0] += 1.0
+            return super().forward(x, training=training)
+
+        def backward(self, dy, cache):
+            clock[0] += 2.0
+            return super().backward(dy, cache)
+
+        def backward_parameters(self, dy, cache):
+            clock[0] += 0.5
+            super().backward_parameters(dy, cache)
+
+    clock = [0.0]
+    monkeypatch.setattr(profiling, "_gemm_peak", lambda: 1000.0)
+    monkeypatch.setattr(profiling.time, "perf_counter", lambda: clock[0])
+    ledger = profile(ac.Sequential(Timed(10, 20), Timed(20, 30)), np.ones((5, 10), np.float32), runs=2)
+    first, second = ledger.rows
+    assert first.multiply_adds == 5 * 10 * 20
+    assert first.peak_share == pytest.approx(2 * 1000 / 1.5 / 1000)  # y and dW
+    assert second.multiply_adds == 5 * 20 * 30
+    assert second.backward == pytest.approx(2500)  # Linear's backward calls backward_parameters: counted once
+    assert second.peak_share == pytest.approx(3 * 3000 / 3.5 / 1000)  # y, dx and dW
+
+
+def test_kept_bytes_are_those_of_arrays_that_live_on():
+    ledger = profile(network(), images(), runs=1)
+    maps = 4 * 12 * 10 * 8 * 4  # bytes of a batch of feature maps
+    kept = [row.kept_bytes for row in ledger.rows]
+    # The convolution keeps the images, which the caller has anyway; ReLU its output, which the next convolution shares.
+    assert kept[:3] == [0, maps, 0]
+    assert maps <= kept[3] < maps + 200  # the batch norm its input, and two statistics
+    assert kept[4] == maps // 4  # dropout a mask of bools
+    assert kept[5] == 0  # pooling nothing but sizes
+    assert kept[7] == 4 * 5 * 6 * 8 * 4  # the fully connected layer its input
+
+
+def test_the_model_itself_is_left_alone():
+    model = network()
+    before = [parameter.value.copy() for parameter in model.parameters()]
+    generator = model.layers[3].state()
+    attributes = [set(vars(layer)) for layer in model.walk()]
+    profile(model, images(), runs=1)
+    for parameter, value in zip(model.parameters(), before, strict=True):
+        assert parameter.grad is None
+        np.testing.assert_array_equal(parameter.value, value)
+    assert model.layers[3].state() == generator
+    assert [set(vars(layer)) for layer in model.walk()] == attributes
+
+
+def test_a_layer_that_stands_twice_has_one_line():
+    shared = ac.Conv2D(3, 3, 3, rng=rng())
+    ledger = profile(ac.Sequential(shared, ac.ReLU(), shared), images(), runs=1)
+    assert [row.path for row in ledger.rows] == ["0", "1"]
+    assert ledger.rows[0].multiply_adds == 2 * 4 * 12 * 10 * 27 * 3
+
+
+def test_a_single_layer_has_the_empty_path():
+    (row,) = profile(ac.Conv2D(3, 5, 3, rng=rng(), algorithm="winograd"), images(), runs=1).rows
+    assert (row.path, row.algorithm) == ("", "winograd")
+
+
+def test_a_fused_copy_is_measured_at_prediction():
+    fused = fuse(network())
+    ledger = profile(fused, images(), backward=False, runs=1)
+    assert ledger.rows[0].layer == "Conv2D(3, 8, 3) + ReLU()"
+    assert ledger.backward == 0
+    assert all(row.backward == row.kept_bytes == 0 for row in ledger.rows)
+    with pytest.raises(ValueError, match="training must be False for a fused copy"):
+        profile(fused, images(), runs=1)
+
+
+def test_it_prints_as_a_table(monkeypatch):
+    ledger = profile(network(), images(), runs=1)
+    lines = str(ledger).splitlines()
+    assert len(lines) == 1 + 1 + 8 + 1 + 1 + 1
+    assert lines[0].split("  ")[0] == "path"
+    assert len({len(line) for line in lines[2:4]}) == 1
+    assert "2.body.0" in lines[4]
+    assert lines[-2].split()[0] == "total"
+    workers = ac.get_num_threads()
+    assert lines[-1].startswith(f"{workers} worker{'s' * (workers > 1)}, BLAS held to one thread; peak")
+    assert repr(ledger) == str(ledger)
+
+
+def test_it_says_where_blas_cannot_be_limited(monkeypatch):
+    monkeypatch.setattr(profiling, "blas_can_be_limited", lambda: False)
+    monkeypatch.setattr("allconv.functional.threads.blas_can_be_limited", lambda: False)
+    ledger = profile(ac.ReLU(), images(), runs=1)
+    assert (ledger.workers, ledger.blas_is_limited) == (1, False)
+    assert "1 worker, BLAS cannot be held to one thread, so no more; peak" in str(ledger)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": None}, "model must be a Layer, got None"),
+        ({"model": ac.ReLU}, "model must be a Layer, got"),
+        ({"images": np.ones((2, 3), int)}, "images must be an array of real floating dtype"),
+        ({"images": np.ones((0, 3))}, "images must be a batch of at least one example"),
+        ({"runs": 0}, "runs must be a positive int, got 0"),
+        ({"runs": 1.5}, "runs must be a positive int, got 1.5"),
+        ({"backward": 1}, "backward must be True or False, got 1"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        profile(**{"model": ac.ReLU(), "images": images()} | arguments)
