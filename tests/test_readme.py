@@ -19,17 +19,28 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
+def program(block: str) -> str:
+    """Return a block as code; one with prompts as a doctest in the names of the code before it."""
+    if ">>>" not in block:
+        return block
+    return (
+        "import doctest\n"
+        f"test = doctest.DocTestParser().get_doctest({block!r}, globals(), 'block', None, 0)\n"
+        "assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0\n"
+    )
+
+
 PAGES_WITH_CODE = [page for page in PAGES if blocks(page.read_text(encoding="utf-8"), "python")]
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page, tmp_path):
     """All blocks of a page, in order, as one program in a fresh process and an empty folder; a warning is an error."""
-    code = "\n".join(blocks(page.read_text(encoding="utf-8"), "python"))
+    code = "\n".join(program(block) for block in blocks(page.read_text(encoding="utf-8"), "python"))
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=240, cwd=tmp_path
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_readme_has_15_lines_of_code_or_so():
