@@ -2,6 +2,7 @@
 
 from allconv import checkpoint, data, gradcheck, initializers, models, rules, schedules
 from allconv.evaluation import evaluate, predict
+from allconv.functional.choice import get_algorithm, set_algorithm
 from allconv.functional.threads import get_num_threads, set_num_threads
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
@@ -30,6 +31,7 @@ from allconv.optimizers.dilated import DilatedAMSGrad
 from allconv.optimizers.rmsprop import RMSprop
 from allconv.optimizers.sgd import SGD
 from allconv.parameter import Parameter
+from allconv.profiling import profile
 from allconv.training import train
 from allconv.weights import load_weights, save_weights
 
@@ -72,15 +74,18 @@ __all__ = [
     "clip_grad_value",
     "data",
     "evaluate",
+    "get_algorithm",
     "get_num_threads",
     "gradcheck",
     "initializers",
     "load_weights",
     "models",
     "predict",
+    "profile",
     "rules",
     "save_weights",
     "schedules",
+    "set_algorithm",
     "set_num_threads",
     "train",
 ]
