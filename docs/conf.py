@@ -62,6 +62,7 @@ REFERENCE = {
     "data": ("Data", "allconv.data"),
     "models": ("Networks", "allconv.models"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
+    "tools": ("Tools", "allconv"),  # what has no page of its own
     "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
 }
 # What public functions return or raise, beside the names that a program writes.
@@ -114,7 +115,8 @@ def write_reference(folder: Path) -> None:
         for module in modules:
             if len(modules) > 1:
                 lines += ["", module, "-" * len(module)]
-            summary = inspect.cleandoc(import_module(module).__doc__ or "").split("\n\n")[0]
+            about = "" if module == "allconv" else import_module(module).__doc__ or ""
+            summary = inspect.cleandoc(about).split("\n\n")[0]
             lines += ["", summary, "", ".. autosummary::", "   :toctree:", "   :nosignatures:", ""]
             lines += [f"   ~{name}" for name in names[module]]
         (folder / f"{file}.rst").write_text("\n".join(lines) + "\n")
