@@ -12,7 +12,6 @@ import weakref
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
 
 import allconv as ac
 from allconv.functional import threads
@@ -204,6 +203,7 @@ def in_process(code, *arguments):
         import numpy as np
         import allconv as ac
         from allconv.functional import threads
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started with &
         ac.set_num_threads(4)
         def work(seconds=1.0):
             threads.run(lambda index: time.sleep(seconds / 50), 200)
@@ -278,7 +278,7 @@ def test_the_interpreter_exits_cleanly(code):
 def _in_child(queue):
     total = sum(threads.run(lambda index: index, 10))
     with threads.single_threaded_blas():
-        inside = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+        inside = [library["num_threads"] for library in threads._controller().info() if library["user_api"] == "blas"]
     x = np.ones((4, 32, 32, 16), np.float32)
     y = ac.Conv2D(16, 16, 3, rng=np.random.default_rng(0))(x)
     queue.put((total, inside, y.tobytes(), threads._holders, threads._limiter))
@@ -339,7 +339,7 @@ def test_a_fork_within_the_limit_keeps_it_to_its_end():
 
 def test_blas_has_one_thread_inside_and_its_own_number_after():
     def limits():
-        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+        return [library["num_threads"] for library in threads._controller().info() if library["user_api"] == "blas"]
 
     before = limits()
     assert before, "no BLAS found"
