@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import DTypeLike
 
-from allconv.functional.threads import run, slices
+from allconv.functional.threads import run, single_threaded_blas, slices
 from allconv.initializers import Initializer, he_normal
 from allconv.layers.base import Cache, Layer
 from allconv.parameter import Parameter
@@ -117,11 +117,16 @@ class Linear(Layer):
         return f"Linear({self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'})"
 
 
+_SHARED = 1 << 22  # multiply-adds: below (80 us), handing work to other threads costs about what it saves
+
+
 def _matmul(a: Array, b: Array) -> Array:
-    """Return a b, blocks of rows of `a` over the workers."""
-    # A block is worth a worker's while at a million multiply-adds.
-    rows = max(64, (1 << 20) // (a.shape[1] * b.shape[1]))
-    parts = slices(len(a), rows)
+    """Return a b, blocks of rows of `a` over the workers where that pays."""
+    work = len(a) * b.size
+    if work < _SHARED:
+        with single_threaded_blas():
+            return a @ b
+    parts = slices(len(a), max(64, _SHARED // 4 * len(a) // work))
     out = np.empty((len(a), b.shape[1]), a.dtype)
     run(lambda k: np.matmul(a[parts[k]], b, out=out[parts[k]]), len(parts))
     return out
