@@ -11,7 +11,7 @@ the algorithm with the lower cost, counted in multiply-adds of a matrix product.
 
 The terms are products, columns gathered and outputs written; and products, transforms of the tiles, where fewer than 16
 channels cost as much as 16, and transforms of the weight. The last term of each stands for the calls. The constants,
-with those of a backward pass below, are a fit to 31 shapes on one core with AVX-512. ``benchmarks/convolutions.py``
+with those of a backward pass below, are a fit to 43 shapes on one core with AVX-512. ``benchmarks/convolutions.py``
 shows the choice beside the best.
 """
 

@@ -28,7 +28,7 @@ from allconv.validation import Array, Pair
 
 _COLUMN_BYTES = 1 << 21  # of one block: what a core's share of the cache still holds when the product reads it
 _WIDTH = 32  # channels of a group from which a product is not narrow
-_LEAST_WORK = 1_500_000  # of a block, in multiply-adds: below (40 us) it is not worth another thread's while
+_LEAST_WORK = 4_000_000  # of a block, in multiply-adds (100 us): a dozen calls of NumPy should not weigh
 _ENTRY_COST = 13  # multiply-adds that pass while a column entry is gathered
 _PARTS, _LEAST_WORK_OF_PART = 4, 10_000_000  # of a single image: each part reads the whole weight
 _SUMS = 8  # partial sums of a weight gradient: enough for all cores, and a number that does not depend on them
@@ -48,13 +48,15 @@ def forward(
     y = np.empty(geometry.y_shape, x.dtype)
     matrices = _weight_matrices(weight, geometry)
     blocks = blocks_of(geometry, x.itemsize)
+    bias_row = None if bias is None else np.tile(bias, geometry.out[1])  # a long vector, where O may be a short one
 
     def task(index: int) -> None:
         images, rows = blocks[index]
         block = y[images, rows]
         np.matmul(_columns(x[images], rows, geometry), matrices, out=_by_product(block, geometry))
-        if bias is not None:
-            block += bias
+        if bias_row is not None:
+            lines = block.reshape(*block.shape[:2], -1)
+            lines += bias_row
         if activation is not None:
             activation(block)
 
@@ -181,15 +183,19 @@ def _columns(x: Array, rows: slice, geometry: Geometry) -> Array:
     padded = _pad_rows(x, rows, geometry)
     (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides
     count, width = rows.stop - rows.start, geometry.out[1]
-    windows = as_strided(
-        padded,
-        (groups, n, count, width, kh, kw, channels // groups),
-        (channels // groups * bc, bn, sh * bh, sw * bw, dh * bh, dw * bw, bc),
-        writeable=False,
-    )
-    columns = scratch("columns", windows.shape, x.dtype)
-    columns[...] = windows
-    return columns.reshape(groups, n * count * width, -1)
+    if channels == 1:  # a tap a row, and the columns transposed: rows of the image are longer than rows of the kernel
+        taps = (kh, kw, n, count, width), (dh * bh, dw * bw, bn, sh * bh, sw * bw)
+        return _copied(padded, *taps).reshape(1, kh * kw, -1).swapaxes(1, 2)
+    windows = (groups, n, count, width, kh, kw, channels // groups)
+    strides = (channels // groups * bc, bn, sh * bh, sw * bw, dh * bh, dw * bw, bc)
+    return _copied(padded, windows, strides).reshape(groups, n * count * width, -1)
+
+
+def _copied(padded: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """Return a copy of overlapping windows, in scratch memory."""
+    columns = scratch("columns", shape, padded.dtype)
+    columns[...] = as_strided(padded, shape, strides, writeable=False)
+    return columns
 
 
 def _pad_rows(x: Array, rows: slice, geometry: Geometry) -> Array:
@@ -212,13 +218,20 @@ def _pad_rows(x: Array, rows: slice, geometry: Geometry) -> Array:
 
 
 def _add_columns(padded: Array, columns: Array, rows: slice, geometry: Geometry) -> None:
-    """Add columns (products, P, kh kw C / products) of some output `rows` to the inputs that they came from."""
+    """Add columns (products, P, kh kw C / products) of some output `rows` to the inputs that they came from.
+
+    Of one row, every p-th window at a time: those do not overlap, and their taps lie side by side.
+    """
     groups, (kh, kw), (sh, sw), (dh, dw) = _products(geometry), geometry.kernel, geometry.stride, geometry.dilation
-    (n, _, _, channels), count, width = padded.shape, rows.stop - rows.start, geometry.out[1]
-    windows = columns.reshape(groups, n, count, width, kh, kw, channels // groups)
-    grouped: Array = padded.reshape(*padded.shape[:3], groups, channels // groups)
-    for i in range(kh):
-        for j in range(kw):
-            top, left = rows.start * sh + i * dh, j * dw
-            target = grouped[:, top : top + (count - 1) * sh + 1 : sh, left : left + (width - 1) * sw + 1 : sw]
-            target += np.moveaxis(windows[..., i, j, :], 0, 3)
+    (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides
+    count, width, c = rows.stop - rows.start, geometry.out[1], channels // groups
+    windows = columns.reshape(groups, n, count, width, kh, kw, c)
+    apart = min((kw - 1) * dw // sw + 1, width)
+    for i, first in np.ndindex(kh, apart):
+        part = windows[:, :, :, first::apart, i]
+        target = as_strided(
+            padded[:, rows.start * sh + i * dh :, first * sw :],
+            part.shape,
+            (c * bc, bn, sh * bh, apart * sw * bw, dw * bw, bc),
+        )
+        target += part
