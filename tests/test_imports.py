@@ -122,4 +122,4 @@ def test_importing_allconv_is_quick():
     numpy, allconv = import_seconds("numpy"), import_seconds("allconv")
     print(f"import numpy {numpy:.3f} s, import allconv {allconv:.3f} s: medians of 5 warm processes")
     # The target is 0.3 s on a quiet machine; this bound only catches a heavy import.
-    assert allconv < max(1.0, 3 * numpy)
+    assert allconv < max(1.0, 5 * numpy)  # 2.4 times where nothing else runs
