@@ -1,0 +1,159 @@
+"""The same network for PyTorch and ONNX Runtime: a model of ours, translated layer by layer with its weights.
+
+PyTorch pads symmetrically. Where "same" padding adds a row at the bottom and a column at the right alone, its
+``padding=1`` does so at the top and the left. That is the mirror image, so images and kernels are mirrored here, and
+the peer computes the same numbers without a separate padding layer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import allconv as ac
+from allconv.functional.padding import resolve_padding
+from allconv.validation import Array
+
+Shape = tuple[int, ...]
+
+
+def nchw(images: Array) -> Array:
+    """Return images (N, H, W, C) mirrored, as (N, C, H, W); vectors (N, D) as they are."""
+    return np.ascontiguousarray(images[:, ::-1, ::-1].transpose(0, 3, 1, 2)) if images.ndim == 4 else images
+
+
+def to_torch(model: ac.Sequential, in_shape: Shape) -> Any:
+    """Return a torch.nn.Sequential that computes what `model` does, for mirrored images."""
+    import torch
+
+    def tensor(array: Array) -> Any:
+        return torch.nn.Parameter(torch.tensor(np.ascontiguousarray(array)))
+
+    modules: list[Any] = []
+    shape, flat_from = in_shape, None
+    for layer in model:
+        match layer:
+            case ac.Conv2D():
+                module = torch.nn.Conv2d(
+                    layer.in_channels,
+                    layer.out_channels,
+                    layer.kernel_size,
+                    layer.stride,
+                    _larger_pads(layer, shape),
+                    layer.dilation,
+                    layer.groups,
+                    bias=layer.bias is not None,
+                )
+                module.weight = tensor(layer.weight.value[::-1, ::-1].transpose(3, 2, 0, 1))
+            case ac.Linear():
+                module = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+                weight = layer.weight.value
+                if flat_from is not None:
+                    by_pixel = weight.reshape(*flat_from, -1)[::-1, ::-1].transpose(2, 0, 1, 3)
+                    weight, flat_from = by_pixel.reshape(weight.shape), None
+                module.weight = tensor(weight.T)
+            case ac.MaxPool2D():
+                module = torch.nn.MaxPool2d(layer.kernel_size, layer.stride, _larger_pads(layer, shape))
+            case ac.MeanPool2D():
+                module = torch.nn.AvgPool2d(layer.kernel_size, layer.stride)
+            case ac.GlobalAveragePool2D():
+                module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+            case ac.Flatten():
+                module, flat_from = torch.nn.Flatten(), shape if len(shape) == 3 else None
+            case ac.ReLU():
+                module = torch.nn.ReLU()
+            case ac.ELU():
+                module = torch.nn.ELU(layer.alpha)
+            case _:
+                raise NotImplementedError(f"no translation of {layer!r}")
+        if isinstance(layer, ac.Conv2D | ac.Linear) and layer.bias is not None:
+            module.bias = tensor(layer.bias.value)
+        modules.append(module)
+        shape = layer.output_shape(shape)
+    return torch.nn.Sequential(*modules)
+
+
+def _larger_pads(layer: ac.Conv2D | ac.MaxPool2D, shape: Shape) -> tuple[int, int]:
+    """Return PyTorch's symmetric padding: in the mirror image, rows after the last window are never read."""
+    pads = resolve_padding(layer.padding, (shape[0], shape[1]), layer.kernel_size, layer.stride)
+    return max(pads[0]), max(pads[1])
+
+
+def to_onnx(model: ac.Sequential, in_shape: Shape) -> bytes:
+    """Return an ONNX model that computes what `model` does, for images (N, C, H, W) that are not mirrored."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes: list[Any] = []
+    tensors: list[Any] = []
+    name, shape, flat_from = "images", in_shape, None
+
+    def add(kind: str, arrays: list[Array], **attributes: Any) -> str:
+        inputs = [name]
+        for array in arrays:
+            inputs.append(f"tensor{len(tensors)}")
+            tensors.append(numpy_helper.from_array(np.ascontiguousarray(array), inputs[-1]))
+        output = f"value{len(nodes)}"
+        nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def windows(layer: ac.Conv2D | ac.MaxPool2D | ac.MeanPool2D) -> dict[str, Any]:
+        pads = resolve_padding(layer.padding, (shape[0], shape[1]), layer.kernel_size, layer.stride)
+        begin, end = zip(*pads, strict=True)
+        return {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": [*begin, *end]}
+
+    for layer in model:
+        bias = layer.bias if isinstance(layer, ac.Conv2D | ac.Linear) else None
+        parameters = [] if bias is None else [bias.value]
+        match layer:
+            case ac.Conv2D():
+                weight = layer.weight.value.transpose(3, 2, 0, 1)
+                name = add("Conv", [weight, *parameters], group=layer.groups, **windows(layer))
+            case ac.Linear():
+                weight = layer.weight.value
+                if flat_from is not None:
+                    weight, flat_from = weight.reshape(*flat_from, -1).transpose(2, 0, 1, 3).reshape(weight.shape), None
+                name = add("Gemm", [weight, *parameters])
+            case ac.MaxPool2D():
+                name = add("MaxPool", [], **windows(layer))
+            case ac.MeanPool2D():
+                name = add("AveragePool", [], **windows(layer))
+            case ac.GlobalAveragePool2D():
+                name = add("GlobalAveragePool", [])
+                name = add("Flatten", [])
+            case ac.Flatten():
+                flat_from = shape if len(shape) == 3 else None
+                name = add("Flatten", [])
+            case ac.ReLU():
+                name = add("Relu", [])
+            case ac.ELU():
+                name = add("Elu", [], alpha=layer.alpha)
+            case _:
+                raise NotImplementedError(f"no translation of {layer!r}")
+        shape = layer.output_shape(shape)
+    axes = ["N", in_shape[2], *in_shape[:2]] if len(in_shape) == 3 else ["N", *in_shape]
+    graph = helper.make_graph(
+        nodes,
+        "model",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, axes)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])],
+        tensors,
+    )
+    result: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+    ).SerializeToString()
+    return result
+
+
+def onnx_runtime(model: ac.Sequential, in_shape: Shape, threads: int) -> Callable[[Array], Array]:
+    """Return ONNX Runtime's prediction for images (N, C, H, W)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(to_onnx(model, in_shape), options, providers=["CPUExecutionProvider"])
+
+    def predict(images: Array) -> Array:
+        scores: Array = session.run(None, {"images": images})[0]
+        return scores
+
+    return predict

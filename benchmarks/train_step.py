@@ -1,0 +1,246 @@
+"""Time training steps and prediction: allconv, PyTorch and ONNX Runtime on the same machine, in turn.
+
+    pip install torch==2.13.0 onnx onnxruntime matplotlib
+    python benchmarks/train_step.py [--threads 2] [--runs 9] [--only NAME ...] [--out FOLDER]
+
+A row is one network at one batch size. The peers are PyTorch in its own layout, with channels_last, and compiled (which
+needs a C++ compiler), and for prediction ONNX Runtime; those that are not installed are skipped. All have the same
+weights and float32, and the largest difference of their losses or scores to ours is printed, so that it is plain that
+they compute the same. In each round every one of them makes one call, after a short rest, which lets the others'
+threads fall asleep. Medians over the rounds, after two that do not count; ours in prediction is the fused copy.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peer_models import nchw, onnx_runtime, to_torch
+
+import allconv as ac
+from allconv.functional.threads import single_threaded_blas
+from allconv.models.fusion import fuse
+from allconv.validation import Array
+
+RATE = 3e-4
+REST = 0.02  # seconds
+Call = Callable[[], Any]
+Build = Callable[[np.random.Generator], ac.Sequential]
+
+
+def perceptron(rng: np.random.Generator) -> ac.Sequential:
+    return ac.Sequential(ac.Linear(784, 64, rng=rng), ac.ReLU(), ac.Linear(64, 10, rng=rng))
+
+
+def article(kind: str, activation: str) -> Build:
+    return lambda rng: ac.models.article_net(kind, activation=activation, rng=rng)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a network, its input, and the target for the best peer's time over ours."""
+
+    name: str
+    build: Build
+    in_shape: tuple[int, ...]
+    batch: int
+    target: float | None
+    training: bool = True
+
+
+CIFAR = (32, 32, 3)
+CASES = [
+    Case("ConvPool step", article("convpool", "relu"), CIFAR, 50, 2.0),
+    Case("All-CNN step", article("allcnn", "relu"), CIFAR, 50, 1.6),
+    Case("ConvPool step, ELU", article("convpool", "elu"), CIFAR, 50, None),
+    Case("All-CNN step, ELU", article("allcnn", "elu"), CIFAR, 50, None),
+    Case("paper's All-CNN-C step", lambda rng: ac.models.all_cnn("C", "allcnn", rng=rng), CIFAR, 128, 1.6),
+    Case("LeNet step", lambda rng: ac.models.lenet(rng=rng), (28, 28, 1), 32, 2.0),
+    Case("perceptron step", perceptron, (784,), 32, 2.0),
+    *(
+        Case(f"{label} prediction", article(kind, "relu"), CIFAR, batch, target, training=False)
+        for label, kind in (("ConvPool", "convpool"), ("All-CNN", "allcnn"))
+        for batch, target in ((1, 1.0), (50, 1.3), (256, 1.3))
+    ),
+]
+
+
+def our_step(model: ac.Sequential, images: Array, labels: Array) -> Call:
+    loss, optimizer = ac.SoftmaxCrossEntropy(), ac.AMSGrad(model.parameters(), RATE)
+
+    def step() -> float:
+        with single_threaded_blas():  # as the training loop does
+            scores, cache = model.forward(images, training=True)
+            value, dscores = loss(scores, labels)
+            model.backward_parameters(dscores, cache, release=True)
+            optimizer.step()
+        return value
+
+    return step
+
+
+def torch_step(network: Any, images: Any, labels: Array) -> Call:
+    import torch
+
+    target = torch.tensor(labels)
+    optimizer = torch.optim.Adam(network.parameters(), RATE, amsgrad=True)
+
+    def step() -> float:
+        value = torch.nn.functional.cross_entropy(network(images), target)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        return float(value.item())
+
+    return step
+
+
+def torch_prediction(network: Any, images: Any) -> Call:
+    import torch
+
+    def predict() -> Array:
+        with torch.inference_mode():
+            scores: Array = network(images).numpy()
+        return scores
+
+    return predict
+
+
+def torch_calls(case: Case, model: ac.Sequential, images: Array, labels: Array, threads: int) -> dict[str, Call]:
+    """Return PyTorch's calls: in its own layout, with channels_last, and compiled."""
+    try:
+        import torch
+    except ImportError:
+        print("PyTorch is not installed, and left out")
+        return {}
+    torch.set_num_threads(threads)
+    last = torch.channels_last if len(case.in_shape) == 3 else torch.contiguous_format
+    layouts = {"PyTorch": torch.contiguous_format, "channels_last": last, "compiled": last}
+    calls = {}
+    for name, layout in layouts.items():
+        x = torch.tensor(nchw(images)).contiguous(memory_format=layout)
+        network = to_torch(model, case.in_shape).to(memory_format=layout)
+        if name == "compiled":
+            network = torch.compile(network)
+        calls[name] = torch_step(network, x, labels) if case.training else torch_prediction(network, x)
+    return calls
+
+
+def onnx_calls(case: Case, model: ac.Sequential, images: Array, threads: int) -> dict[str, Call]:
+    """Return ONNX Runtime's call; it does not train."""
+    if case.training:
+        return {}
+    try:
+        predict = onnx_runtime(model, case.in_shape, threads)
+    except ImportError as error:
+        print(f"ONNX Runtime is left out: {error}")
+        return {}
+    return {"ONNX Runtime": partial(predict, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))}
+
+
+def measure(case: Case, threads: int, runs: int) -> tuple[dict[str, float], float]:
+    """Return the median milliseconds of each, ours first, and the largest relative difference of first results."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((case.batch, *case.in_shape)).astype(np.float32)
+    labels = rng.integers(0, 10, case.batch)
+    model = case.build(rng)
+    peers = torch_calls(case, model, images, labels, threads) | onnx_calls(case, model, images, threads)
+    ours = our_step(model, images, labels) if case.training else partial(fuse(model), images)
+    calls, first = {"allconv": ours} | peers, {}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for name, call in list(calls.items()):
+        try:
+            first[name] = np.asarray(call())
+        except Exception as error:  # whatever this machine's compiler does not like
+            if name != "compiled":
+                raise
+            print(f"torch.compile is left out: {str(error).splitlines()[0]}")
+            del calls[name]
+    for _ in range(runs + 1):
+        for name, call in calls.items():
+            time.sleep(REST)
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    ours_first = first["allconv"]
+    difference = max(float(np.abs(other - ours_first).max() / np.abs(ours_first).max()) for other in first.values())
+    return {name: 1e3 * statistics.median(seconds[name][1:]) for name in calls}, difference
+
+
+def machine() -> str:
+    """Return the processor and the versions in one line."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    wide = next((name for name in ("avx512f", "avx2") if any(name in line for line in lines)), "")
+    versions = []
+    for package in ("numpy", "torch", "onnxruntime"):
+        with suppress(PackageNotFoundError):
+            versions.append(f"{package} {version(package)}")
+    return f"{processor or platform.processor()} {wide}, Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """Draw the best peer's time over ours, with the targets."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    names = list(results)[::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.4 * len(names) + 1.5), layout="constrained")
+    axes.barh(names, [results[name]["ratio"] for name in names], color="tab:blue")
+    targets = [(row, results[name]["target"]) for row, name in enumerate(names) if results[name]["target"]]
+    axes.scatter([target for _, target in targets], [row for row, _ in targets], marker="|", s=200, color="black")
+    axes.axvline(1, color="gray", linewidth=0.8)
+    axes.set_xlabel("time of the fastest peer / time of allconv (black: the target)")
+    figure.savefig(path)
+
+
+def main() -> None:
+    """Print the table; with --out write it and the plot there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2, help="of each library (default: 2)")
+    parser.add_argument("--runs", type=int, default=9, help="timed rounds (default: 9)")
+    parser.add_argument("--only", nargs="+", default=[""], help="rows whose name contains one of these")
+    parser.add_argument("--out", type=Path, help="folder for train_step.json and train_step.svg")
+    arguments = parser.parse_args()
+    ac.set_num_threads(arguments.threads)
+    print(f"{machine()}; {arguments.threads} threads, float32, median of {arguments.runs} rounds in ms")
+    peers = ("PyTorch", "channels_last", "compiled", "ONNX Runtime")
+    print(f"{'':24} {'batch':>5} {'allconv':>9} " + " ".join(f"{name:>13}" for name in peers), end="")
+    print(f" {'best / ours':>11} {'target':>6} {'difference':>10}")
+    results: dict[str, dict[str, Any]] = {}
+    for case in CASES:
+        if not any(part in case.name for part in arguments.only):
+            continue
+        times, difference = measure(case, arguments.threads, arguments.runs)
+        others = [value for name, value in times.items() if name != "allconv"]
+        ratio = min(others, default=float("nan")) / times["allconv"]
+        cells = " ".join(f"{times[name]:13.2f}" if name in times else 13 * " " for name in peers)
+        print(f"{case.name:24} {case.batch:5} {times['allconv']:9.2f} {cells} {ratio:11.2f}", end="")
+        print(f" {case.target or '':>6} {difference:10.0e}", flush=True)
+        results[f"{case.name}, {case.batch}"] = {
+            "times": times,
+            "ratio": ratio,
+            "target": case.target,
+            "difference": difference,
+        }
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        report = {"machine": machine(), "threads": arguments.threads, "runs": arguments.runs, "results": results}
+        (arguments.out / "train_step.json").write_text(json.dumps(report, indent=1) + "\n")
+        plot(results, arguments.out / "train_step.svg")
+
+
+if __name__ == "__main__":
+    main()
