@@ -7,12 +7,12 @@ the algorithm with the lower cost, counted in multiply-adds of a matrix product.
 .. math::
 
     \text{im2col:} &\quad P\, k_h k_w C\, (O / G + 13) + 20\, P O + 2 \cdot 10^6, \\
-    \text{winograd:} &\quad a\, T\, (C O + 24\, (C' + O')) + 11\, a\, C O + 6 \cdot 10^6.
+    \text{winograd:} &\quad a\, T\, (C O + 24\, (C' + O')) + 18\, a\, C O + 6 \cdot 10^6.
 
 The terms are products, columns gathered and outputs written; and products, transforms of the tiles, where fewer than 16
-channels cost as much as 16, and transforms of the weight. The last term of each stands for the calls. The constants,
-with those of a backward pass below, are a fit to 43 shapes on one core with AVX-512. ``benchmarks/convolutions.py``
-shows the choice beside the best.
+channels cost as much as 16, and transforms of the weight, most of it the way from memory. The last term stands for the
+calls. The constants, with those of a backward pass below, are a fit to 43 shapes on one core with AVX-512.
+``benchmarks/convolutions.py`` shows the choice beside the best.
 """
 
 import math
@@ -24,9 +24,9 @@ from allconv.validation import Pair, check_choice
 ALGORITHMS = ("auto", "im2col", "winograd")
 
 # A gathered column entry, an output, the calls; an entry of a transformed tile, of a transformed weight, the calls.
-_FORWARD = {"im2col": (13, 20, 2e6), "winograd": (24, 11, 6e6)}
+_FORWARD = {"im2col": (13, 20, 2e6), "winograd": (24, 18, 6e6)}
 _BACKWARD = {"im2col": (24, 36, 2e6), "winograd": (18, 23, 4e6)}  # halved, as the products are twice the forward ones
-_READ = 8  # an entry of a weight that was transformed before: it comes from memory, no longer from the cache
+_READ = 16  # an entry of a weight that was transformed before, and comes from memory
 
 _algorithm = "auto"
 

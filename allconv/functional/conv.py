@@ -36,8 +36,7 @@ class Direct(Protocol):
 
 
 _DIRECT: dict[str, Direct] = {"im2col": im2col, "depthwise": depthwise}
-_FEW_TILES = 64  # of a batch: two blocks of `winograd` or less
-_FEWEST_CHANNELS = 64  # of a part of the output: below, what the parts do twice costs more than they save
+_FEW_TILES, _FEW_CHANNELS = 64, 128  # below the one and from the other on, reading the weight takes most of the time
 
 
 def conv2d(
@@ -116,10 +115,10 @@ def _winograd(
     transformed: Array | None,
     activation: Activation | None,
 ) -> Array:
-    """Return y; where the images are too few for all cores, a part of the output channels at a time."""
+    """Return y; of few tiles in two halves, by output channels, so that two cores read half of the weight each."""
     n, height, width, channels = geometry.y_shape
     tiles = n * -(-height // 4) * -(-width // 4)
-    parts = slices(channels, max(-(-channels // 4), _FEWEST_CHANNELS) if tiles < _FEW_TILES else channels)
+    parts = slices(channels, channels if tiles >= _FEW_TILES or channels < _FEW_CHANNELS else -(-channels // 2))
     if len(parts) == 1:
         return winograd.forward(x, weight, geometry, bias, transformed=transformed, activation=activation)
     u = winograd.transform_weight(weight, geometry.stride) if transformed is None else transformed

@@ -43,12 +43,6 @@ def test_the_choice_by_cost(expected, arguments):
     assert choose(geometry(**arguments), backward=True) == expected
 
 
-def test_a_transformed_weight_makes_few_tiles_cheap():
-    one_image = geometry(1, 8, 192, 192)
-    assert choose(one_image, transformed=True) == "winograd"
-    assert choose(geometry(1, 4, 512, 512)) == "im2col"
-
-
 def test_a_layer_s_wish_goes_before_the_global_one():
     suitable, nine = geometry(4, 16, 32, 32), geometry(4, 16, 32, 32, kernel=9)
     small = geometry(1, 4, 1, 1)
