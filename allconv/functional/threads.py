@@ -211,15 +211,23 @@ def elementwise(function: Callable[..., Array], *arrays: Array) -> Array:
     The arrays have one shape and dtype, which the result keeps. Slices that fit the cache make the temporaries of
     `function` nearly free.
     """
-    first = arrays[0]
-    if first.size <= _SLICE_ELEMENTS:
+    if arrays[0].size <= _SLICE_ELEMENTS:
         return function(*arrays)
+    return elementwise_into(lambda *parts: np.copyto(parts[-1], function(*parts[:-1])), *arrays)
+
+
+def elementwise_into(function: Callable[..., object], *arrays: Array) -> Array:
+    """Return the array that ``function(*arrays, out)`` fills, as `elementwise` does, but without a copy."""
+    first = arrays[0]
     out = np.empty_like(first, order="C", subok=False)
+    if first.size <= _SLICE_ELEMENTS:
+        function(*arrays, out)
+        return out
     parts = slices(len(first), max(1, _SLICE_ELEMENTS * len(first) // first.size))
 
     def task(index: int) -> None:
         part = parts[index]
-        out[part] = function(*(array[part] for array in arrays))
+        function(*(array[part] for array in arrays), out[part])
 
     if first.size < _SHARED_ELEMENTS:
         for index in range(len(parts)):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allconv.functional.threads import elementwise
+from allconv.functional.threads import elementwise_into
 from allconv.layers.base import Cache, Layer
 from allconv.validation import Array, check_batch, check_gradient, check_positive
 
@@ -33,30 +33,29 @@ class ELU(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y = max(x, 0) + alpha (exp(min(x, 0)) - 1) for x of shape ``(N, ...)``."""
         x = check_batch("x", x)
-        y = elementwise(self._value, x)
+        y = elementwise_into(self._value, x)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx = dL/dy where y > 0, dL/dy (y + alpha) elsewhere: the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
-        return elementwise(lambda dy, y: dy * self._slope(y), dy, y)
+        return elementwise_into(self._input_grad, dy, y)
 
     # Minima and maxima are four times as fast as np.where, whose branches follow the signs.
 
-    def _value(self, x: Array) -> Array:
-        y = np.minimum(x, 0)
+    def _value(self, x: Array, y: Array) -> None:
+        np.minimum(x, 0, out=y)
         np.expm1(y, out=y)
         y *= self.alpha
         y += np.maximum(x, 0)
-        return y
 
-    def _slope(self, y: Array) -> Array:
-        slope = np.minimum(y, 0)
-        slope += self.alpha
+    def _input_grad(self, dy: Array, y: Array, dx: Array) -> None:
+        np.minimum(y, 0, out=dx)
+        dx += self.alpha
         if self.alpha != 1:
-            slope += (y > 0) * y.dtype.type(1 - self.alpha)
-        return slope
+            dx += (y > 0) * y.dtype.type(1 - self.alpha)
+        dx *= dy
 
     def __repr__(self) -> str:
         return f"ELU(alpha={self.alpha:g})"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allconv.functional.threads import elementwise
+from allconv.functional.threads import elementwise_into
 from allconv.layers.base import Cache, Layer
 from allconv.validation import Array, check_batch, check_gradient
 
@@ -26,7 +26,7 @@ class ReLU(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
         x = check_batch("x", x)
-        y = elementwise(lambda x: np.maximum(x, 0), x)
+        y = elementwise_into(lambda x, out: np.maximum(x, 0, out=out), x)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
@@ -34,7 +34,7 @@ class ReLU(Layer):
         y: Array = cache
         dy = check_gradient(dy, y)
         # A product with the mask: four times as fast as np.where, whose branches follow the signs.
-        return elementwise(lambda dy, y: dy * (y > 0), dy, y)
+        return elementwise_into(lambda dy, y, out: np.multiply(dy, y > 0, out=out), dy, y)
 
     def __repr__(self) -> str:
         return "ReLU()"

@@ -407,3 +407,13 @@ def test_scratch_can_be_freed(workers):
     threads.free_scratch()
     assert all(reference() is None for reference in references)
     assert threads.run(lambda index: index, 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("shape", [(3,), (7, 100_000), (50, 16, 16, 24)])
+def test_elementwise_into_fills_a_new_array(workers, shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    kept = x.copy()
+    y = threads.elementwise_into(lambda a, b, out: np.subtract(a, b, out=out), x, np.ones_like(x))
+    np.testing.assert_array_equal(y, x - 1)
+    np.testing.assert_array_equal(x, kept)
+    assert y.dtype == np.float32
