@@ -100,9 +100,13 @@ def _im2col_cost(geometry: Geometry, backward: bool) -> float:
 
 def _winograd_cost(geometry: Geometry, backward: bool, transformed: bool) -> float:
     entry, weight, calls = (_BACKWARD if backward else _FORWARD)["winograd"]
-    n, height, width, o = geometry.y_shape
-    tile, c = best_tile(geometry.kernel, geometry.stride), geometry.in_channels
-    tiles = n * -(-height // tile) * -(-width // tile)
+    n, c, o = geometry.x_shape[0], geometry.in_channels, geometry.out_channels
+    tile = best_tile(geometry.kernel, geometry.stride)
+    # A backward pass has tiles of dx, which are as many times larger as the stride.
+    sizes = (
+        zip(geometry.x_shape[1:3], geometry.stride, strict=True) if backward else ((size, 1) for size in geometry.out)
+    )
+    tiles = n * math.prod(-(-size // (tile * stride)) for size, stride in sizes)
     per_tile = c * o + entry * (max(c, 16) + max(o, 16))
     transform = (_READ if transformed else weight) * c * o
     return products(geometry.kernel, geometry.stride) * (tiles * per_tile + transform) + calls
