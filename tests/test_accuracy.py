@@ -1,0 +1,82 @@
+"""What the fast algorithms lose: float32 gradients of the article's networks beside those of float64."""
+
+import numpy as np
+import pytest
+
+import allconv as ac
+from allconv.functional.choice import get_algorithm, set_algorithm
+from allconv.models import article_net
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    before = get_algorithm()
+    yield
+    set_algorithm(before)
+
+
+def twins(kind, activation):
+    """Return a float64 and a float32 model with the same weights to the last bit, images for them, and labels."""
+    exact, model = (
+        article_net(kind, activation=activation, dtype=dtype, rng=np.random.default_rng(1))
+        for dtype in (np.float64, np.float32)
+    )
+    for parameter, other in zip(exact.parameters(), model.parameters(), strict=True):
+        parameter.value = other.value
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((4, 32, 32, 3)).astype(np.float32)
+    return exact, model, images.astype(np.float64), images, rng.integers(0, 10, 4)
+
+
+def passes(model, images, labels):
+    """Return each layer's cache, dL/dy and dL/dx."""
+    scores, caches = model.forward(images, training=True)
+    _, dy = ac.SoftmaxCrossEntropy()(scores, labels)
+    upstream, downstream = [], []
+    for layer, cache in zip(reversed(model.layers), reversed(caches), strict=True):
+        upstream.insert(0, dy)
+        dy = layer.backward(dy, cache)
+        downstream.insert(0, dy)
+    return caches, upstream, downstream
+
+
+def error(value, exact):
+    assert value.dtype == np.float32
+    return np.abs(value - exact).max() / np.abs(exact).max()
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "winograd"])
+@pytest.mark.parametrize("kind", ["convpool", "allcnn"])
+def test_float32_gradients_are_within_1e_4_of_float64_through_the_whole_network(kind, algorithm):
+    exact, model, exact_images, images, labels = twins(kind, "elu")
+    set_algorithm("im2col")
+    _, _, exact_inputs = passes(exact, exact_images, labels)
+    set_algorithm(algorithm)
+    _, _, inputs = passes(model, images, labels)
+    assert max(error(dx, other) for dx, other in zip(inputs, exact_inputs, strict=True)) < 1e-4
+    for parameter, other in zip(model.parameters(), exact.parameters(), strict=True):
+        assert error(parameter.grad, other.grad) < 1e-4, parameter.name
+
+
+# At ReLU's kink a rounding turns a gradient on or off, so each layer is compared on the same input and dL/dy.
+@pytest.mark.parametrize("activation", ["elu", "relu"])
+@pytest.mark.parametrize("kind", ["convpool", "allcnn"])
+def test_float32_gradients_of_every_layer_are_within_1e_4_of_float64(kind, activation):
+    exact, model, exact_images, _, labels = twins(kind, activation)
+    set_algorithm("im2col")
+    _, upstream, _ = passes(exact, exact_images, labels)
+    x = exact_images
+    for layer, other, dy in zip(model, exact, upstream, strict=True):
+        x, dy = x.astype(np.float32), dy.astype(np.float32)
+        for parameter in (*layer.parameters(), *other.parameters()):
+            parameter.grad = None
+        set_algorithm("im2col")
+        exact_y, exact_cache = other.forward(x.astype(np.float64), training=True)
+        exact_dx = other.backward(dy.astype(np.float64), exact_cache)
+        set_algorithm("auto")
+        y, cache = layer.forward(x, training=True)
+        assert error(y, exact_y) < 1e-4, layer
+        assert error(layer.backward(dy, cache), exact_dx) < 1e-4, layer
+        for parameter, exact_parameter in zip(layer.parameters(), other.parameters(), strict=True):
+            assert error(parameter.grad, exact_parameter.grad) < 1e-4, layer
+        x = exact_y
