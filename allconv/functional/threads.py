@@ -69,7 +69,8 @@ def _controller() -> ThreadpoolController:
 @cache
 def blas_can_be_limited() -> bool:
     """Tell whether the BLAS that NumPy uses can be held to one thread: all that threadpoolctl knows can."""
-    name = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
+    config = np.show_config(mode="dicts")
+    name = str(config.get("Build Dependencies", {}).get("blas", {}).get("name", ""))
     return "accelerate" not in name.lower() and bool(_controller().select(user_api="blas").info())
 
 
