@@ -7,13 +7,10 @@ All three are linear in each argument, and adjoint to one another:
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
-
 from allconv.functional import depthwise, im2col, winograd
 from allconv.functional.choice import choose
 from allconv.functional.columns import total
 from allconv.functional.geometry import Geometry
-from allconv.functional.threads import run, slices
 from allconv.functional.winograd import Gradients
 from allconv.validation import Array
 
@@ -36,7 +33,6 @@ class Direct(Protocol):
 
 
 _DIRECT: dict[str, Direct] = {"im2col": im2col, "depthwise": depthwise}
-_FEW_TILES, _FEW_CHANNELS = 64, 128  # below the one and from the other on, reading the weight takes most of the time
 
 
 def conv2d(
@@ -66,7 +62,7 @@ def conv2d(
     """
     chosen = choose(geometry, algorithm, transformed=transformed is not None)
     if chosen == "winograd":
-        return _winograd(x, weight, geometry, bias, transformed, activation)
+        return winograd.forward(x, weight, geometry, bias, transformed=transformed, activation=activation)
     return _DIRECT[chosen].forward(x, weight, geometry, bias, activation)
 
 
@@ -105,29 +101,3 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
     direct = _DIRECT[chosen]
     dx, dw = direct.input_grad(dy, weight, geometry), direct.weight_grad(x, dy, geometry)
     return Gradients(dx, dw, conv2d_bias_grad(dy))
-
-
-def _winograd(
-    x: Array,
-    weight: Array,
-    geometry: Geometry,
-    bias: Array | None,
-    transformed: Array | None,
-    activation: Activation | None,
-) -> Array:
-    """Return y; of few tiles in two halves, by output channels, so that two cores read half of the weight each."""
-    n, height, width, channels = geometry.y_shape
-    tiles = n * -(-height // 4) * -(-width // 4)
-    parts = slices(channels, channels if tiles >= _FEW_TILES or channels < _FEW_CHANNELS else -(-channels // 2))
-    if len(parts) == 1:
-        return winograd.forward(x, weight, geometry, bias, transformed=transformed, activation=activation)
-    u = winograd.transform_weight(weight, geometry.stride) if transformed is None else transformed
-    y = np.empty(geometry.y_shape, x.dtype)
-
-    def task(index: int) -> None:
-        part = parts[index]
-        b = None if bias is None else bias[part]
-        y[..., part] = winograd.forward(x, weight, geometry, b, transformed=u[..., part], activation=activation)
-
-    run(task, len(parts))
-    return y

@@ -30,7 +30,8 @@ _COLUMN_BYTES = 1 << 21  # of one block: what a core's share of the cache still 
 _WIDTH = 32  # channels of a group from which a product is not narrow
 _LEAST_WORK = 4_000_000  # of a block, in multiply-adds (100 us): a dozen calls of NumPy should not weigh
 _ENTRY_COST = 13  # multiply-adds that pass while a column entry is gathered
-_PARTS, _LEAST_WORK_OF_PART = 4, 10_000_000  # of a single image: each part reads the whole weight
+_PARTS, _LEAST_PART = 4, 1_500_000  # of a single image, and multiply-adds of one beside its reading of the weight
+_WEIGHT_COST = 25  # multiply-adds that pass while an entry of the weight is read
 _SUMS = 8  # partial sums of a weight gradient: enough for all cores, and a number that does not depend on them
 
 
@@ -120,8 +121,9 @@ def blocks_of(geometry: Geometry, itemsize: int) -> list[tuple[slice, slice]]:
     fit = max(1, _COLUMN_BYTES // (row * itemsize))  # output rows
     work = n * rows * row * (geometry.out_channels // geometry.groups + _ENTRY_COST)
     if fit < rows or n == 1:
-        parts = max(-(-rows // fit), min(work // _LEAST_WORK_OF_PART, _PARTS, rows) if n == 1 else 1)
-        size = -(-rows // max(parts, 1))
+        weight = math.prod(geometry.kernel) * geometry.in_channels * geometry.out_channels // geometry.groups
+        parts = work // (_LEAST_PART + _WEIGHT_COST * weight) if n == 1 else 1
+        size = -(-rows // max(-(-rows // fit), min(parts, _PARTS, rows), 1))
         return [(slice(i, i + 1), slice(r, min(r + size, rows))) for i in range(n) for r in range(0, rows, size)]
     images = min(fit // rows, -(-n // min(max(work // _LEAST_WORK, 1), _SUMS)))
     return [(slice(i, min(i + images, n)), slice(0, rows)) for i in range(0, n, images)]

@@ -24,6 +24,7 @@ SMALL = 1_000_000  # up to this M N K OpenBLAS multiplies without packing its op
 # float32 are then 1.1 MB, a core's own cache.
 _PRODUCTS = 192 * 6
 _FEWEST_TILES = 32  # of a block: below, the products wait for U
+_ONE_BLOCK = 64  # up to so many tiles are not cut: the workers share their products, and each reads a part of U
 _SHARES = 4  # blocks come in multiples of it, so that 2 and 4 workers have the same to do
 
 
@@ -174,7 +175,7 @@ def _rows(f: Bilinear, tiles: int, size: Pair, start: int) -> Rows:
 def _cut(n: int, tile_rows: int, columns: int, most: int) -> list[tuple[slice, list[int]]]:
     """Return (images, bounds of the tile rows) so that each block has about `most` tiles or fewer."""
     tiles = n * tile_rows * columns
-    count = min(-(-tiles // (_SHARES * most)) * _SHARES, max(tiles // _FEWEST_TILES, 1))
+    count = 1 if tiles <= _ONE_BLOCK else min(-(-tiles // (_SHARES * most)) * _SHARES, tiles // _FEWEST_TILES)
     groups = min(n, count)
     parts = min(-(-count // n), tile_rows)
     bounds = [i * tile_rows // parts for i in range(parts + 1)]

@@ -20,7 +20,7 @@ the page "Convolution with a quarter of the products" of the documentation deriv
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -120,12 +120,17 @@ def _convolve(
 
     def task(index: int) -> None:
         block = t.blocks[index]
-        m, (z, z_tiles) = _tiles("m", t, block, y), _output_columns("z", t, block, y)
-        for i, v in enumerate(_transformed(t, block, x)):
+        d, (z, z_tiles) = _input_windows(t, block, x), _output_columns("z", t, block, y)
+
+        def row(i: int) -> None:
+            v, m = _tiles("v", t, block, x), _tiles("m", t, block, y)
+            np.matmul(t.horizontal.input, d[i], out=v)
             _multiply(_by_point(v), u[i], _by_point(m))
             if bias is not None and i == 1:
                 m[..., 1, :] += bias  # the value at the points (1, 1): in A^T M A each output has it once
             np.matmul(t.horizontal.output, m, out=z_tiles[i])
+
+        run(row, t.vertical.points)  # shared where there is one block only
         done = y[block.images, block.rows_out]
         block.rows.output(z, _lines(done))
         if activation is not None:
@@ -145,10 +150,12 @@ def _parameter_grads(t: Tiling, x: Array, dy: Array, *, into: tuple[Array, Array
         du, db = np.empty(shape, dy.dtype), np.zeros(dy.shape[3], dy.dtype)
         blocks = t.blocks[index * len(t.blocks) // sums : (index + 1) * len(t.blocks) // sums]
         for block in blocks:
-            m, (z, z_tiles) = _tiles("m", t, block, x), _output_columns("z", t, block, x)
+            v, m = _tiles("v", t, block, dy), _tiles("m", t, block, x)
+            d, (z, z_tiles) = _input_windows(t, block, dy), _output_columns("z", t, block, x)
             q, q_tiles = _output_columns("q", t, block, x, zero=True)
             block.rows.output_t(_lines(x[block.images, block.rows_out]), q)
-            for i, v in enumerate(_transformed(t, block, dy)):
+            for i in range(t.vertical.points):
+                np.matmul(t.horizontal.input, d[i], out=v)
                 if into is not None:
                     _multiply(_by_point(v), into[0][i], _by_point(m))
                     np.matmul(t.horizontal.output, m, out=z_tiles[i])
@@ -199,11 +206,11 @@ def _transform_t(t: Tiling, sums: list[Array]) -> Array:
     return dw.reshape(kh, kw, c, o)
 
 
-def _transformed(t: Tiling, block: Block, x: Array) -> Iterator[Array]:
-    """Yield V_i = (B^T D B)_i for each i, (n, rows, columns, a, C): one array, each time overwritten."""
-    v, (width, c), f = _tiles("v", t, block, x), x.shape[2:], t.horizontal
+def _input_windows(t: Tiling, block: Block, x: Array) -> Array:
+    """Return B^T D, the vertical pass, as windows: a view (a_h, n, rows, columns, window, C) of scratch."""
+    (n, width, c), f = (block.images.stop - block.images.start, *x.shape[2:]), t.horizontal
     window = f.input.shape[1]
-    shape = (len(v), block.rows.tiles, t.vertical.points, f.step * (t.columns - 1) + window, c)
+    shape = (n, block.rows.tiles, t.vertical.points, f.step * (t.columns - 1) + window, c)
     p = scratch("p", shape, x.dtype)
     first, left = max(f.start, 0), max(-f.start, 0)  # columns of x left out, columns of padding
     right = min(left + width - first, p.shape[3])
@@ -213,9 +220,7 @@ def _transformed(t: Tiling, block: Block, x: Array) -> Iterator[Array]:
         _lines(x[block.images, block.rows_in])[..., first * c : (first + right - left) * c],
         _lines(p)[..., left * c : right * c],
     )
-    d = windows(p.transpose(2, 0, 1, 3, 4), t.columns, f.step, window)
-    for i in range(t.vertical.points):
-        yield np.matmul(f.input, d[i], out=v)
+    return windows(p.transpose(2, 0, 1, 3, 4), t.columns, f.step, window)
 
 
 def _tiles(name: str, t: Tiling, block: Block, like: Array) -> Array:
