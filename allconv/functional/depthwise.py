@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.threads import run, scratch, slices
+from allconv.functional.threads import divided, run, scratch, slices
 from allconv.validation import Array
 
 _SLICE_ELEMENTS = 1 << 15  # the padded input, the output and a product of this size fit a core's cache together
@@ -81,13 +81,13 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
 def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     """Return dw (kh, kw, 1, C), summed over slices of the batch in a fixed order."""
     parts = _slices(geometry)
-    sums = min(_SUMS, len(parts))
+    sums = divided(parts, min(_SUMS, len(parts)))
     kh, kw = geometry.kernel
     rows, row = geometry.out[0], geometry.out[1] * geometry.out_channels
 
     def task(index: int) -> Array:
         total = np.zeros((kh, kw, row), x.dtype)
-        for part in parts[index * len(parts) // sums : (index + 1) * len(parts) // sums]:
+        for part in sums[index]:
             gradients = dy[part].reshape(-1, rows, row)
             product = scratch("product", gradients.shape, x.dtype)
             for (u, v), inputs in _taps(_phases(x[part], geometry), geometry):
@@ -95,7 +95,7 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
         sums_of_columns: Array = total.reshape(kh, kw, geometry.out[1], -1).sum(axis=2)
         return sums_of_columns
 
-    return functools.reduce(np.add, run(task, sums))[:, :, None]
+    return functools.reduce(np.add, run(task, len(sums)))[:, :, None]
 
 
 def _slices(geometry: Geometry) -> list[slice]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.threads import run, scratch
+from allconv.functional.threads import divided, run, scratch
 from allconv.validation import Array, Pair
 
 _COLUMN_BYTES = 1 << 21  # of one block: what a core's share of the cache still holds when the product reads it
@@ -68,17 +68,17 @@ def forward(
 def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     """Return dW (kh, kw, C / groups, O) = X^T dY, summed over the blocks in a fixed order."""
     blocks = blocks_of(geometry, x.itemsize)
-    sums = min(_SUMS, len(blocks))
+    sums = divided(blocks, min(_SUMS, len(blocks)))
     inputs, outputs = geometry.in_channels // _products(geometry), geometry.out_channels // _products(geometry)
 
     def task(index: int) -> Array:
         total = np.zeros((_products(geometry), inputs * math.prod(geometry.kernel), outputs), x.dtype)
-        for images, rows in blocks[index * len(blocks) // sums : (index + 1) * len(blocks) // sums]:
+        for images, rows in sums[index]:
             columns = _columns(x[images], rows, geometry)
             total += np.matmul(columns.swapaxes(1, 2), _by_product(dy[images, rows], geometry))
         return total
 
-    total = functools.reduce(np.add, run(task, sums))
+    total = functools.reduce(np.add, run(task, len(sums)))
     if geometry.groups == 1:
         return total.reshape(*geometry.kernel, inputs, outputs)
     dw = np.empty((*geometry.kernel, geometry.in_channels // geometry.groups, geometry.out_channels), x.dtype)

@@ -8,6 +8,7 @@ sums are added in the order of the tasks, never in the order in which they finis
 
 import atexit
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -206,6 +207,13 @@ def slices(length: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
+def divided(items: list[T], count: int) -> list[list[T]]:
+    """Cut a list into `count` runs of equal length or one less, the longer ones first: workers then end together."""
+    size, more = divmod(len(items), count)
+    bounds = [index * size + min(index, more) for index in range(count + 1)]
+    return [items[start:stop] for start, stop in itertools.pairwise(bounds)]
+
+
 def elementwise(function: Callable[..., Array], *arrays: Array) -> Array:
     """Return ``function(*arrays)`` for an element-by-element function, computed slice by slice along the batch.
 
@@ -243,8 +251,8 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
     A thread keeps no more than 64 MB: what would exceed that takes the place of all the others.
     """
-    buffers: dict[tuple[str, np.dtype[Any]], Array] = _local.__dict__.setdefault("buffers", {})
-    size = int(np.prod(shape))
+    buffers: dict[tuple[str, np.dtype[Any]], Array] = vars(_local).setdefault("buffers", {})
+    size = math.prod(shape)
     buffer = buffers.get((name, dtype))
     if buffer is None or buffer.size < size:
         buffers.pop((name, dtype), None)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.threads import run, scratch, slices
+from allconv.functional.threads import divided, run, scratch, slices
 from allconv.functional.tiling import SMALL, Block, Tiling, best_tile, forward_tiling, gradient_tiling, windows
 from allconv.functional.toom_cook import Bilinear, convolution
 from allconv.validation import Array, Pair
@@ -145,11 +145,11 @@ def _parameter_grads(t: Tiling, x: Array, dy: Array, *, into: tuple[Array, Array
     x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
     shape = (t.vertical.points, t.horizontal.points, dy.shape[3], x.shape[3])
     sums = min(max(_SUM_BYTES // (math.prod(shape) * dy.itemsize), _FEWEST_SUMS), _SUMS, len(t.blocks))
+    blocks_of_sum = divided(t.blocks, sums)
 
     def task(index: int) -> tuple[Array, Array]:
         du, db = np.empty(shape, dy.dtype), np.zeros(dy.shape[3], dy.dtype)
-        blocks = t.blocks[index * len(t.blocks) // sums : (index + 1) * len(t.blocks) // sums]
-        for block in blocks:
+        for block in blocks_of_sum[index]:
             v, m = _tiles("v", t, block, dy), _tiles("m", t, block, x)
             d, (z, z_tiles) = _input_windows(t, block, dy), _output_columns("z", t, block, x)
             q, q_tiles = _output_columns("q", t, block, x, zero=True)
@@ -160,7 +160,7 @@ def _parameter_grads(t: Tiling, x: Array, dy: Array, *, into: tuple[Array, Array
                     _multiply(_by_point(v), into[0][i], _by_point(m))
                     np.matmul(t.horizontal.output, m, out=z_tiles[i])
                 np.matmul(t.horizontal.output.T, q_tiles[i], out=m)
-                if block is blocks[0]:
+                if block is blocks_of_sum[index][0]:
                     _multiply(_by_point(v).swapaxes(1, 2), _by_point(m), du[i])
                 else:
                     du[i] += _multiply(_by_point(v).swapaxes(1, 2), _by_point(m), scratch("du", shape[1:], dy.dtype))
