@@ -19,7 +19,8 @@ from collections.abc import Callable
 import numpy as np
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.threads import divided, run, scratch, slices
+from allconv.functional.memory import empty, scratch
+from allconv.functional.threads import divided, run, slices
 from allconv.validation import Array
 
 _SLICE_ELEMENTS = 1 << 15  # the padded input, the output and a product of this size fit a core's cache together
@@ -37,7 +38,7 @@ def forward(
 
     `activation` is called with each finished block of y, to overwrite it while it is in the cache.
     """
-    y = np.empty(geometry.y_shape, x.dtype)
+    y = empty(geometry.y_shape, x.dtype)
     filters = _repeated(weight, geometry)
     parts = _slices(geometry)
 
@@ -60,7 +61,7 @@ def forward(
 
 def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
     """Return dx (N, H, W, C): each tap's dy w added to the inputs that it saw."""
-    dx = np.empty(geometry.x_shape, dy.dtype)
+    dx = empty(geometry.x_shape, dy.dtype)
     filters = _repeated(weight, geometry)
     parts = _slices(geometry)
 

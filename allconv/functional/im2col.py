@@ -23,13 +23,15 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.threads import divided, run, scratch
+from allconv.functional.memory import empty, scratch
+from allconv.functional.threads import divided, run
 from allconv.validation import Array, Pair
 
 _COLUMN_BYTES = 1 << 21  # of one block: what a core's share of the cache still holds when the product reads it
 _WIDTH = 32  # channels of a group from which a product is not narrow
 _LEAST_WORK = 4_000_000  # of a block, in multiply-adds (100 us): a dozen calls of NumPy should not weigh
 _ENTRY_COST = 13  # multiply-adds that pass while a column entry is gathered
+_SHARED_WORK = 20_000_000  # of a pass: below, its short calls make two threads wait for each other
 _PARTS, _LEAST_PART = 4, 1_500_000  # of a single image, and multiply-adds of one beside its reading of the weight
 _WEIGHT_COST = 25  # multiply-adds that pass while an entry of the weight is read
 _SUMS = 8  # partial sums of a weight gradient: enough for all cores, and a number that does not depend on them
@@ -46,7 +48,7 @@ def forward(
 
     `activation` is called with each finished block of y, to overwrite it while it is in the cache.
     """
-    y = np.empty(geometry.y_shape, x.dtype)
+    y = empty(geometry.y_shape, x.dtype)
     matrices = _weight_matrices(weight, geometry)
     blocks = blocks_of(geometry, x.itemsize)
     bias_row = None if bias is None else np.tile(bias, geometry.out[1])  # a long vector, where O may be a short one
@@ -61,7 +63,7 @@ def forward(
         if activation is not None:
             activation(block)
 
-    run(task, len(blocks))
+    run(task, len(blocks), shared=_is_shared(geometry))
     return y
 
 
@@ -78,10 +80,10 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
             total += np.matmul(columns.swapaxes(1, 2), _by_product(dy[images, rows], geometry))
         return total
 
-    total = functools.reduce(np.add, run(task, len(sums)))
+    total = functools.reduce(np.add, run(task, len(sums), shared=_is_shared(geometry)))
     if geometry.groups == 1:
         return total.reshape(*geometry.kernel, inputs, outputs)
-    dw = np.empty((*geometry.kernel, geometry.in_channels // geometry.groups, geometry.out_channels), x.dtype)
+    dw = empty((*geometry.kernel, geometry.in_channels // geometry.groups, geometry.out_channels), x.dtype)
     for own, diagonal in _diagonal_blocks(dw, total, geometry):
         own[...] = diagonal
     return dw
@@ -89,7 +91,7 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
 
 def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
     """Return dx (N, H, W, C): each row of dY W^T added back to the inputs that its window covered."""
-    dx = np.empty(geometry.x_shape, dy.dtype)
+    dx = empty(geometry.x_shape, dy.dtype)
     transposed = np.ascontiguousarray(_weight_matrices(weight, geometry).swapaxes(1, 2))
     blocks = blocks_of(geometry, dy.itemsize)
     # Windows of neighbouring blocks of one image overlap, so one worker goes through all blocks of its images.
@@ -110,7 +112,7 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
             _add_columns(padded, np.matmul(gradients, transposed, out=columns), rows, geometry)
         dx[images] = padded[:, top : top + height, left : left + width]
 
-    run(task, len(starts) - 1)
+    run(task, len(starts) - 1, shared=_is_shared(geometry))
     return dx
 
 
@@ -119,7 +121,7 @@ def blocks_of(geometry: Geometry, itemsize: int) -> list[tuple[slice, slice]]:
     n, (rows, columns) = geometry.x_shape[0], geometry.out
     row = columns * math.prod(geometry.kernel) * geometry.in_channels  # entries of the columns of an output row
     fit = max(1, _COLUMN_BYTES // (row * itemsize))  # output rows
-    work = n * rows * row * (geometry.out_channels // geometry.groups + _ENTRY_COST)
+    work = _work(geometry)
     if fit < rows or n == 1:
         weight = math.prod(geometry.kernel) * geometry.in_channels * geometry.out_channels // geometry.groups
         parts = work // (_LEAST_PART + _WEIGHT_COST * weight) if n == 1 else 1
@@ -127,6 +129,16 @@ def blocks_of(geometry: Geometry, itemsize: int) -> list[tuple[slice, slice]]:
         return [(slice(i, i + 1), slice(r, min(r + size, rows))) for i in range(n) for r in range(0, rows, size)]
     images = min(fit // rows, -(-n // min(max(work // _LEAST_WORK, 1), _SUMS)))
     return [(slice(i, min(i + images, n)), slice(0, rows)) for i in range(0, n, images)]
+
+
+def _work(geometry: Geometry) -> int:
+    """Return what a pass costs, in multiply-adds."""
+    entries = math.prod(geometry.y_shape[:3]) * math.prod(geometry.kernel) * geometry.in_channels
+    return entries * (geometry.out_channels // geometry.groups + _ENTRY_COST)
+
+
+def _is_shared(geometry: Geometry) -> bool:
+    return _work(geometry) >= _SHARED_WORK
 
 
 def _merged(geometry: Geometry) -> int:

@@ -11,8 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from allconv.functional.memory import empty
 from allconv.functional.padding import Pads, output_size
-from allconv.functional.threads import run, slices
+from allconv.functional.threads import SHARED_ELEMENTS, run, slices
 from allconv.validation import Array, Pair
 
 Taps = tuple[tuple[slice, slice], ...]  # for each kernel position: windows, and the inputs it lies over in them
@@ -111,17 +112,17 @@ def mean_pool_input_grad(dy: Array, windows: Windows, *, count_padding: bool = F
     N, H_out, W_out, C = dy.shape
     H, W = windows.size
     divisor = windows.divisor(count_padding).astype(dy.dtype)
-    dx = np.empty((N, H, W, C), dy.dtype)
+    dx = empty((N, H, W, C), dy.dtype)
     parts = _batch_slices(dx.shape)
 
     def task(index: int) -> None:
         part = parts[index]
         share = dy[part] / divisor
-        wide = np.empty((len(share), H_out, W, C), dy.dtype)
+        wide = empty((len(share), H_out, W, C), dy.dtype)
         _combine(np.add, 0, share.reshape(-1, W_out, C), _reverse(windows.columns), wide.reshape(-1, W, C))
         _combine(np.add, 0, wide, _reverse(windows.rows), dx[part])
 
-    run(task, len(parts))
+    run(task, len(parts), shared=dx.size >= SHARED_ELEMENTS)
     return dx
 
 
@@ -137,7 +138,7 @@ def max_pool_input_grad(dy: Array, x: Array, y: Array, windows: Windows) -> Arra
     """
     geometry = zip(windows.kernel, windows.stride, windows.dilation, strict=True)
     disjoint = all(s > d * (k - 1) for k, s, d in geometry)
-    dx = np.empty(x.shape, x.dtype)
+    dx = empty(x.shape, x.dtype)
     parts = _batch_slices(x.shape)
 
     def task(index: int) -> None:
@@ -158,7 +159,7 @@ def max_pool_input_grad(dy: Array, x: Array, y: Array, windows: Windows) -> Arra
                 else:
                     dx[inputs] += dy[here] * hit
 
-    run(task, len(parts))
+    run(task, len(parts), shared=dx.size >= SHARED_ELEMENTS)
     return dx
 
 
@@ -166,16 +167,16 @@ def _reduce_windows(ufunc: np.ufunc, identity: float, x: Array, windows: Windows
     """Return ``ufunc`` over each window, (N, H_out, W_out, C)."""
     N, _, W, C = x.shape
     H_out, W_out = windows.out
-    y = np.empty((N, H_out, W_out, C), x.dtype)
+    y = empty((N, H_out, W_out, C), x.dtype)
     parts = _batch_slices(x.shape)
 
     def task(index: int) -> None:
         part = parts[index]
-        wide = np.empty((part.stop - part.start, H_out, W, C), x.dtype)
+        wide = empty((part.stop - part.start, H_out, W, C), x.dtype)
         _combine(ufunc, identity, x[part], windows.rows, wide)
         _combine(ufunc, identity, wide.reshape(-1, W, C), windows.columns, y[part].reshape(-1, W_out, C))
 
-    run(task, len(parts))
+    run(task, len(parts), shared=x.size >= SHARED_ELEMENTS)
     return y
 
 

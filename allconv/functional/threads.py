@@ -8,7 +8,6 @@ sums are added in the order of the tasks, never in the order in which they finis
 
 import atexit
 import itertools
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from allconv.functional import memory
 from allconv.functional.cores import default_num_threads
 from allconv.functional.workers import Pool, Share, this_thread
 from allconv.validation import Array, check_int
@@ -26,11 +26,9 @@ from allconv.validation import Array, check_int
 T = TypeVar("T")
 
 _SLICE_ELEMENTS = 1 << 16  # 256 KB of float32: a slice and its temporaries stay in a core's second-level cache
-_SHARED_ELEMENTS = 1 << 18  # below this, handing a plain pass to another thread (20 us) costs about what it saves
-_SCRATCH_BYTES = 64 << 20  # that a thread keeps between two calls
+SHARED_ELEMENTS = 1 << 18  # below this, handing a pass to another thread (20 us) costs about what it saves
 
 _lock = threading.Lock()
-_local = threading.local()
 _num_threads = default_num_threads()
 
 
@@ -151,8 +149,11 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def run(task: Callable[[int], T], count: int) -> list[T]:
+def run(task: Callable[[int], T], count: int, *, shared: bool = True) -> list[T]:
     """Return ``[task(0), ..., task(count - 1)]``, computed by the caller and the pool's workers together.
+
+    With `shared` false the caller does all of it: where the calls of NumPy are so short that the threads would wait
+    for the interpreter's lock most of the time.
 
     A task that fails stops the others before their next one and raises here, with its own traceback; so does an
     interrupt, and in either case no task runs any more when this call ends. A call from within a task runs in that
@@ -162,7 +163,7 @@ def run(task: Callable[[int], T], count: int) -> list[T]:
         return [task(index) for index in range(count)]
     with single_threaded_blas():
         workers = min(get_num_threads(), count)
-        if workers <= 1:
+        if workers <= 1 or not shared:
             return [task(index) for index in range(count)]
         results: dict[int, T] = {}
         errors: list[BaseException] = []
@@ -228,7 +229,7 @@ def elementwise(function: Callable[..., Array], *arrays: Array) -> Array:
 def elementwise_into(function: Callable[..., object], *arrays: Array) -> Array:
     """Return the array that ``function(*arrays, out)`` fills, as `elementwise` does, but without a copy."""
     first = arrays[0]
-    out = np.empty_like(first, order="C", subok=False)
+    out = memory.empty(first.shape, first.dtype)
     if first.size <= _SLICE_ELEMENTS:
         function(*arrays, out)
         return out
@@ -238,33 +239,11 @@ def elementwise_into(function: Callable[..., object], *arrays: Array) -> Array:
         part = parts[index]
         function(*(array[part] for array in arrays), out[part])
 
-    if first.size < _SHARED_ELEMENTS:
-        for index in range(len(parts)):
-            task(index)
-    else:
-        run(task, len(parts))
+    run(task, len(parts), shared=first.size >= SHARED_ELEMENTS)
     return out
-
-
-def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return this thread's reusable array `name`, uninitialized: the caller must be done with it before the next.
-
-    A thread keeps no more than 64 MB: what would exceed that takes the place of all the others.
-    """
-    buffers: dict[tuple[str, np.dtype[Any]], Array] = vars(_local).setdefault("buffers", {})
-    size = math.prod(shape)
-    buffer = buffers.get((name, dtype))
-    if buffer is None or buffer.size < size:
-        buffers.pop((name, dtype), None)
-        buffer = np.empty(size, dtype)
-        if sum(other.nbytes for other in buffers.values()) + buffer.nbytes > _SCRATCH_BYTES:
-            buffers.clear()
-        if buffer.nbytes <= _SCRATCH_BYTES:
-            buffers[name, dtype] = buffer
-    return buffer[:size].reshape(shape)
 
 
 def free_scratch() -> None:
     """Give back the memory that the workers and this thread keep for the next call."""
     _join_threads()
-    _local.__dict__.pop("buffers", None)
+    memory.free()

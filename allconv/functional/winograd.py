@@ -26,7 +26,8 @@ from typing import NamedTuple
 import numpy as np
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.threads import divided, run, scratch, slices
+from allconv.functional.memory import empty, scratch
+from allconv.functional.threads import divided, run, slices
 from allconv.functional.tiling import SMALL, Block, Tiling, best_tile, forward_tiling, gradient_tiling, windows
 from allconv.functional.toom_cook import Bilinear, convolution
 from allconv.validation import Array, Pair
@@ -94,7 +95,7 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry, *, tile: int | None = N
 def grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, tile: int | None = None) -> Gradients:
     """Return dL/dx, dL/dW and dL/db for dy (N, H_out, W_out, O), all from one transform of it."""
     t = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype)
-    dx = np.empty(x.shape, dy.dtype)
+    dx = empty(x.shape, dy.dtype)
     return Gradients(
         dx, *_parameter_grads(t, x, dy, into=(_transform(t.vertical, t.horizontal, weight.swapaxes(2, 3)), dx))
     )
@@ -116,7 +117,7 @@ def _convolve(
     activation: Callable[[Array], object] | None = None,
 ) -> Array:
     """Return y = A^T [(B^T x B) u] A + bias."""
-    x, y = np.ascontiguousarray(x), np.empty((len(x), *t.out, u.shape[3]), x.dtype)
+    x, y = np.ascontiguousarray(x), empty((len(x), *t.out, u.shape[3]), x.dtype)
 
     def task(index: int) -> None:
         block = t.blocks[index]
@@ -148,7 +149,7 @@ def _parameter_grads(t: Tiling, x: Array, dy: Array, *, into: tuple[Array, Array
     blocks_of_sum = divided(t.blocks, sums)
 
     def task(index: int) -> tuple[Array, Array]:
-        du, db = np.empty(shape, dy.dtype), np.zeros(dy.shape[3], dy.dtype)
+        du, db = empty(shape, dy.dtype), np.zeros(dy.shape[3], dy.dtype)
         for block in blocks_of_sum[index]:
             v, m = _tiles("v", t, block, dy), _tiles("m", t, block, x)
             d, (z, z_tiles) = _input_windows(t, block, dy), _output_columns("z", t, block, x)
@@ -178,7 +179,7 @@ def _parameter_grads(t: Tiling, x: Array, dy: Array, *, into: tuple[Array, Array
 def _transform(vertical: Bilinear, horizontal: Bilinear, weight: Array) -> Array:
     """Return U = G weight G^T, (a_h, a_w, C, O), for a weight (kh, kw, C, O)."""
     kh, kw, c, o = weight.shape
-    flat, u = weight.reshape(kh, kw, c * o), np.empty((vertical.points, horizontal.points, c * o), weight.dtype)
+    flat, u = weight.reshape(kh, kw, c * o), empty((vertical.points, horizontal.points, c * o), weight.dtype)
     parts = slices(c * o, _WEIGHTS)
 
     def task(index: int) -> None:
@@ -194,7 +195,7 @@ def _transform_t(t: Tiling, sums: list[Array]) -> Array:
     """Return dW = G^T dU G, (kh, kw, C, O), where dU is the sum of arrays (a_h, a_w, C, O), added in their order."""
     kh, kw = t.vertical.kernel.shape[1], t.horizontal.kernel.shape[1]
     a_h, a_w, c, o = sums[0].shape
-    flat, dw = [du.reshape(a_h, a_w, c * o) for du in sums], np.empty((kh, kw, c * o), sums[0].dtype)
+    flat, dw = [du.reshape(a_h, a_w, c * o) for du in sums], empty((kh, kw, c * o), sums[0].dtype)
     parts = slices(c * o, _WEIGHTS)
 
     def task(index: int) -> None:

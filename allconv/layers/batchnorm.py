@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.functional.columns import column_sums, mean_and_variance, over_slices
+from allconv.functional.memory import empty
 from allconv.layers.base import Cache, Layer
 from allconv.parameter import Parameter
 from allconv.validation import (
@@ -96,7 +97,7 @@ class BatchNorm(Layer):
             mean, var = self.running_mean.value.copy(), self.running_var.value
         inv_std = 1 / np.sqrt(var + self.eps)
         scale, bias = self.weight.value * inv_std, self.bias.value
-        y = np.empty_like(rows)
+        y = empty(rows.shape, rows.dtype)
 
         def normalize(part: slice) -> None:
             np.subtract(rows[part], mean, out=y[part])
@@ -135,7 +136,7 @@ class BatchNorm(Layer):
             self.bias.add_grad(d_bias)
 
         scale = self.weight.value * inv_std
-        dx = np.empty_like(x)
+        dx = empty(x.shape, x.dtype)
 
         def input_grad(part: slice) -> None:
             if training:
@@ -146,7 +147,7 @@ class BatchNorm(Layer):
                 np.multiply(dy[part], scale, out=dx[part])
 
         over_slices(input_grad, x)
-        return dx.reshape(shape)  # type: ignore[no-any-return]
+        return dx.reshape(shape)
 
     def _check_input(self, x: Array) -> Array:
         x = check_batch("x", x, self.weight.value.dtype)
