@@ -1,13 +1,14 @@
 """Time training steps and prediction: allconv, PyTorch and ONNX Runtime on the same machine, in turn.
 
     pip install torch==2.13.0 onnx onnxruntime matplotlib
-    python benchmarks/train_step.py [--threads 2] [--runs 9] [--only NAME ...] [--out FOLDER]
+    python benchmarks/train_step.py [--threads 2] [--runs 9] [--warm 0] [--only NAME ...] [--out FOLDER]
 
 A row is one network at one batch size. The peers are PyTorch in its own layout, with channels_last, and compiled (which
 needs a C++ compiler), and for prediction ONNX Runtime; those that are not installed are skipped. All have the same
 weights and float32, and the largest difference of their losses or scores to ours is printed, so that it is plain that
 they compute the same. In each round every one of them makes one call, after a short rest, which lets the others'
-threads fall asleep. Medians over the rounds, after two that do not count; ours in prediction is the fused copy.
+threads fall asleep; with `--warm 2`, two untimed calls come right before it, as in a training loop, where step follows
+step. Medians over the rounds, after two that do not count; ours in prediction is the fused copy.
 """
 
 import argparse
@@ -147,7 +148,7 @@ def onnx_calls(case: Case, model: ac.Sequential, images: Array, threads: int) ->
     return {"ONNX Runtime": partial(predict, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))}
 
 
-def measure(case: Case, threads: int, runs: int) -> tuple[dict[str, float], float]:
+def measure(case: Case, threads: int, runs: int, warm: int) -> tuple[dict[str, float], float]:
     """Return the median milliseconds of each, ours first, and the largest relative difference of first results."""
     rng = np.random.default_rng(0)
     images = rng.standard_normal((case.batch, *case.in_shape)).astype(np.float32)
@@ -168,6 +169,8 @@ def measure(case: Case, threads: int, runs: int) -> tuple[dict[str, float], floa
     for _ in range(runs + 1):
         for name, call in calls.items():
             time.sleep(REST)
+            for _ in range(warm):
+                call()
             start = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - start)
@@ -211,6 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="of each library (default: 2)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds (default: 9)")
+    parser.add_argument("--warm", type=int, default=0, help="untimed calls right before each timed one (default: 0)")
     parser.add_argument("--only", nargs="+", default=[""], help="rows whose name contains one of these")
     parser.add_argument("--out", type=Path, help="folder for train_step.json and train_step.svg")
     arguments = parser.parse_args()
@@ -223,7 +227,7 @@ def main() -> None:
     for case in CASES:
         if not any(part in case.name for part in arguments.only):
             continue
-        times, difference = measure(case, arguments.threads, arguments.runs)
+        times, difference = measure(case, arguments.threads, arguments.runs, arguments.warm)
         others = [value for name, value in times.items() if name != "allconv"]
         ratio = min(others, default=float("nan")) / times["allconv"]
         cells = " ".join(f"{times[name]:13.2f}" if name in times else 13 * " " for name in peers)
@@ -237,7 +241,13 @@ def main() -> None:
         }
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        report = {"machine": machine(), "threads": arguments.threads, "runs": arguments.runs, "results": results}
+        report = {
+            "machine": machine(),
+            "threads": arguments.threads,
+            "runs": arguments.runs,
+            "warm": arguments.warm,
+            "results": results,
+        }
         (arguments.out / "train_step.json").write_text(json.dumps(report, indent=1) + "\n")
         plot(results, arguments.out / "train_step.svg")
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv.functional import threads
+from allconv.functional import memory, threads
 
 
 @pytest.fixture(params=[1, 2, 3, 8])
@@ -374,32 +374,11 @@ def test_elementwise_takes_any_layout():
     np.testing.assert_array_equal(threads.elementwise(np.negative, x[::2, ::3]), -x[::2, ::3])
 
 
-def test_a_thread_reuses_its_scratch_and_keeps_no_more_than_the_bound():
-    dtype = np.dtype(np.float32)
-    results = {}
-
-    def use():
-        first = threads.scratch("a", (1000,), dtype)
-        results["reused"] = np.shares_memory(first, threads.scratch("a", (10, 50), dtype))
-        results["by name"] = not np.shares_memory(first, threads.scratch("b", (1000,), dtype))
-        results["by dtype"] = threads.scratch("a", (1000,), np.dtype(np.float64)).dtype == np.float64
-        kept = []
-        for megabytes in (10, 40, 30, 100, 20):
-            threads.scratch(f"of {megabytes}", (megabytes << 18,), dtype)[...] = 0
-            kept.append(sum(buffer.nbytes for buffer in threads._local.buffers.values()) >> 20)
-        results["kept"] = kept
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join()
-    assert results == {"reused": True, "by name": True, "by dtype": True, "kept": [10, 50, 30, 0, 20]}
-
-
 def test_scratch_can_be_freed(workers):
     references = []
 
     def task(index):
-        buffer = threads.scratch("freed", (10_000,), np.dtype(np.float64))
+        buffer = memory.scratch("freed", (10_000,), np.dtype(np.float64))
         references.append(weakref.ref(buffer.base))
         time.sleep(0.005)
 
@@ -417,3 +396,20 @@ def test_elementwise_into_fills_a_new_array(workers, shape):
     np.testing.assert_array_equal(y, x - 1)
     np.testing.assert_array_equal(x, kept)
     assert y.dtype == np.float32
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not place threads")
+def test_workers_are_kept_off_the_callers_core(workers):
+    cores = os.sched_getaffinity(0)
+    if len(cores) == 1 or workers == 1:
+        pytest.skip("there is one core, or no worker")
+    threads.run(lambda index: time.sleep(0.001), 30)
+    masks = [os.sched_getaffinity(thread.native_id) for thread in threads._pool._threads]
+    assert masks
+    assert all(mask < cores and len(mask) == len(cores) - 1 for mask in masks)
+    assert os.sched_getaffinity(0) == cores
+
+
+def test_what_is_not_shared_is_the_callers_alone(workers):
+    names = threads.run(lambda index: threading.current_thread().name, 50, shared=False)
+    assert set(names) == {threading.current_thread().name}
