@@ -9,14 +9,17 @@ from allconv.data.imgaug_adapter import Imgaug, imgaug_article_augment, import_i
 from allconv.data.loader import Loader
 from allconv.data.normalize import Standardize, per_step
 from allconv.data.shapes import shapes
+from allconv.data.whitening import ZCA, GlobalContrast
 
 if TYPE_CHECKING:
     from allconv.data.download import download_cifar10
 
 __all__ = [
+    "ZCA",
     "Affine",
     "Dataset",
     "Fliplr",
+    "GlobalContrast",
     "Imgaug",
     "KeepOriginals",
     "Loader",
