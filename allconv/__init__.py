@@ -32,6 +32,7 @@ from allconv.optimizers.rmsprop import RMSprop
 from allconv.optimizers.sgd import SGD
 from allconv.parameter import Parameter
 from allconv.profiling import profile
+from allconv.statistics import layer_statistics
 from allconv.training import train
 from allconv.weights import load_weights, save_weights
 
@@ -78,6 +79,7 @@ __all__ = [
     "get_num_threads",
     "gradcheck",
     "initializers",
+    "layer_statistics",
     "load_weights",
     "models",
     "predict",

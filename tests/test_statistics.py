@@ -1,0 +1,357 @@
+"""The statistics of layers against plain sums over lists and central differences of the loss."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from numeric import numeric_gradient
+
+import allconv as ac
+from allconv.statistics import LayerStatistics
+
+LABELS = np.array([2, 0, 1])
+
+
+def rng():
+    return np.random.default_rng(5)
+
+
+def images():
+    return rng().standard_normal((3, 4, 5, 2))
+
+
+def network():
+    """A small network whose filter 1 cannot fire, and whose filter 2 is below what its Skip's ELU can tell apart."""
+    float64 = {"dtype": np.float64, "rng": rng()}
+    norm = ac.BatchNorm(3, dtype=np.float64)
+    norm.running_mean.value, norm.running_var.value = np.array([0.3, 0.2, 0.1]), np.array([2.0, 1.0, 0.5])
+    norm.bias.value[2] = -60
+    conv = ac.Conv2D(2, 3, 3, **float64)
+    conv.bias.value[1] = -40
+    return ac.Sequential(
+        conv,
+        ac.ReLU(),
+        ac.Skip(ac.Sequential(norm, ac.ELU(alpha=0.5)), scale=0.7),
+        ac.Dropout(0.5, rng=rng()),
+        ac.GlobalAveragePool2D(),
+        ac.Linear(3, 4, bias=False, **float64),
+    )
+
+
+PATHS = ["0", "1", "2.body.0", "2.body.1", "3", "4", "5"]
+
+
+def outputs(model, x, at=None, shift=0.0):
+    """Evaluate the network in plain sight; `shift` is added to the output at the path `at`."""
+    found = {}
+
+    def seen(path, y):
+        found[path] = y + shift if path == at else y
+        return found[path]
+
+    conv, relu, skip, _, pool, linear = model.layers
+    norm, elu = skip.body.layers
+    x = seen("1", relu(seen("0", conv(x))))
+    x = seen("2.body.1", elu(seen("2.body.0", norm(x)))) + 0.7 * x
+    seen("5", linear(seen("4", pool(seen("3", x)))))
+    return found
+
+
+def value(scores):
+    return ac.SoftmaxCrossEntropy()(scores, LABELS)[0]
+
+
+def rms(array):
+    numbers = array.ravel().tolist()
+    return math.sqrt(sum(number**2 for number in numbers) / len(numbers))
+
+
+def observed(model):
+    return ac.layer_statistics(model, ac.SoftmaxCrossEntropy(), images(), LABELS)
+
+
+def test_the_outputs_have_the_statistics_of_their_definition():
+    model = network()
+    rows, expected = observed(model), outputs(model, images())
+    assert [row.path for row in rows] == PATHS
+    assert [row.layer for row in rows][:3] == [repr(model[0]), "ReLU()", repr(model[2].body[0])]
+    for row in rows:
+        y = expected[row.path]
+        numbers = y.ravel().tolist()
+        mean = sum(numbers) / len(numbers)
+        assert row.channels == y.shape[-1]
+        assert row.mean == pytest.approx(mean, rel=1e-12, abs=1e-12)
+        assert row.std == pytest.approx(math.sqrt(sum((x - mean) ** 2 for x in numbers) / len(numbers)), rel=1e-12)
+        assert row.zeros == pytest.approx(numbers.count(0.0) / len(numbers), abs=1e-12)
+        assert row.dead == sum(len(set(y[..., c].ravel().tolist())) == 1 for c in range(y.shape[-1]))
+
+
+def test_the_gradients_are_central_differences():
+    model = network()
+    rows = {row.path: row for row in observed(model)}
+    found = outputs(model, images())
+    for path, row in rows.items():
+        shape = found[path].shape
+        dy = numeric_gradient(lambda d, at=path: value(outputs(model, images(), at, d)["5"]), np.zeros(shape))
+        assert row.gradient_rms == pytest.approx(rms(dy), rel=1e-6), path
+    for path, layer in model.named_layers():
+        expected = {}
+        for name, parameter in vars(layer).items():
+            if isinstance(parameter, ac.Parameter) and parameter.trainable:
+                before = parameter.value.copy()
+
+                def loss_at(new, parameter=parameter):
+                    parameter.value = new
+                    return value(outputs(model, images())["5"])
+
+                expected[name] = pytest.approx(rms(numeric_gradient(loss_at, before)), rel=1e-5, abs=1e-9)
+                parameter.value = before
+        if path in rows:
+            assert rows[path].parameter_gradient_rms == expected, path
+        else:
+            assert not expected
+    assert set(rows["2.body.0"].parameter_gradient_rms) == {"weight", "bias"}
+
+
+def test_a_dead_filter_is_counted_after_its_activation():
+    rows = {row.path: row for row in observed(network())}
+    assert rows["0"].dead == 0  # the convolution's own output varies
+    assert rows["1"].dead == 1
+    assert rows["1"].zeros >= 1 / 3
+    assert rows["2.body.1"].dead == 2  # of filter 2 the ELU makes -alpha everywhere
+    model = network()
+    model[0].bias.value[1] = 0
+    assert {row.path: row.dead for row in observed(model)}["1"] == 0
+    model[0].weight.value[..., 1] = 0
+    assert {row.path: row.dead for row in observed(model)}["0"] == 1
+    model[0].weight.value[:] = 0
+    model[0].bias.value[:] = -1
+    assert {row.path: row.dead for row in observed(model)}["1"] == 3
+
+
+def test_one_place_that_differs_is_a_sign_of_life():
+    x = np.zeros((4, 3, 3, 2))
+    x[2, 1, 2, 1] = 1e-30
+    (row,) = ac.layer_statistics(ac.ReLU(), ac.MeanSquaredError(), x, np.zeros_like(x))
+    assert (row.path, row.dead, row.zeros) == ("", 1, 71 / 72)
+    row_of_vectors, row_of_one_image = (
+        ac.layer_statistics(ac.ReLU(), ac.MeanSquaredError(), x, np.zeros_like(x))[0]
+        for x in (np.ones((2, 3)), np.ones((1, 3)))
+    )
+    assert row_of_vectors.dead == 3
+    assert row_of_one_image.dead is None  # one value a channel
+
+
+def test_scalars_are_one_channel():
+    class FirstOf(ac.Layer):
+        def forward(self, x, *, training=False):
+            return x[:, 0], x.shape
+
+        def backward(self, dy, cache):
+            dx = np.zeros(cache)
+            dx[:, 0] = dy
+            return dx
+
+    (row,) = ac.layer_statistics(FirstOf(), ac.MeanSquaredError(), np.ones((4, 3)), np.zeros(4))
+    assert (row.channels, row.dead, row.mean, row.gradient_rms) == (1, 1, 1.0, 0.5)
+
+
+def training_run(steps, observe):
+    model = ac.Sequential(
+        ac.Conv2D(3, 6, 3, stride=2, rng=rng()),
+        ac.BatchNorm(6),
+        ac.ReLU(),
+        ac.Dropout(0.4, rng=rng()),
+        ac.Conv2D(6, 10, 1, rng=rng()),
+        ac.GlobalAveragePool2D(),
+    )
+    loader = ac.data.Loader(ac.data.shapes(60, seed=0), 20)
+    loss, optimizer = ac.SoftmaxCrossEntropy(), ac.AMSGrad(model.parameters(), 1e-2)
+    for _ in ac.train(model, loss, optimizer, loader, epochs=steps, report_every=1):
+        if observe:
+            x, labels = next(loader.epoch(0))
+            ac.layer_statistics(model, loss, x, labels)
+    return {path: p.value.copy() for path, p in model.named_parameters()}, model[3].state()
+
+
+def test_training_goes_on_with_the_same_bits():
+    (seen, seen_state), (alone, alone_state) = training_run(2, observe=True), training_run(2, observe=False)
+    assert seen_state == alone_state
+    assert seen.keys() == alone.keys()
+    for path, values in seen.items():
+        np.testing.assert_array_equal(values, alone[path], err_msg=path)
+
+
+def test_nothing_of_the_model_is_changed():
+    model = network()
+    gradients = [np.full_like(parameter.value, k) for k, parameter in enumerate(model.parameters())]
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        parameter.add_grad(gradient)
+        parameter.name = "named by its owner"
+    model[0].weight.trainable = False
+    values, copies = [p.value for p in model.parameters()], [p.value.copy() for p in model.parameters()]
+    for parameter in model.parameters():
+        parameter.name = "named by its owner"
+    attributes, state = [dict(vars(layer)) for layer in model.walk()], model[3].state()
+    x, labels = images(), LABELS.copy()
+    rows = ac.layer_statistics(model, ac.SoftmaxCrossEntropy(), x, labels)
+    assert set(rows[0].parameter_gradient_rms) == {"bias"}  # of the frozen weight there is none
+    assert [dict(vars(layer)) for layer in model.walk()] == attributes
+    assert model[3].state() == state
+    found = [p for layer in model.walk() for p in vars(layer).values() if isinstance(p, ac.Parameter)]
+    assert {parameter.name for parameter in found} == {"named by its owner"}
+    for parameter, given, k in zip(found, gradients, range(99), strict=False):
+        assert parameter.grad is given
+        assert (given == k).all()
+    for parameter, array, before in zip(found, values, copies, strict=True):
+        assert parameter.value is array
+        np.testing.assert_array_equal(array, before)
+    np.testing.assert_array_equal(x, images())
+    np.testing.assert_array_equal(labels, LABELS)
+    # What was in the gradients does not enter the statistics either.
+    fresh = network()
+    fresh[0].weight.trainable = False
+    assert rows == observed(fresh)
+
+
+def test_nothing_is_changed_where_the_loss_fails():
+    model = network()
+    attributes = [dict(vars(layer)) for layer in model.walk()]
+    with pytest.raises(ValueError, match="target must be labels in 0 to 3, got 7"):
+        ac.layer_statistics(model, ac.SoftmaxCrossEntropy(), images(), np.array([0, 7, 1]))
+    assert [dict(vars(layer)) for layer in model.walk()] == attributes
+
+
+def test_the_bits_do_not_depend_on_the_threads():
+    model = ac.models.article_net("allcnn", dilated=True, rng=rng())
+    x, labels = ac.data.per_step(ac.data.shapes(6, seed=0).images), np.arange(6)
+    before, found = ac.get_num_threads(), []
+    try:
+        for n in (1, 3):
+            ac.set_num_threads(n)
+            found.append(ac.layer_statistics(model, ac.SoftmaxCrossEntropy(), x, labels))
+    finally:
+        ac.set_num_threads(before)
+    assert found[0] == found[1]
+    assert [row.path for row in found[0]][:5] == ["0", "1", "2.body.0", "2.body.1", "3"]
+
+
+def test_a_layer_in_several_places_has_a_row_for_each():
+    relu, linear = ac.ReLU(), ac.Linear(3, 3, dtype=np.float64, rng=rng())
+    model = ac.Sequential(linear, relu, ac.Skip(linear), relu, ac.Linear(3, 2, dtype=np.float64, rng=rng()))
+    x, labels = rng().standard_normal((5, 3)), np.array([0, 1, 1, 0, 1])
+    rows = ac.layer_statistics(model, ac.SoftmaxCrossEntropy(), x, labels)
+    assert [row.path for row in rows] == ["0", "1", "2.body", "3", "4"]
+    y0 = linear(x)
+    y1 = np.maximum(y0, 0)
+    y2 = linear(y1)
+    y3 = np.maximum(y2 + y1, 0)
+    for row, y in zip(rows, (y0, y1, y2, y3), strict=False):
+        assert row.mean == pytest.approx(y.mean())
+    _, dy4 = ac.SoftmaxCrossEntropy()(model[4](y3), labels)
+    dy3 = dy4 @ model[4].weight.value.T
+    dy2 = dy3 * (y3 > 0)
+    dy1 = dy2 + dy2 @ linear.weight.value.T
+    dy0 = dy1 * (y1 > 0)
+    for row, dy in zip(rows, (dy0, dy1, dy2, dy3, dy4), strict=True):
+        assert row.gradient_rms == pytest.approx(rms(dy))
+    both = pytest.approx(rms(x.T @ dy0 + y1.T @ dy2))
+    assert [rows[k].parameter_gradient_rms["weight"] for k in (0, 2)] == [both, both]
+
+
+def test_a_layer_of_layers_that_is_no_container_has_one_row_with_all_parameters():
+    class Block(ac.Layer):
+        def __init__(self):
+            self.inner = ac.Linear(3, 3, dtype=np.float64, rng=rng())
+
+        def forward(self, x, *, training=False):
+            y, cache = self.inner.forward(x, training=training)
+            return 2 * y, cache
+
+        def backward(self, dy, cache):
+            return self.inner.backward(2 * dy, cache)
+
+    rows = ac.layer_statistics(ac.Sequential(Block()), ac.MeanSquaredError(), np.ones((2, 3)), np.zeros((2, 3)))
+    assert [row.path for row in rows] == ["0"]
+    assert set(rows[0].parameter_gradient_rms) == {"inner.weight", "inner.bias"}
+
+
+def test_rules_are_followed():
+    model = network()
+    with ac.rules.override_backward(model, {"2": ac.rules.scaled(0), ac.GlobalAveragePool2D: ac.rules.scaled(3)}):
+        ruled = observed(model)
+    plain = observed(model)
+    assert [row.gradient_rms for row in ruled[:2]] == [0, 0]
+    assert ruled[4].gradient_rms == pytest.approx(3 * plain[4].gradient_rms)
+    assert ruled[-1] == plain[-1]
+
+
+def test_a_layer_that_no_gradient_reaches_has_nan():
+    class Stop(ac.Sequential):
+        def backward(self, dy, cache, *, release=False):
+            return dy
+
+    inner, last = ac.layer_statistics(
+        ac.Sequential(Stop(ac.ReLU()), ac.ELU()), ac.MeanSquaredError(), np.ones((2, 3)), np.zeros((2, 3))
+    )
+    assert math.isnan(inner.gradient_rms)
+    assert last.gradient_rms > 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_not_finite_is_shown_and_not_raised(dtype):
+    class Spoiled(ac.Layer):
+        def forward(self, x, *, training=False):
+            return x + np.array([np.nan, np.inf, 0], dtype), None
+
+        def backward(self, dy, cache):
+            return dy
+
+    def loss(scores, target):
+        return 0.0, np.full_like(scores, np.finfo(dtype).max)
+
+    (row,) = ac.layer_statistics(Spoiled(), loss, np.ones((2, 3), dtype), np.zeros(2))
+    assert math.isnan(row.mean)
+    assert math.isnan(row.std)
+    assert row.dead == 2  # what is infinite everywhere is constant, NaN is not equal to itself
+    assert row.gradient_rms == (pytest.approx(np.finfo(np.float32).max) if dtype == np.float32 else math.inf)
+
+
+def test_a_row_is_frozen_and_made_of_plain_values():
+    row = observed(network())[0]
+    assert isinstance(row, LayerStatistics)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        row.dead = 3
+    for name, value in vars(row).items():
+        assert type(value) in (str, int, float, dict), name
+    assert {type(value) for value in row.parameter_gradient_rms.values()} == {float}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": None}, "model must be a Layer, got None"),
+        ({"model": ac.ReLU}, "model must be a Layer, got <class"),
+        ({"loss": "mse"}, "loss must be callable, got 'mse'"),
+        ({"images": np.ones((3, 3), int)}, "images must be an array of real floating dtype, got an array of shape"),
+        ({"images": np.ones((0, 3))}, r"images must be a batch of at least one example, \(N, ...\), got an array"),
+        ({"labels": np.ones((2, 3))}, r"labels must have one entry for each of 3 images, got an array of shape \(2, 3"),
+        ({"labels": 1.0}, r"labels must have one entry for each of 3 images, got an array of shape \(\)"),
+    ],
+)
+def test_bad_arguments_are_refused_before_any_work(arguments, message):
+    class Untouched(ac.Layer):
+        def forward(self, x, *, training=False):
+            raise AssertionError
+
+    right = {"model": Untouched(), "loss": ac.MeanSquaredError(), "images": np.ones((3, 3)), "labels": np.ones((3, 3))}
+    with pytest.raises((TypeError, ValueError), match=message):
+        ac.layer_statistics(**right | arguments)
+
+
+def test_a_fused_copy_says_what_it_is():
+    fused = ac.models.fuse(ac.Sequential(ac.Conv2D(3, 4, 3), ac.ReLU(), ac.GlobalAveragePool2D()))
+    x = np.ones((2, 8, 8, 3), np.float32)
+    with pytest.raises(RuntimeError, match="a fused copy is for prediction only"):
+        ac.layer_statistics(fused, ac.SoftmaxCrossEntropy(), x, np.array([0, 1]))
