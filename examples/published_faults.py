@@ -1,0 +1,190 @@
+r"""What the faults of the published code do to the gradient: each as a switch, measured and checked.
+
+    python examples/published_faults.py
+    python examples/published_faults.py --write docs/faults.md
+
+The hand-written backward pass of cases c, d, g and h departs from the gradient in four places (docs/experiment.md,
+"Faults of the published code"). Three are backward rules here, `elu_twice`, `average_undivided` and `pool_undivided`,
+which `rules.override_backward` puts in the place of a layer's backward; the fourth is ``reduction="sum"``.
+
+The first tables compare the gradients of the weights under each fault with the true ones, for both networks of the
+article at their initial weights, on one step of 50 drawn images. The last one has what the gradient check says.
+With --write they replace what stands between the two comments in a Markdown file.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+import allconv as ac
+from allconv.atomic import atomic_write
+from allconv.gradcheck import Report, check, check_loss
+from allconv.gradcheck.point import cosine_and_ratio
+from allconv.layers.base import Cache
+from allconv.rules import Pattern, Rule, override_backward
+from allconv.validation import Array
+
+IMAGES = 50  # of a step
+BEGIN = "<!-- faults: begin: `python examples/published_faults.py --write docs/faults.md` -->"
+END = "<!-- faults: end -->"
+
+
+def elu_twice(layer: ac.Layer, dy: Array, cache: Cache) -> Array:
+    r"""Go back through an ELU of alpha 1 with the derivative ``[x > 0] + elu(min(x, 0)) + 1``.
+
+    For x <= 0 that is the true exp(x). For x > 0 it is 2: elu(0) + 1 = 1 comes on top of the indicator.
+    """
+    y: Array = cache
+    dx: Array = layer.backward(dy, cache) + (y > 0) * dy
+    return dx
+
+
+def average_undivided(layer: ac.Layer, dy: Array, cache: Cache) -> Array:
+    """Hand dy of a global average to all H W positions, undivided: 64 times too much for a map of 8x8."""
+    (_, H, W, _), _ = cache
+    dx: Array = H * W * layer.backward(dy, cache)
+    return dx
+
+
+def pool_undivided(layer: ac.Layer, dy: Array, cache: Cache) -> Array:
+    """Hand dy of a mean pool to all positions of its window, undivided: 4 times too much for 2x2."""
+    assert isinstance(layer, ac.MeanPool2D)  # noqa: S101 - for the type checker
+    return math.prod(layer.kernel_size) * layer.backward(dy, cache)
+
+
+FAULTS: dict[str, dict[Pattern, Rule]] = {
+    "ELU": {ac.ELU: elu_twice},
+    "global average": {ac.GlobalAveragePool2D: average_undivided},
+    "mean pool": {ac.MeanPool2D: pool_undivided},
+    "summed loss": {},
+    "all": {ac.ELU: elu_twice, ac.GlobalAveragePool2D: average_undivided, ac.MeanPool2D: pool_undivided},
+}
+
+
+def rules_for(model: ac.Layer, fault: str) -> dict[Pattern, Rule] | None:
+    """Return the fault's rules for the layers that the model has; None where the fault does not concern the model."""
+    kinds = {type(layer) for layer in model.walk()}
+    rules: dict[Pattern, Rule] = {kind: rule for kind, rule in FAULTS[fault].items() if kind in kinds}
+    return rules if rules or fault == "summed loss" else None
+
+
+def gradients(
+    model: ac.Layer, scores: Array, cache: Cache, labels: Array, rules: Mapping[Pattern, Rule], *, summed: bool
+) -> dict[str, Array]:
+    """Return the gradients of the weights by path from one backward pass under `rules`."""
+    _, dscores = ac.SoftmaxCrossEntropy(reduction="sum" if summed else "mean")(scores, labels)
+    if rules:
+        with override_backward(model, rules):
+            model.backward(dscores, cache)
+    else:
+        model.backward(dscores, cache)
+    found = {}
+    for path, parameter in model.named_parameters():
+        assert parameter.grad is not None  # noqa: S101 - for the type checker
+        found[path], parameter.grad = parameter.grad, None
+    return found
+
+
+def measure(kind: str, images: int) -> dict[str, list[tuple[float, float]]]:
+    """Return, for each fault of the network, cosine and ratio |faulty| / |true| of each convolution's weights."""
+    model = ac.models.article_net(kind, rng=np.random.default_rng(678))
+    dataset = ac.data.shapes(images, seed=0)
+    scores, cache = model.forward(ac.data.per_step(dataset.images), training=True)
+    true = gradients(model, scores, cache, dataset.labels, {}, summed=False)
+    found = {}
+    for fault in FAULTS:
+        rules = rules_for(model, fault)
+        if rules is not None:
+            summed = fault in ("summed loss", "all")
+            faulty = gradients(model, scores, cache, dataset.labels, rules, summed=summed)
+            found[fault] = [cosine_and_ratio(true[path], faulty[path]) for path in true]
+    return found
+
+
+def published_loss(scores: Array, labels: Array) -> tuple[float, Array]:
+    """Return the mean loss with the gradient of the sum."""
+    return ac.SoftmaxCrossEntropy()(scores, labels)[0], ac.SoftmaxCrossEntropy(reduction="sum")(scores, labels)[1]
+
+
+def check_network(kind: str, fault: str) -> Report | None:
+    """Return what the gradient check finds in the network, on one small image, or None without such a fault."""
+    model = ac.models.article_net(kind, dtype=np.float64, rng=np.random.default_rng(678))
+    rules = rules_for(model, fault)
+    if not rules:
+        return None
+    x = ac.data.per_step(ac.data.shapes(2, seed=0).images).astype(np.float64)[:1, ::4, ::4]
+    with override_backward(model, rules):
+        return check(model, x, elements=0)
+
+
+def check_alone(fault: str) -> Report:
+    """Return what the gradient check finds in the layer, or the loss, that has the fault."""
+    rng = np.random.default_rng(0)
+    if fault == "summed loss":
+        return check_loss(published_loss, rng.standard_normal((IMAGES, 4)), rng.integers(0, 4, IMAGES))
+    layer = {"ELU": ac.ELU(), "global average": ac.GlobalAveragePool2D(), "mean pool": ac.MeanPool2D(2)}[fault]
+    with override_backward(layer, {type(layer): next(iter(FAULTS[fault].values()))}):
+        return check(layer, rng.standard_normal((1, 8, 8, 3)))
+
+
+def gradient_table(kind: str, images: int = IMAGES) -> list[str]:
+    """Return the Markdown table of `measure`."""
+    found = measure(kind, images)
+    lines = [f"| convolution | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
+    for k in range(9):
+        cells = (f"{cosine:.3f}, {ratio:.4g}" for cosine, ratio in (found[fault][k] for fault in found))
+        lines.append(f"| {k + 1} | {' | '.join(cells)} |")
+    return lines
+
+
+def check_table() -> list[str]:
+    """Return the Markdown table of what the gradient check says."""
+    lines = ["| fault | by itself | in the ConvPool-CNN | in the All-CNN |", "|---|---|---|---|"]
+    for fault in [fault for fault in FAULTS if fault != "all"]:
+        alone = next(row.note.partition(";")[0] for row in check_alone(fault).failures if row.check == "elements")
+        cells = [fault, alone]
+        for kind in ("convpool", "allcnn"):
+            report = check_network(kind, fault)
+            starts = [f"`{path}`" for path in report.starts] if report is not None else []
+            cells.append(f"starts in {', '.join(starts)}" if starts else "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def page() -> str:
+    """Return all tables, in Markdown."""
+    titles = {"convpool": "ConvPool-CNN", "allcnn": "All-CNN"}
+    parts = [f"{title}:\n\n" + "\n".join(gradient_table(kind)) for kind, title in titles.items()]
+    parts.append("The gradient check:\n\n" + "\n".join(check_table()))
+    return "\n\n".join(parts)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this Markdown file")
+    args = parser.parse_args(argv)
+    try:
+        text = args.write.read_text(encoding="utf-8") if args.write else f"{BEGIN}\n{END}"
+        before, begin, rest = text.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            print(f"error: {args.write} must have the lines {BEGIN} and {END}, and lacks one", file=sys.stderr)
+            return 1
+        tables = page()
+        if args.write:
+            with atomic_write(args.write) as file:
+                file.write(f"{before}{BEGIN}\n{tables}\n{END}{after}".encode())
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(tables)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

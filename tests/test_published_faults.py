@@ -1,0 +1,120 @@
+"""The published code's faults: each switch is what the record says, and the page has what the script measures."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import allconv as ac
+from allconv.rules import override_backward
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("published_faults", ROOT / "examples" / "published_faults.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def send_back(layer, rule, x, dy):
+    _, cache = layer.forward(x)
+    with override_backward(layer, {type(layer): rule}):
+        return layer.backward(dy, cache)
+
+
+def test_the_derivative_of_elu_is_the_published_one(example):
+    x = np.array([-2.0, -0.5, -1e-9, 0.0, 1e-9, 0.5, 3.0])
+    dy = np.array([1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 7.0])
+    published = (x > 0) + np.expm1(np.minimum(x, 0)) + 1
+    np.testing.assert_allclose(send_back(ac.ELU(), example.elu_twice, x, dy), published * dy, rtol=1e-15)
+    assert published[-1] == 2
+    assert published[0] == pytest.approx(np.exp(-2.0))
+
+
+def test_the_averages_are_not_divided(example):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 8, 8, 3))
+    dy = rng.standard_normal((2, 3))
+    dx = send_back(ac.GlobalAveragePool2D(), example.average_undivided, x, dy)
+    np.testing.assert_allclose(dx, np.broadcast_to(dy[:, None, None], x.shape), rtol=1e-14)
+    dy = rng.standard_normal((2, 4, 4, 3))
+    dx = send_back(ac.MeanPool2D(2), example.pool_undivided, x, dy)
+    np.testing.assert_allclose(dx, dy.repeat(2, axis=1).repeat(2, axis=2), rtol=1e-14)
+
+
+def test_a_fault_that_a_network_lacks_is_no_fault_of_it(example):
+    model = ac.models.article_net("allcnn")
+    assert example.rules_for(model, "mean pool") is None
+    assert set(example.rules_for(model, "all")) == {ac.ELU, ac.GlobalAveragePool2D}
+    assert set(example.rules_for(ac.models.article_net("convpool"), "all")) == set(example.FAULTS["all"])
+
+
+def tables():
+    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    part = text.partition("<!-- faults: begin")[2].partition("<!-- faults: end")[0]
+    blocks = [block.splitlines() for block in part.split("\n\n") if block.startswith("| ")]
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block] for block in blocks]
+
+
+@pytest.mark.parametrize(("index", "kind"), [(0, "convpool"), (1, "allcnn")])
+def test_the_page_has_what_is_measured(example, index, kind):
+    (_, *faults), _, *rows = tables()[index]
+    found = example.measure(kind, 50)
+    assert faults == list(found)
+    assert [row[0] for row in rows] == [str(k) for k in range(1, 10)]
+    for column, fault in enumerate(faults, start=1):
+        stated = [[float(text) for text in row[column].split(",")] for row in rows]
+        np.testing.assert_allclose([c for c, _ in stated], [c for c, _ in found[fault]], atol=1e-3, err_msg=fault)
+        np.testing.assert_allclose([r for _, r in stated], [r for _, r in found[fault]], rtol=2e-3, err_msg=fault)
+    ratios = {fault: [ratio for _, ratio in found[fault]] for fault in faults}
+    np.testing.assert_allclose(ratios["global average"], 64, rtol=1e-5)
+    np.testing.assert_allclose(ratios["summed loss"], 50, rtol=1e-5)
+    product = 64 * 50 * np.array(ratios["ELU"])
+    if kind == "convpool":
+        np.testing.assert_allclose(ratios["mean pool"], [16] * 3 + [4] * 3 + [1] * 3, rtol=1e-5)
+        product *= ratios["mean pool"]
+    np.testing.assert_allclose(ratios["all"], product, rtol=1e-4)
+    elu = np.array([cosine for cosine, _ in found["ELU"]])
+    assert (np.diff(elu) > 0).all(), "it turns the gradient further with each layer further down"
+    assert elu[-1] < 0.999
+
+
+def test_the_page_has_what_the_check_says(example):
+    _, _, *rows = tables()[2]
+    assert [row[0] for row in rows] == [fault for fault in example.FAULTS if fault != "all"]
+    cells = {fault: (alone, convpool, allcnn) for fault, alone, convpool, allcnn in rows}
+    for fault, (alone, *_) in cells.items():
+        notes = [row.note for row in example.check_alone(fault).failures if row.check == "elements"]
+        assert [note.partition(";")[0] for note in notes] == [alone]
+
+    def paths(kind, *layers):
+        found = [f"`{path}`" for path, layer in ac.models.article_net(kind).named_layers() if isinstance(layer, layers)]
+        return f"starts in {', '.join(found)}"
+
+    for fault, layer in (("ELU", ac.ELU), ("global average", ac.GlobalAveragePool2D)):
+        assert cells[fault][1:] == (paths("convpool", layer), paths("allcnn", layer))
+    assert cells["mean pool"][1:] == (paths("convpool", ac.MeanPool2D), "-")
+    assert cells["summed loss"][1:] == ("-", "-")
+    assert example.check_network("allcnn", "global average").starts == ("18",)
+
+
+def test_the_summed_loss_passes_where_its_value_is_the_sum():
+    rng = np.random.default_rng(0)
+    loss = ac.SoftmaxCrossEntropy(reduction="sum")
+    assert ac.gradcheck.check_loss(loss, rng.standard_normal((5, 4)), rng.integers(0, 4, 5)).passed
+
+
+def test_a_file_without_the_place_for_the_tables_is_left_alone(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("kept")
+    command = [sys.executable, ROOT / "examples" / "published_faults.py", "--write", page]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=100)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "page.md must have the lines <!-- faults: begin" in result.stderr
+    assert page.read_text() == "kept"
