@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from allconv.functional.group import current
 from allconv.functional.threads import run, slices
 from allconv.validation import Array
 
@@ -53,3 +54,20 @@ def mean_and_variance(rows: Array) -> tuple[Array, Array]:
     mean = (weights * means).sum(axis=0)
     variance = np.sum(squares, axis=0) / len(rows) + (weights * np.square(means - mean)).sum(axis=0)
     return origin + mean, variance
+
+
+def group_mean_and_variance(rows: Array) -> tuple[Array, Array, int]:
+    """Return the mean and the biased variance of each column over the rows of all ranks, and how many these are.
+
+    The same decomposition as within a rank: the squares around each rank's mean, plus those of the ranks' means around
+    the whole's.
+    """
+    mean, variance = mean_and_variance(rows)
+    group = current()
+    if group.size == 1:
+        return mean, variance, len(rows)
+    # In float64, since here the means themselves are added, not their differences from a first row.
+    count, *sums = group.sum(np.concatenate([[1.0], mean]) * len(rows))
+    whole = np.array(sums) / count
+    squares = group.sum((variance + np.square(mean - whole)) * len(rows))
+    return whole.astype(rows.dtype), (squares / count).astype(rows.dtype), int(count)

@@ -5,7 +5,8 @@ import functools
 import numpy as np
 from numpy.typing import DTypeLike
 
-from allconv.functional.columns import column_sums, mean_and_variance, over_slices
+from allconv.functional.columns import column_sums, group_mean_and_variance, over_slices
+from allconv.functional.group import current
 from allconv.functional.memory import empty
 from allconv.layers.base import Cache, Layer
 from allconv.parameter import Parameter
@@ -32,7 +33,8 @@ class BatchNorm(Layer):
     .. math:: \mu_c = \frac1M \sum_m x_{m,c}, \qquad \sigma_c^2 = \frac1M \sum_m (x_{m,c} - \mu_c)^2
 
     and the running statistics take a step towards them, with the unbiased variance as in PyTorch. At inference the
-    running statistics take their place.
+    running statistics take their place. Where several processes share a batch (`allconv.distributed`), both are those
+    of the whole batch.
 
     Parameters
     ----------
@@ -86,11 +88,11 @@ class BatchNorm(Layer):
         """Return y for x of shape ``(N, C)`` or ``(N, H, W, C)``; training moves the running statistics."""
         x = self._check_input(x)
         rows = np.ascontiguousarray(x).reshape(-1, self.channels)
-        M = len(rows)
+        M = 0
         if training:
+            mean, var, M = group_mean_and_variance(rows)
             if M == 1:
                 raise ValueError(f"x must hold more than one value per channel in training, got {describe(x)}")
-            mean, var = mean_and_variance(rows)
             self.running_mean.value += self.momentum * (mean - self.running_mean.value)
             self.running_var.value += self.momentum * (var * (M / (M - 1)) - self.running_var.value)
         else:
@@ -105,7 +107,7 @@ class BatchNorm(Layer):
             y[part] += bias
 
         over_slices(normalize, rows)
-        return y.reshape(x.shape), (rows, x.shape, mean, inv_std, training)
+        return y.reshape(x.shape), (rows, x.shape, mean, inv_std, M)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx, and add dL/dgamma and dL/dbeta.
@@ -117,11 +119,12 @@ class BatchNorm(Layer):
                 \left(dy_{m,c} - \frac{d\beta_c}{M} - \hat x_{m,c} \frac{d\gamma_c}{M}\right)
 
         The two subtracted terms are the gradient through the mean and the variance: at inference these are constants,
-        and the terms fall away.
+        and the terms fall away. Where several processes share the batch, the sums in dx are over all of it; gamma and
+        beta get the sums over this process's rows, as every parameter does.
         """
-        x, shape, mean, inv_std, training = cache
+        x, shape, mean, inv_std, M = cache  # M: the rows of the whole batch, 0 at inference
+        training = M > 0
         dy = np.ascontiguousarray(check_gradient_shape(dy, shape, x.dtype)).reshape(x.shape)
-        M = len(x)
 
         def sums(part: slice) -> Array:
             products = x[part] - mean
@@ -129,12 +132,14 @@ class BatchNorm(Layer):
             return np.stack([column_sums(products) * inv_std, column_sums(dy[part])])
 
         if training or self.weight.trainable or self.bias.trainable:
-            d_weight, d_bias = functools.reduce(np.add, over_slices(sums, x))
+            d_weight, d_bias = own = functools.reduce(np.add, over_slices(sums, x))
         if self.weight.trainable:
             self.weight.add_grad(d_weight)
         if self.bias.trainable:
             self.bias.add_grad(d_bias)
 
+        if training:
+            d_weight, d_bias = current().sum(own.copy())  # the parameters keep `own`
         scale = self.weight.value * inv_std
         dx = empty(x.shape, x.dtype)
 

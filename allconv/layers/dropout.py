@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from allconv.functional.group import current
 from allconv.functional.threads import elementwise
 from allconv.layers.base import Cache, Layer
 from allconv.validation import Array, check_batch, check_fraction, check_generator, check_gradient_shape, describe
@@ -46,7 +47,10 @@ class Dropout(Layer):
         if not training:
             return x, (None, x.shape, x.dtype)
         # Drawn in one piece by one thread: the bits must not depend on the number of threads.
-        mask = self.rng.random(x.shape, dtype=np.float32) >= self.rate
+        # And drawn for the rows of all ranks: neither on theirs.
+        before, total = current().place(len(x))
+        drawn = self.rng.random((total, *x.shape[1:]), dtype=np.float32)
+        mask = drawn[before : before + len(x)] >= self.rate
         return self._masked(x, mask), (mask, x.shape, x.dtype)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
