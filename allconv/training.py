@@ -1,6 +1,7 @@
 """The training loop, as an iterator of records."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from allconv.data.loader import Loader
 from allconv.evaluation import Loss, Sums, check_fit
 from allconv.finite import check_finite_array, checked_layers
 from allconv.functional.threads import single_threaded_blas
+from allconv.identity import data_of, differences, layers_of, platform_of_the_bits, settings
 from allconv.layers.base import Layer
 from allconv.layers.skip import Skip
 from allconv.optimizers.base import Optimizer
@@ -19,6 +21,8 @@ from allconv.validation import Array, check_bool, check_int, describe
 from allconv.weights import load_model_state, model_state
 
 Schedule = Callable[[float], float]
+
+_HISTORY = ("epoch", "loss", "accuracy", "learning_rate", "scale", "seconds")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ class Training(Iterator[Record]):
     ----------
     epoch, step : int
         The position: epochs finished, and steps done in the one that follows.
+    history : list of dict
+        Of each finished epoch: ``epoch``, ``loss``, ``accuracy``, ``learning_rate``, ``scale`` and ``seconds``, as in
+        its `Record`.
     """
 
     def __init__(
@@ -102,6 +109,8 @@ class Training(Iterator[Record]):
         self.model, self.loss, self.optimizer, self.loader = model, loss, optimizer, loader
         self.schedule, self.check_finite = schedule, check_finite
         self.epoch, self.step, self._sums = 0, 0, Sums()
+        self.history: list[dict[str, Any]] = []
+        self._data: str | None = None  # the digest, which takes a tenth of a second for CIFAR-10
         self._records = self._run(epochs, report_every)
 
     def __next__(self) -> Record:
@@ -122,6 +131,7 @@ class Training(Iterator[Record]):
                     self._sums.seconds += spent
                     record = self._record((self._sums.images - images_before) / spent)
                     if record.epoch_ended:
+                        self.history.append({name: getattr(record, name) for name in _HISTORY})
                         self.epoch, self.step, self._sums = self.epoch + 1, 0, Sums()
                     yield record
                     started, images_before = time.perf_counter(), self._sums.images
@@ -172,11 +182,20 @@ class Training(Iterator[Record]):
 
     def _identity(self) -> dict[str, Any]:
         """Return what must be the same after a resume for the run to be the same run."""
+        if self._data is None:
+            self._data = data_of(self.loader.dataset)
         return {
             "steps_per_epoch": len(self.loader),
             "batch_size": self.loader.batch_size,
             "seed": self.loader.seed,
-            "optimizer": type(self.optimizer).__name__,
+            "model": layers_of(self.model),
+            "loss": settings(self.loss),
+            "optimizer": settings(self.optimizer),
+            "shuffle": self.loader.shuffle,
+            "augment": settings(self.loader.augment),
+            "normalize": settings(self.loader.normalize),
+            "data": self._data,
+            "rates": None if self.schedule is None else [self.schedule(epoch) for epoch in range(self.epoch + 1)],
         }
 
     @property
@@ -186,25 +205,34 @@ class Training(Iterator[Record]):
             "epoch": self.epoch,
             "step": self.epoch * len(self.loader) + self.step,
             "sums": dict(vars(self._sums)),
+            "history": list(self.history),
             "run": self._identity(),
+            "made_with": platform_of_the_bits(),
+            "learning_rate": self.optimizer.learning_rate,
             "optimizer": self.optimizer.state(),
             **model_state(self.model),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`; one of another run raises ValueError, and says what differs."""
-        if state["run"] != self._identity():
-            changed = {
-                key: f"{state['run'].get(key)!r} then, {value!r} now"
-                for key, value in self._identity().items()
-                if state["run"].get(key) != value
-            }
-            raise ValueError(f"resume must be a checkpoint of the same run, got one with another {changed}")
+        """Go on from `state`.
+
+        One of another run, data or configuration raises ValueError, which says what differs; then nothing has changed.
+        One that other versions or another processor made raises a RuntimeWarning: the bits may differ.
+        """
+        epoch, self.epoch = self.epoch, state["epoch"]  # of the schedule the rates so far must be the same
+        changed = differences(state["run"], self._identity())
+        self.epoch = epoch
+        if changed:
+            raise ValueError(f"resume must be a checkpoint of the same run, got one with another {'; '.join(changed)}")
+        if changed := differences(state.get("made_with", {}), platform_of_the_bits()):
+            message = f"the checkpoint was made elsewhere, so that bits may differ: {'; '.join(changed)}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
         load_model_state(self.model, state)
         self.optimizer.load_state(state["optimizer"])
+        self.optimizer.learning_rate = state.get("learning_rate", self.optimizer.learning_rate)
         self.epoch = state["epoch"]
         self.step = state["step"] - self.epoch * len(self.loader)
-        self._sums = Sums(**state["sums"])
+        self._sums, self.history = Sums(**state["sums"]), list(state.get("history", []))
 
 
 def train(

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 import allconv as ac
 from allconv.atomic import atomic_write
+from allconv.signals import Stop, stop_on_signals
 
 BASE_RATE = ac.schedules.inverse_time(0.0003, 0.001)  # of the epochs finished, not of their fractions
 ARTICLE_AMSGRAD: dict[str, Any] = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}
@@ -54,9 +55,12 @@ def run_case(
     out: Path,
     args: argparse.Namespace,
     config: dict[str, Any],
-) -> list[Row]:
-    """Train one case to the end, from its last checkpoint if it has one, and return its log."""
-    out.mkdir(parents=True, exist_ok=True)
+    stop: Stop,
+) -> list[Row] | None:
+    """Train one case to the end, from its last checkpoint if it has one, and return its log.
+
+    None if it ended before, at ``--until-step``; Stopped, when what there is has been saved, after a signal.
+    """
     model, optimizer, factor = build(case, np.random.default_rng(args.seed))
     loss = ac.SoftmaxCrossEntropy()
     recipes: dict[str, Callable[[], Any]] = {
@@ -90,10 +94,15 @@ def run_case(
         resume=saved,
     )
 
-    def save() -> None:
+    saved_at = time.monotonic()
+
+    def save(*, best: bool = False) -> None:
         # The checkpoint holds the log, so that neither can be ahead of the other.
-        ac.checkpoint.save(checkpoints, {**training.state, "config": config, "rows": rows, "blocks": blocks})
+        nonlocal saved_at
+        state = {**training.state, "config": config, "rows": rows, "blocks": blocks}
+        ac.checkpoint.save(checkpoints, state, best=best)
         write_logs(out, rows, blocks)
+        saved_at = time.monotonic()
 
     with atomic_write(out / "config.json") as file:
         file.write(json.dumps(config, indent=2).encode())
@@ -103,12 +112,16 @@ def run_case(
         write_logs(out, rows, blocks)  # cut back to the checkpoint, should they have been ahead of it
     print(f"case {case}: {len(train_set)} training and {len(test_set)} test images, results in {out}")
     bar = None
+    begun, began_at = time.monotonic(), training.epoch * len(loader) + training.step
     for record in training:
+        done = record.epoch * record.steps + record.step
         if bar is None:
             bar = tqdm(desc=f"epoch {record.epoch}", total=record.steps, initial=record.step - 1, unit="step")
+        left = (time.monotonic() - begun) / (done - began_at) * (args.epochs * record.steps - done)
         bar.update()
         bar.set_postfix_str(
-            f"loss {record.loss:.4f}, accuracy {record.accuracy:.4f}, {record.images_per_second:.0f} images/s",
+            f"loss {record.loss:.4f}, accuracy {record.accuracy:.4f}, {record.images_per_second:.0f} images/s, "
+            f"all epochs in {tqdm.format_interval(left)}",
             refresh=False,
         )
         if record.epoch_ended:
@@ -135,12 +148,31 @@ def run_case(
                 )
             )
             print(blocks[-1], end="", flush=True)
-            save()
+            save(best=test.accuracy == max(row["test_accuracy"] for row in rows))
             if args.plots:
                 write_plots(out / "plots", rows)
-        elif record.step % args.checkpoint_every == 0:
+        elif (
+            stop
+            or done == args.until_step
+            or record.step % args.checkpoint_every == 0
+            or time.monotonic() - saved_at >= 60 * args.checkpoint_minutes
+        ):
             save()
+        if done == args.until_step and not stop:
+            return None
+        if stop:
+            if bar is not None:
+                bar.close()
+            raise Stopped(stop.exit_status)
     return rows
+
+
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """A signal asked to stop, and what there is has been saved."""
+
+    def __init__(self, exit_status: int) -> None:
+        super().__init__(exit_status)
+        self.exit_status = exit_status
 
 
 def check_same_run(saved: dict[str, Any], config: dict[str, Any], out: Path) -> None:
@@ -148,7 +180,7 @@ def check_same_run(saved: dict[str, Any], config: dict[str, Any], out: Path) -> 
     changed = {
         key: (saved.get(key), value)
         for key, value in config.items()
-        if key not in ("epochs", "versions", "threads") and saved.get(key) != value
+        if key not in ("epochs", "versions", "threads", "command") and saved.get(key) != value
     }
     if changed:
         listed = ", ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
@@ -196,6 +228,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="default runs/CASE; for all, DIR/CASE")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in DIR, if there is one")
     parser.add_argument("--checkpoint-every", type=positive, default=500, metavar="N", help="steps, default 500")
+    parser.add_argument("--checkpoint-minutes", type=positive, default=10, metavar="N", help="at most, default 10")
+    parser.add_argument("--until-step", type=positive, metavar="N", help="stop when step N of all epochs is saved")
     parser.add_argument("--augment", choices=["native", "imgaug", "none"], default="native")
     parser.add_argument("--threads", type=positive, metavar="N", help="default: the cores of this machine")
     parser.add_argument("--check-finite", action="store_true", help="stop at the first NaN, and name its layer")
@@ -206,7 +240,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.out = args.out or (Path("runs") if args.case == "all" else Path("runs", args.case))
     if args.out.exists() and not args.out.is_dir():
         parser.error(f"argument --out: must be a folder, got the file {args.out}")
-    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
+    if not args.resume and args.out.is_dir() and any(path.name != "lock" for path in args.out.iterdir()):
         parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
     return args
 
@@ -243,22 +277,40 @@ def main(argv: list[str] | None = None) -> int:
                 "images": [len(train_set), len(test_set)],
                 "threads": ac.get_num_threads(),
                 "versions": versions(args.augment),
+                "command": command(case, args),
             }
             started = time.perf_counter()
             out = args.out / case if args.case == "all" else args.out
-            logs[case] = run_case(case, train_set, test_set, out, args, config)
+            with ac.checkpoint.lock(out), stop_on_signals() as stop:
+                rows = run_case(case, train_set, test_set, out, args, config, stop)
+            if rows is None:
+                return 0
+            logs[case] = rows
             print(f"case {case} took {time.perf_counter() - started:.0f} s")
         if args.case == "all":
             print(result_table(logs), end="")
             with atomic_write(args.out / "results.txt") as file:
                 file.write(result_table(logs).encode())
+    except Stopped as stopped:
+        print("stopped and saved; the same command with --resume goes on from here", file=sys.stderr)
+        return stopped.exit_status
     except KeyboardInterrupt:
         print("\nstopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def command(case: str, args: argparse.Namespace) -> list[str]:
+    """Return the program and the arguments that train this case: what `allconv.checkpoint verify` runs again."""
+    data = args.data if args.data in ("auto", "shapes") else str(Path(args.data).resolve())
+    options = ["--case", case, "--epochs", args.epochs, "--data", data, "--seed", args.seed, "--augment", args.augment]
+    options += ["--threads", ac.get_num_threads()]
+    options += ["--limit", args.limit] if args.limit else []
+    options += ["--quick"] if args.quick else []
+    return [str(Path(__file__).resolve()), *map(str, options)]
 
 
 def versions(augment: str) -> dict[str, str]:

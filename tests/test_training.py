@@ -136,7 +136,7 @@ def test_a_checkpoint_of_another_run_is_refused():
     other = Parts()
     other.loader.batch_size = 20
     before = other.bits()
-    with pytest.raises(ValueError, match="resume must be a checkpoint of the same run.*batch_size.*10 then, 20 now"):
+    with pytest.raises(ValueError, match="resume must be a checkpoint of the same run.*batch_size was 10, is 20"):
         other.train(resume=state)
     assert other.bits() == before
 
@@ -263,3 +263,81 @@ def test_the_means_are_over_images_also_where_the_last_batch_is_smaller():
     assert pieces.loss == pytest.approx(whole.loss, rel=1e-6)
     assert summed.loss == pytest.approx(whole.loss, rel=1e-6)
     assert pieces.accuracy == whole.accuracy
+
+
+def change_data(parts):
+    images = parts.loader.dataset.images.copy()
+    images[7, 3, 3, 1] ^= 1
+    parts.loader.dataset = ac.data.Dataset(images, parts.loader.dataset.labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (change_data, "data was '[0-9a-f]+\\.\\.\\., is '"),
+        (lambda parts: setattr(parts.loader, "augment", None), "augment was {'name': 'KeepOriginals'.*, is None"),
+        (lambda parts: setattr(parts.loader, "normalize", ac.data.per_step), "normalize was None, is .*per_step"),
+        (lambda parts: setattr(parts.loader, "shuffle", False), "shuffle was True, is False"),
+        (lambda parts: setattr(parts.loader, "seed", 6), "seed was 5, is 6"),
+        (lambda parts: setattr(parts.optimizer, "eps", 1e-7), "optimizer.eps was 1e-08, is 1e-07"),
+        (lambda parts: setattr(parts.loss, "label_smoothing", 0.1), "loss.label_smoothing was 0.0, is 0.1"),
+        (
+            lambda parts: setattr(parts.model.layers[4], "rate", 0.3),
+            "model.4 was 'Dropout\\(0.2\\)', is",
+        ),
+    ],
+)
+def test_a_resume_says_what_changed(change, message):
+    state = next(Parts().train(report_every=7)).state
+    parts = Parts()
+    change(parts)
+    before = parts.bits()
+    with pytest.raises(ValueError, match=message):
+        parts.train(resume=state)
+    assert parts.bits() == before
+
+
+def test_a_resume_with_another_schedule_is_refused_where_it_had_other_rates():
+    state = next(record.state for record in Parts().train() if record.epoch == 1)
+    with pytest.raises(ValueError, match="rates was .*, is "):
+        Parts().train(resume=state, schedule=ac.schedules.inverse_time(0.01, 0.4))
+    later = ac.schedules.inverse_time(0.01, 0.5)
+    Parts().train(resume=state, schedule=lambda epochs: later(epochs) if epochs < 3 else 0.001)  # in the future it may
+
+
+def test_a_rate_set_by_hand_comes_back():
+    parts = Parts()
+    training = parts.train(schedule=None, report_every=2)
+    next(training)
+    parts.optimizer.learning_rate = 0.004
+    state = next(training).state
+    resumed = Parts()
+    resumed.train(schedule=None, resume=state)
+    assert resumed.optimizer.learning_rate == 0.004
+
+
+def test_the_history_goes_with_the_checkpoint():
+    parts = Parts()
+    training = parts.train()
+    records = [next(training), next(training)]
+    state = training.state
+    resumed = Parts().train(resume=state)
+    next(resumed)
+    assert [entry["loss"] for entry in resumed.history[:2]] == [record.loss for record in records]
+    assert [entry["epoch"] for entry in resumed.history] == [0, 1, 2]
+
+
+def test_a_checkpoint_of_other_versions_gives_a_warning():
+    state = next(Parts().train(report_every=1)).state
+    state["made_with"] = {**state["made_with"], "blas": "openblas 0.1 Nehalem"}
+    with pytest.warns(RuntimeWarning, match="bits may differ: blas was 'openblas 0.1 Nehalem', is"):
+        Parts().train(resume=state)
+
+
+def test_a_state_of_before_the_digests_is_taken():
+    state = next(Parts().train(report_every=1)).state
+    for key in ("history", "made_with", "learning_rate"):
+        del state[key]
+    state["run"] = {key: state["run"][key] for key in ("steps_per_epoch", "batch_size", "seed")}
+    resumed = Parts().train(resume=state)
+    assert next(resumed).epoch == 0

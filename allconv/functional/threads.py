@@ -73,6 +73,15 @@ def blas_can_be_limited() -> bool:
     return "accelerate" not in name.lower() and bool(_controller().select(user_api="blas").info())
 
 
+@cache
+def blas_kernels() -> list[str]:
+    """Return name, version and kernel of each BLAS that is loaded, such as ``openblas 0.3.31 SkylakeX``."""
+    return [
+        " ".join(str(library[key]) for key in ("internal_api", "version", "architecture") if library.get(key))
+        for library in _controller().select(user_api="blas").info()
+    ]
+
+
 @contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Hold BLAS to one thread: its own threads gain nothing on tall matrices and change the order of sums.

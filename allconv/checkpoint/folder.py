@@ -1,6 +1,7 @@
-"""Checkpoints: a folder that holds the newest few states of a run, each in one verified file.
+"""The files of a folder of checkpoints.
 
-The files are ``checkpoint-00000500.npz``, numbered after ``state["step"]``, in the format of `allconv.storage`.
+They are ``checkpoint-00000500.npz``, numbered after ``state["step"]``, and ``best.npz``, in the format of
+`allconv.storage`.
 """
 
 import re
@@ -11,14 +12,13 @@ from typing import Any
 from allconv import storage
 from allconv.atomic import make_folder, naming, remove, remove_stale
 from allconv.storage import CheckpointError
-from allconv.validation import check_int, check_path, describe
-
-__all__ = ["CheckpointError", "exists", "load", "save"]
+from allconv.validation import check_bool, check_int, check_path, describe
 
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz", re.ASCII)
+_BEST = "best.npz"
 
 
-def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2) -> Path:
+def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool = False) -> Path:
     """Write `state` to a new file in `folder`, then remove all but the newest `keep` checkpoints there.
 
     No file that is there is ever written to: killed, or without power, at any moment, the folder still holds the
@@ -34,6 +34,8 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2) -> Path:
         ``state["step"]``, a non-negative int, numbers the file; without it the files count from 0.
     keep : int, default 2
         At least 1. Two, so that one remains should a disk damage the other.
+    best : bool, default False
+        Write it to ``best.npz`` too, in the place of the one that was there; that file is kept.
 
     Returns
     -------
@@ -56,23 +58,26 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2) -> Path:
     ('checkpoint-00000500.npz', {'step': 500, 'model': {'0.weight': array([1., 1.])}})
     """
     folder, keep = check_path("folder", folder), check_int("keep", keep)
+    check_bool("best", best)
     if not isinstance(state, dict):
         raise TypeError(f"state must be a dict, got {describe(state)}")
     step = check_int('state["step"]', state.get("step", 0), minimum=0)
     with naming(folder):
         make_folder(folder)
         remove_stale(folder, _FILE)
-        older = _checkpoints(folder)
+        older = files(folder)
     number = max(step, older[0][0] + 1 if older else 0)
     path = folder / f"checkpoint-{number:08d}.npz"
     storage.write(path, state)
+    if best:
+        storage.write(folder / _BEST, state)
     for _, old in older[keep - 1 :]:
         remove(old)
     return path
 
 
-def load(folder: str | Path) -> dict[str, Any]:
-    """Return the state that was saved last in `folder`.
+def load(folder: str | Path, *, best: bool = False) -> dict[str, Any]:
+    """Return the state that was saved last in `folder`, or, with `best`, the last one that was saved as the best.
 
     Should that file be damaged, the newest whole one is loaded, and a RuntimeWarning says what is wrong with the
     newer ones. Nothing in a file is ever executed, and no value that differs from what was saved is returned.
@@ -80,11 +85,15 @@ def load(folder: str | Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        The folder is missing, holds no checkpoint, or only damaged ones: the message says which and why.
+        The folder is missing, holds no such checkpoint, or only damaged ones: the message says which and why.
     """
     folder = check_path("folder", folder)
+    if check_bool("best", best):
+        if not (folder / _BEST).is_file():
+            raise CheckpointError(f"folder {folder} holds no best checkpoint")
+        return storage.read(folder / _BEST)
     damage: list[str] = []
-    for _, path in _checkpoints(folder):
+    for _, path in files(folder):
         try:
             state = storage.read(path)
         except (CheckpointError, OSError) as error:  # an OSError here: no permission, or removed a moment ago
@@ -100,10 +109,10 @@ def load(folder: str | Path) -> dict[str, Any]:
 
 def exists(folder: str | Path) -> bool:
     """Tell whether `folder` holds a checkpoint, whole or not; False where there is no folder."""
-    return bool(_checkpoints(check_path("folder", folder)))
+    return bool(files(check_path("folder", folder)))
 
 
-def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+def files(folder: Path) -> list[tuple[int, Path]]:
     """Return (number, path) of the checkpoints in `folder`, the newest first."""
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
     matches = (match for name in names if (match := _FILE.fullmatch(name)))

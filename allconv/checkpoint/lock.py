@@ -1,0 +1,61 @@
+"""One trainer at a time in a folder."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from allconv.atomic import make_folder, naming
+from allconv.validation import check_path
+
+
+@contextmanager
+def lock(folder: str | Path) -> Iterator[None]:
+    """Keep `folder` to this process: another one that locks it meanwhile gets an error.
+
+    The system ends the lock with the process, however that ends, so a killed run leaves none behind; the empty file
+    ``lock`` stays. Some network file systems know no locks between machines.
+
+    Parameters
+    ----------
+    folder : path
+        Is made if it is missing.
+
+    Raises
+    ------
+    RuntimeError
+        Another process holds it.
+    OSError
+        The folder cannot be made or written to.
+    """
+    folder = check_path("folder", folder)
+    path = folder / "lock"
+    with naming(path):
+        make_folder(folder)
+        file = path.open("ab")
+    with file:
+        if not _try_lock(file):
+            raise RuntimeError(f"folder {folder} is in use by another training process")
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: BinaryIO) -> bool:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(file: BinaryIO) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
