@@ -296,7 +296,7 @@ def test_a_real_limit_on_the_size_of_files(prepared):
 def run(script: str, folder: Path) -> subprocess.Popen:
     """Start `script` in a process of its own; it has the functions above, without the second that pytest takes."""
     script = "\n".join(["import numpy as np", *map(inspect.getsource, (state, is_state)), script])
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(checkpoint.__file__).parents[1])])
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(checkpoint.__file__).parents[2])])
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": paths}
     return subprocess.Popen(
         [sys.executable, "-c", script, str(folder)], env=environment, stdout=subprocess.PIPE, text=True

@@ -16,6 +16,7 @@ from allconv.validation import check_bool, check_int, check_path, describe
 
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz", re.ASCII)
 _BEST = "best.npz"
+_OURS = re.compile(rf"{_FILE.pattern}|{re.escape(_BEST)}", re.ASCII)
 
 
 def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool = False) -> Path:
@@ -64,7 +65,7 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
     step = check_int('state["step"]', state.get("step", 0), minimum=0)
     with naming(folder):
         make_folder(folder)
-        remove_stale(folder, _FILE)
+        remove_stale(folder, _OURS)
         older = files(folder)
     number = max(step, older[0][0] + 1 if older else 0)
     path = folder / f"checkpoint-{number:08d}.npz"
