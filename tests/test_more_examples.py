@@ -213,6 +213,68 @@ def test_dilated_gradient_says_what_is_wrong_before_it_works(tmp_path, monkeypat
     assert not (tmp_path / "new").exists()
 
 
+# accumulate_and_average.py
+
+
+def test_accumulate_and_average_prints_what_it_promises(tmp_path):
+    printed = run("accumulate_and_average.py", "--quick", cwd=tmp_path)
+    first, *epochs = printed.splitlines()
+    error = re.fullmatch(r"gradient of 60 images in 4 parts: differs from the whole's by (\S+) of its norm", first)[1]
+    assert 0 < float(error) < 1e-5
+    assert len(epochs) == 2
+    for number, line in enumerate(epochs):
+        pattern = rf"epoch {number}  test accuracy: last weights (0\.\d{{3}}), averaged (0\.\d{{3}})"
+        assert all(0 < float(accuracy) < 1 for accuracy in re.fullmatch(pattern, line).groups())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_average_is_better_than_the_last_weights_in_most_epochs(tmp_path):
+    printed = run("accumulate_and_average.py", cwd=tmp_path)
+    pairs = [(float(a), float(b)) for a, b in re.findall(r"last weights (0\.\d+), averaged (0\.\d+)", printed)]
+    assert len(pairs) == 10
+    assert sum(averaged > last for last, averaged in pairs) >= 7
+    assert pairs[-1][1] > 0.8
+
+
+@pytest.mark.parametrize("parts", [1, 3, 4, 10])
+def test_accumulated_parts_have_the_gradient_of_the_whole(parts):
+    """Parts of one size and of two: against central differences of the loss over the whole batch."""
+    example, rng = load("accumulate_and_average"), np.random.default_rng(0)
+    model = ac.Sequential(ac.Linear(3, 5, dtype=np.float64, rng=rng), ac.Tanh(), ac.Linear(5, 4, dtype=np.float64))
+    x, labels, loss = rng.standard_normal((10, 3)), rng.integers(0, 4, 10), ac.SoftmaxCrossEntropy()
+    weight = model[0].weight
+
+    def value(new):
+        weight.value = new
+        return loss(model(x), labels)[0]
+
+    before = weight.value.copy()
+    expected = numeric_gradient(value, before)
+    weight.value = before
+    total = example.accumulate(model, loss, x, labels, parts)
+    assert total == pytest.approx(loss(model(x), labels)[0], rel=1e-12)
+    np.testing.assert_allclose(weight.grad, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_the_average_follows_the_weights():
+    example = load("accumulate_and_average")
+    model, average = (ac.Linear(2, 1, dtype=np.float64) for _ in range(2))
+    average.weight.value = a = np.array([[5.0], [-3.0]])
+    rng = np.random.default_rng(0)
+    for step in range(1, 6):
+        model.weight.value = w = rng.standard_normal((2, 1))
+        example.follow(average, model, step)
+        d = (1 + step) / (10 + step)
+        a = d * a + (1 - d) * w
+        np.testing.assert_allclose(average.weight.value, a, rtol=1e-12)
+        np.testing.assert_array_equal(model.weight.value, w)
+    model.weight.value = np.ones((2, 1))
+    average.weight.value = np.zeros((2, 1))
+    example.follow(average, model, 10**6)
+    np.testing.assert_allclose(average.weight.value, 0.01)
+
+
 # own_images.py
 
 
