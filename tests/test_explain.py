@@ -1,0 +1,302 @@
+"""Pictures of what a network sees: against numeric differences, slow references and the definitions."""
+
+import numpy as np
+import pytest
+from numeric import numeric_gradient
+
+import allconv as ac
+from allconv import explain
+from allconv.layers.base import Layer
+from allconv.parameter import Parameter
+
+F8 = np.float64
+METHODS = [explain.saliency, explain.deconvnet, explain.guided_backprop]
+
+
+def tiny(activation=ac.ReLU, seed=0):
+    """Return a network with a shortcut, and three images."""
+    rng = np.random.default_rng(seed)
+    model = ac.Sequential(
+        ac.Conv2D(2, 4, 3, dtype=F8, rng=rng), activation(),
+        ac.Skip(ac.Sequential(ac.Conv2D(4, 4, 3, dtype=F8, rng=rng), activation()), scale=0.5),
+        ac.Conv2D(4, 5, 3, stride=2, dtype=F8, rng=rng), activation(),
+        ac.Dropout(0.5, rng=rng),
+        ac.GlobalAveragePool2D(),
+    )  # fmt: skip
+    for parameter in model.parameters():
+        parameter.value += 0.1 * rng.standard_normal(parameter.value.shape)
+    model[3].bias.value += 1  # no score is 0 everywhere
+    return model, rng.standard_normal((3, 4, 4, 2))
+
+
+def reference(model, x, dy, rule):
+    """Return what comes back from dy through convolutions, rectifiers and Skips, by Jacobians and the rule's words."""
+    if isinstance(model, ac.Sequential):
+        inputs = [x]
+        for layer in model:
+            inputs.append(layer(inputs[-1]))
+        for layer, entered in zip(reversed(list(model)), reversed(inputs[:-1]), strict=True):
+            dy = reference(layer, entered, dy, rule)
+        return dy
+    if isinstance(model, ac.Skip):
+        return reference(model.body, x, dy, rule) + model.scale * dy
+    if isinstance(model, ac.ReLU):
+        dx = np.zeros_like(dy)
+        for place in np.ndindex(x.shape):
+            below, above = x[place] > 0, dy[place] > 0
+            passes = {"saliency": below, "deconvnet": above, "guided_backprop": below and above}[rule]
+            dx[place] = dy[place] if passes else 0
+        return dx
+    return numeric_gradient(lambda x: float((model(x) * dy).sum()), x)  # linear: exact but for rounding
+
+
+@pytest.mark.parametrize("activation", [ac.ReLU, ac.ELU])
+def test_saliency_is_the_numeric_gradient_of_the_score(activation):
+    model, images = tiny(activation)
+    found = explain.saliency(model, images, [4, 0, 2])
+    expected = numeric_gradient(lambda x: model(x)[[0, 1, 2], [4, 0, 2]].sum(), images)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    assert (abs(found).reshape(3, -1).max(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("position", [(3, 1), (0, 2)])
+@pytest.mark.parametrize("layer", ["0", "2", "2.body", "2.body.0"])
+def test_saliency_of_a_unit_inside(layer, position):
+    model, images = tiny(ac.ELU)
+    first, second = model[0], model[2].body
+    forward = {
+        "0": first,
+        "2": lambda x: second(model[1](first(x))) + 0.5 * model[1](first(x)),
+        "2.body": lambda x: second(model[1](first(x))),
+        "2.body.0": lambda x: second[0](model[1](first(x))),
+    }[layer]
+    found = explain.saliency(model, images, 1, layer=layer, position=position)
+    expected = numeric_gradient(lambda x: forward(x)[:, *position, 1].sum(), images)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("layer", [None, "4", "2.body.1"])
+def test_each_method_is_its_definition(method, layer):
+    model, images = tiny()
+    part = {
+        None: model,
+        "4": ac.Sequential(*model.layers[:5]),
+        "2.body.1": ac.Sequential(*model.layers[:2], model[2].body),
+    }[layer]
+    y = part(images)
+    dy = np.zeros_like(y)
+    if layer is None:
+        dy[:, 3] = 1
+        found = method(model, images, 3)
+    else:
+        dy[:, 1, 0, 3] = 1
+        found = method(model, images, 3, layer=layer, position=(1, 0))
+    np.testing.assert_allclose(found, reference(part, images, dy, method.__name__), rtol=1e-6, atol=1e-9)
+    assert abs(found).max() > 0
+
+
+def test_guided_on_an_elu_multiplies_the_positive_part_by_the_derivative():
+    model = ac.Sequential(ac.Flatten(), ac.ELU(), ac.Linear(3, 1, dtype=F8))
+    model[2].weight.value = np.array([[2.0], [-3.0], [5.0]])
+    images = np.array([1.0, 1.0, -1.0]).reshape(1, 1, 1, 3)
+    np.testing.assert_allclose(explain.guided_backprop(model, images).ravel(), [2, 0, 5 * np.exp(-1)])
+    np.testing.assert_array_equal(explain.deconvnet(model, images).ravel(), [2, 0, 5])
+    np.testing.assert_allclose(explain.saliency(model, images).ravel(), [2, -3, 5 * np.exp(-1)])
+
+
+def test_a_deconvnet_without_pools_sees_the_unit_and_not_the_image():
+    model, images = tiny()
+    pictures = explain.deconvnet(model, images, 2)
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    assert (explain.saliency(model, images, 2)[0] != explain.saliency(model, images, 2)[1]).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_left_out_is_the_highest(method):
+    model, images = tiny(seed=3)
+    np.testing.assert_array_equal(method(model, images), method(model, images, model(images).argmax(axis=1)))
+    y = ac.Sequential(*model.layers[:4])(images)
+    for n, maps in enumerate(y):
+        image = images[n : n + 1]
+        row, column, channel = np.unravel_index(maps.argmax(), maps.shape)
+        expected = method(model, image, channel, layer="3", position=(row, column))
+        np.testing.assert_array_equal(method(model, image, layer="3"), expected)
+        row, column = np.unravel_index(maps[..., 2].argmax(), maps.shape[:2])
+        expected = method(model, image, 2, layer="3", position=(row, column))
+        np.testing.assert_array_equal(method(model, image, 2, layer="3"), expected)
+        channel = maps[1, 1].argmax()
+        expected = method(model, image, channel, layer="3", position=(1, 1))
+        np.testing.assert_array_equal(method(model, image, layer="3", position=(1, 1)), expected)
+
+
+def test_each_image_by_itself_gives_the_same():
+    model, images = tiny()
+    for method in (*METHODS, explain.class_activation_map):
+        single = np.concatenate([method(model, images[n : n + 1], 1) for n in range(3)])
+        np.testing.assert_allclose(method(model, images, 1), single, rtol=1e-12, atol=1e-15)
+
+
+class Careless(ac.Linear):
+    """Adds a gradient whether or not the weight is trainable, and counts what it is asked."""
+
+    def backward(self, dy, cache):
+        self.weight.add_grad(np.ones_like(self.weight.value))
+        return super().backward(dy, cache)
+
+
+def test_nothing_of_the_model_is_changed():
+    rng = np.random.default_rng(0)
+    model = ac.Sequential(
+        ac.Conv2D(2, 3, 3, dtype=F8, rng=rng), ac.BatchNorm(3, dtype=F8), ac.ReLU(), ac.Dropout(0.5, rng=rng),
+        ac.GlobalAveragePool2D(), Careless(3, 4, dtype=F8, rng=rng),
+    )  # fmt: skip
+    images = rng.standard_normal((2, 4, 4, 2))
+    y, cache = model.forward(images, training=True)
+    model.backward(np.ones_like(y), cache)
+    model[5].bias.trainable, model[0].weight.name = False, "a name"
+
+    def everything():
+        parameters = [p for layer in model.walk() for p in vars(layer).values() if isinstance(p, Parameter)]
+        numbers = [(p.value.copy(), None if p.grad is None else p.grad.copy()) for p in parameters]
+        return numbers, [(p.trainable, p.name) for p in parameters], [layer.state() for layer in model.walk()]
+
+    kept, before = images.copy(), everything()
+    for method in (*METHODS, explain.class_activation_map):
+        method(model, images)
+    for method in METHODS:
+        method(model, images, 0, layer="3")
+        with pytest.raises(ValueError, match="target"):
+            method(model, images, 9)
+    np.testing.assert_equal(everything(), before)
+    np.testing.assert_array_equal(images, kept)
+    assert not ac.rules.active_rules(model)
+
+
+class TestClassActivationMap:
+    def test_it_is_the_last_map_and_its_mean_the_score(self):
+        model, images = tiny()
+        maps = ac.Sequential(*model.layers[:5])(images)
+        found = explain.class_activation_map(model, images, [1, 4, 0])
+        np.testing.assert_array_equal(found, [maps[0, ..., 1], maps[1, ..., 4], maps[2, ..., 0]])
+        np.testing.assert_allclose(found.mean(axis=(1, 2)), model(images)[[0, 1, 2], [1, 4, 0]], rtol=1e-12)
+        best = model(images).argmax(axis=1)
+        np.testing.assert_array_equal(
+            explain.class_activation_map(model, images), explain.class_activation_map(model, images, best)
+        )
+
+    @pytest.mark.parametrize("keepdims", [False, True])
+    def test_a_linear_layer_weights_the_maps(self, keepdims):
+        rng = np.random.default_rng(0)
+        body, linear = ac.Sequential(ac.Conv2D(2, 6, 3, dtype=F8, rng=rng), ac.ReLU()), ac.Linear(6, 4, dtype=F8)
+        linear.bias.value = rng.standard_normal(4)
+        model = ac.Sequential(body, ac.GlobalAveragePool2D(keepdims=keepdims), ac.Flatten(), linear)
+        images = rng.standard_normal((2, 5, 3, 2))
+        found = explain.class_activation_map(model, images, 2)
+        expected = np.zeros((2, 5, 3))
+        for k in range(6):
+            expected += linear.weight.value[k, 2] * body(images)[..., k]
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+        scores = found.mean(axis=(1, 2)) + linear.bias.value[2]
+        np.testing.assert_allclose(scores, model(images)[:, 2], rtol=1e-12)
+        with_softmax = ac.Sequential(*model, ac.Softmax())
+        np.testing.assert_array_equal(
+            explain.class_activation_map(with_softmax, images), explain.class_activation_map(model, images)
+        )
+
+    def test_the_images_themselves_may_be_the_maps(self):
+        images = np.random.default_rng(0).standard_normal((2, 3, 3, 4))
+        found = explain.class_activation_map(ac.Sequential(ac.GlobalAveragePool2D()), images, 3)
+        np.testing.assert_array_equal(found, images[..., 3])
+
+    @pytest.mark.parametrize(
+        ("model", "error", "got"),
+        [
+            (ac.ReLU(), TypeError, r"got ReLU\(\)"),
+            (ac.Sequential(ac.ReLU()), ValueError, "got one without"),
+            (ac.Sequential(ac.GlobalAveragePool2D(), ac.ReLU()), ValueError, "got ReLU"),
+            (
+                ac.Sequential(ac.GlobalAveragePool2D(), ac.Linear(2, 2), ac.Linear(2, 2)),
+                ValueError,
+                "got Linear, Linear",
+            ),
+        ],
+    )
+    def test_another_model_is_refused(self, model, error, got):
+        with pytest.raises(error, match=f"model must .*GlobalAveragePool2D.*{got}"):
+            explain.class_activation_map(model, np.zeros((1, 2, 2, 2)))
+
+
+class Pair(Layer):
+    """Two layers, but no Sequential."""
+
+    def __init__(self):
+        self.first, self.second = ac.ReLU(), ac.Flatten()
+
+    def forward(self, x, *, training=False):
+        return self.second.forward(self.first.forward(x)[0])
+
+
+class Rows(Layer):
+    """An output of rank 3."""
+
+    def forward(self, x, *, training=False):
+        return x[..., 0], None
+
+
+BAD = [
+    ({"target": 5}, ValueError, r"target must be an int in 0..4, or 3 of them, got 5"),
+    ({"target": -1}, ValueError, "target must be .* got -1"),
+    ({"target": [0, 1]}, ValueError, r"target must be .* got \[0, 1\]"),
+    ({"target": [[0], [1], [2]]}, ValueError, "target must be .* got"),
+    ({"target": [0, 1, 5]}, ValueError, "target must be .* got"),
+    ({"target": []}, TypeError, "target must be .* got"),
+    ({"target": 1.0}, TypeError, "target must be .* got 1.0"),
+    ({"target": True}, TypeError, "target must be .* got True"),
+    ({"target": "cat"}, TypeError, "target must be .* got 'cat'"),
+    ({"layer": "9"}, ValueError, "layer must be a path in the model, got '9'"),
+    ({"layer": "2.body.7"}, ValueError, "layer must be a path in the model, got '2.body.7'"),
+    ({"layer": "2..0"}, ValueError, "layer must be a path in the model, got '2..0'"),
+    ({"layer": 2}, TypeError, "layer must be a path in the model, or None, got 2"),
+    ({"position": (0, 0)}, ValueError, r"position must be None .* got \(0, 0\)"),
+    ({"layer": "4", "position": (2, 0)}, ValueError, r"position must lie in an output of 2x2, got \(2, 0\)"),
+    ({"layer": "4", "position": (0, 2)}, ValueError, r"position must lie in an output of 2x2, got \(0, 2\)"),
+    ({"layer": "4", "position": (-1, 0)}, ValueError, "position must be a non-negative int or a pair"),
+    ({"images": np.zeros((4, 4, 2))}, ValueError, r"images must have shape \(N, H, W, C\)"),
+    ({"images": np.zeros((1, 4, 4, 2), np.uint8)}, TypeError, "images must be an array of real floating dtype"),
+    ({"model": "net"}, TypeError, "model must be a Layer, got 'net'"),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD)
+def test_bad_arguments(method, arguments, error, message):
+    model, images = tiny()
+    with pytest.raises(error, match=message):
+        method(**{"model": model, "images": images} | arguments)
+
+
+@pytest.mark.parametrize("target", [5, -1, [0, 1], 1.0, True])
+def test_a_map_of_a_class_that_is_not_there(target):
+    model, images = tiny()
+    with pytest.raises((TypeError, ValueError), match="target must be an int in 0..4, or 3 of them, got"):
+        explain.class_activation_map(model, images, target)
+
+
+def test_models_that_do_not_fit():
+    images = np.ones((1, 2, 2, 1))
+    for method in METHODS[1:]:
+        with pytest.raises(ValueError, match=r"model must have a rectifier \(ReLU, .*got Flatten"):
+            method(ac.Flatten(), images)
+    nested = ac.Sequential(Pair())
+    with pytest.raises(ValueError, match=r"layer must lie in Sequential and Skip layers, got '0.first', in a Pair"):
+        explain.saliency(nested, images, layer="0.first")
+    with pytest.raises(ValueError, match=r"layer must have an output \(N, K\) or \(N, h, w, K\), got .*\(1, 2, 2\)"):
+        explain.saliency(Rows(), images)
+
+
+def test_a_unit_below_the_first_rectifier_has_one_gradient():
+    model, images = tiny()
+    first = explain.saliency(model, images, 1, layer="0")
+    for method in METHODS[1:]:
+        np.testing.assert_array_equal(method(model, images, 1, layer="0"), first)
