@@ -47,7 +47,11 @@ TIMED_STEPS = 5
 def build(net: str, ending: str, rng: np.random.Generator | None = None) -> ac.Sequential:
     """Return the untrained network; its last maps are 6x6, as the paper's table 1 has them, or 8x8."""
     kind, variant = NETS[net]
-    return ac.models.all_cnn(kind, variant, unpadded_last=ending == "6x6", dropout=True, rng=rng)
+    model = ac.models.all_cnn(kind, variant, unpadded_last=ending == "6x6", dropout=True, rng=rng)
+    last = [layer for layer in model.walk() if isinstance(layer, ac.Conv2D)][-1]
+    assert last.bias is not None  # noqa: S101 - for the type checker
+    last.bias.value = np.ones_like(last.bias.value)  # from 0, the last ReLU soon holds most classes' scores at 0
+    return model
 
 
 def schedule(rate: float, epochs: int) -> ac.schedules.Schedule:

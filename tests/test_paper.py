@@ -89,6 +89,12 @@ def test_the_networks_are_the_twelve_of_the_paper_with_its_dropout(paper, net, p
         assert shape == (size, size, 10)
 
 
+def test_only_the_last_biases_are_not_0_at_the_start(paper):
+    biases = [layer.bias.value for layer in paper.build("all-cnn-a", "6x6").walk() if isinstance(layer, ac.Conv2D)]
+    assert not any(bias.any() for bias in biases[:-1])
+    np.testing.assert_array_equal(biases[-1], np.ones(10))
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(350, (200, 250, 300)), (7, (4, 5, 6)), (35, (20, 25, 30))])
 def test_the_rate_falls_at_the_paper_s_fractions_of_the_run(paper, epochs, steps):
     rate = paper.schedule(0.1, epochs)
