@@ -76,7 +76,7 @@ class MPIGroup(Group):
 def start(threads: int | None = None) -> Group:
     """Join the processes that ``mpiexec`` started, and return their group; a process started without it is its own.
 
-    Call it once, on all ranks, before anything that takes long or writes a file.
+    Call it once, on all ranks, before anything that takes long or writes a file; all leave it together.
 
     Parameters
     ----------
@@ -118,6 +118,7 @@ def start(threads: int | None = None) -> Group:
     if threads is not None:
         set_num_threads(threads)
     set_process_group(group)
+    group.wait()
     return group
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allconv.data.loader import Loader
+from allconv.functional.group import sharing
 from allconv.functional.threads import single_threaded_blas
 from allconv.layers.base import Layer
 from allconv.layers.softmax import LogSoftmax, Softmax
@@ -79,7 +80,8 @@ def evaluate(model: Layer, loss: Loss, loader: Loader) -> Evaluation:
     sums, started = Sums(), time.perf_counter()
     with single_threaded_blas():
         for images, labels in loader.epoch(0):
-            scores = model(images)
+            with sharing(len(images)) as group:
+                scores = group.gather(model(images[group.part(len(images))]), len(images))
             sums.add(loss, loss(scores, labels)[0], scores, labels)
     return Evaluation(sums.loss / sums.images, sums.accuracy, sums.images, time.perf_counter() - started)
 

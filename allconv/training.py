@@ -10,8 +10,10 @@ from typing import Any
 
 from allconv import checkpoint
 from allconv.data.loader import Loader
+from allconv.distributed import check_same, check_same_model, sum_gradients
 from allconv.evaluation import Loss, Sums, check_fit
 from allconv.finite import check_finite_array, checked_layers
+from allconv.functional.group import current, sharing
 from allconv.functional.threads import single_threaded_blas
 from allconv.identity import data_of, differences, layers_of, platform_of_the_bits, settings
 from allconv.layers.base import Layer
@@ -140,21 +142,33 @@ class Training(Iterator[Record]):
         where = f"epoch {self.epoch}, step {self.step}"
         if self.check_finite:
             check_finite_array(f"the images of {where}", images)
-        with single_threaded_blas(), checked_layers(self.model, where) if self.check_finite else nullcontext():
-            scores, cache = self.model.forward(images, training=True)
+        checked = checked_layers(self.model, where) if self.check_finite else nullcontext()
+        with single_threaded_blas(), checked, sharing(len(images)) as group:
+            part = group.part(len(images))  # all of them, unless several processes train
+            scores, cache = self.model.forward(images[part], training=True)
+            scores = group.gather(scores, len(images))
             value, dscores = self.loss(scores, labels)
             if self.check_finite:
                 check_finite_array(f"the loss of {where}", value)
             if self.model.composite:
-                self.model.backward_parameters(dscores, cache, release=True)  # type: ignore[call-arg]
+                self.model.backward_parameters(dscores[part], cache, release=True)  # type: ignore[call-arg]
             else:
-                self.model.backward_parameters(dscores, cache)
+                self.model.backward_parameters(dscores[part], cache)
+            sum_gradients(self.optimizer.parameters)
             if self.check_finite:
                 for parameter in self.optimizer.parameters:
                     if parameter.grad is not None:
                         check_finite_array(f"the gradient of {parameter.name}, {where},", parameter.grad)
             self.optimizer.step()
         self._sums.add(self.loss, value, scores, labels)
+
+    def check_same_on_all_ranks(self) -> None:
+        """Raise RuntimeError on all ranks unless they have the same settings, data, position and weights."""
+        told = {name: value for name, value in self._identity().items() if name != "model"} | {
+            "position": (self.epoch, self.step)
+        }
+        check_same("the run (settings, data, position)", repr(told).encode())
+        check_same_model(self.model)
 
     def _record(self, images_per_second: float) -> Record:
         skips = [layer for layer in self.model.walk() if isinstance(layer, Skip)]
@@ -284,6 +298,8 @@ def train(
         When called, for arguments that do not fit together.
     NonFiniteError
         With `check_finite`.
+    RuntimeError
+        When called on several processes (`allconv.distributed`) that differ in settings, data or weights.
     """
     for name, value, kind in (("model", model, Layer), ("optimizer", optimizer, Optimizer), ("loader", loader, Loader)):
         if not isinstance(value, kind):
@@ -310,4 +326,6 @@ def train(
         training.load_state(resume)
     elif resume is not None and checkpoint.exists(resume):
         training.load_state(checkpoint.load(resume))
+    if current().size > 1:
+        training.check_same_on_all_ranks()
     return training

@@ -57,7 +57,7 @@ REFERENCE = {
     "layers": ("Layers", "allconv.layers", "allconv.parameter", "allconv.initializers", "allconv.summary"),
     "losses": ("Losses", "allconv.losses"),
     "optimizers": ("Optimizers and schedules", "allconv.optimizers", "allconv.schedules"),
-    "training": ("Training", "allconv.training", "allconv.evaluation", "allconv.finite"),
+    "training": ("Training", "allconv.training", "allconv.evaluation", "allconv.finite", "allconv.distributed"),
     "checkpoints": ("Weights and checkpoints", "allconv.weights", "allconv.checkpoint"),
     "data": ("Data", "allconv.data"),
     "models": ("Networks", "allconv.models"),

@@ -2,20 +2,24 @@
 
     python examples/cifar10_allcnn.py --case h
     python examples/cifar10_allcnn.py --case all --quick
+    mpiexec -n 4 python -m mpi4py examples/cifar10_allcnn.py --case d
 
 Cases a to d train the ConvPool-CNN, e to h the All-CNN: with momentum (a, e), Adam (b, f), AMSGrad (c, g), and
 AMSGrad with dilated back-propagation (d, h). Each step takes 25 images and their 25 augmented copies; an epoch has
 2,000 steps. What an epoch came to is printed, and kept in OUT/log.txt, OUT/log.csv and OUT/plots/; OUT/checkpoints/
-holds what --resume needs.
+holds what --resume needs. Under mpiexec each step's images are shared over the processes, of which the first prints
+and saves.
 """
 
 import argparse
 import json
 import math
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +31,7 @@ from tqdm import tqdm
 
 import allconv as ac
 from allconv.atomic import atomic_write
+from allconv.functional.group import Group
 from allconv.signals import Stop, stop_on_signals
 
 BASE_RATE = ac.schedules.inverse_time(0.0003, 0.001)  # of the epochs finished, not of their fractions
@@ -56,6 +61,7 @@ def run_case(
     args: argparse.Namespace,
     config: dict[str, Any],
     stop: Stop,
+    group: Group,
 ) -> list[Row] | None:
     """Train one case to the end, from its last checkpoint if it has one, and return its log.
 
@@ -99,16 +105,19 @@ def run_case(
     def save(*, best: bool = False) -> None:
         # The checkpoint holds the log, so that neither can be ahead of the other.
         nonlocal saved_at
-        state = {**training.state, "config": config, "rows": rows, "blocks": blocks}
-        ac.checkpoint.save(checkpoints, state, best=best)
-        write_logs(out, rows, blocks)
+        ac.distributed.check_same_model(model)
+        if group.rank == 0:
+            state = {**training.state, "config": config, "rows": rows, "blocks": blocks}
+            ac.checkpoint.save(checkpoints, state, best=best)
+            write_logs(out, rows, blocks)
         saved_at = time.monotonic()
 
-    with atomic_write(out / "config.json") as file:
-        file.write(json.dumps(config, indent=2).encode())
+    if group.rank == 0:
+        with atomic_write(out / "config.json") as file:
+            file.write(json.dumps(config, indent=2).encode())
     if saved is None:
         save()
-    else:
+    elif group.rank == 0:
         write_logs(out, rows, blocks)  # cut back to the checkpoint, should they have been ahead of it
     print(f"case {case}: {len(train_set)} training and {len(test_set)} test images, results in {out}")
     bar = None
@@ -116,7 +125,13 @@ def run_case(
     for record in training:
         done = record.epoch * record.steps + record.step
         if bar is None:
-            bar = tqdm(desc=f"epoch {record.epoch}", total=record.steps, initial=record.step - 1, unit="step")
+            bar = tqdm(
+                desc=f"epoch {record.epoch}",
+                total=record.steps,
+                initial=record.step - 1,
+                unit="step",
+                disable=group.rank > 0,
+            )
         left = (time.monotonic() - begun) / (done - began_at) * (args.epochs * record.steps - done)
         bar.update()
         bar.set_postfix_str(
@@ -124,6 +139,9 @@ def run_case(
             f"all epochs in {tqdm.format_interval(left)}",
             refresh=False,
         )
+        # Clocks and signals differ from rank to rank: what one has to do, all do.
+        late = time.monotonic() - saved_at >= 60 * args.checkpoint_minutes
+        stopped_by, late = group.gather(np.array([[stop.number, late]]), group.size).max(axis=0).tolist()
         if record.epoch_ended:
             bar.close()
             bar = None
@@ -149,21 +167,16 @@ def run_case(
             )
             print(blocks[-1], end="", flush=True)
             save(best=test.accuracy == max(row["test_accuracy"] for row in rows))
-            if args.plots:
+            if args.plots and group.rank == 0:
                 write_plots(out / "plots", rows)
-        elif (
-            stop
-            or done == args.until_step
-            or record.step % args.checkpoint_every == 0
-            or time.monotonic() - saved_at >= 60 * args.checkpoint_minutes
-        ):
+        elif stopped_by or late or done == args.until_step or record.step % args.checkpoint_every == 0:
             save()
-        if done == args.until_step and not stop:
+        if done == args.until_step and not stopped_by:
             return None
-        if stop:
+        if stopped_by:
             if bar is not None:
                 bar.close()
-            raise Stopped(stop.exit_status)
+            raise Stopped(128 + stopped_by)
     return rows
 
 
@@ -180,7 +193,7 @@ def check_same_run(saved: dict[str, Any], config: dict[str, Any], out: Path) -> 
     changed = {
         key: (saved.get(key), value)
         for key, value in config.items()
-        if key not in ("epochs", "versions", "threads", "command") and saved.get(key) != value
+        if key not in ("epochs", "versions", "threads", "ranks", "command") and saved.get(key) != value
     }
     if changed:
         listed = ", ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
@@ -231,7 +244,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint-minutes", type=positive, default=10, metavar="N", help="at most, default 10")
     parser.add_argument("--until-step", type=positive, metavar="N", help="stop when step N of all epochs is saved")
     parser.add_argument("--augment", choices=["native", "imgaug", "none"], default="native")
-    parser.add_argument("--threads", type=positive, metavar="N", help="default: the cores of this machine")
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="of a process; default: the cores, shared among those of a machine",
+    )
     parser.add_argument("--check-finite", action="store_true", help="stop at the first NaN, and name its layer")
     args = parser.parse_args(argv)
     if args.seed < 0:
@@ -259,8 +277,17 @@ def positive(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     args = parse(argv)
-    if args.threads:
-        ac.set_num_threads(args.threads)
+    try:
+        group = ac.distributed.start(args.threads)
+    except (RuntimeError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere if group.rank > 0 else sys.stdout):
+        return run(args, group)
+
+
+def run(args: argparse.Namespace, group: Group) -> int:
+    """Run the cases, as one of the processes of `group`, and return the exit status."""
     args.plots = find_spec("matplotlib") is not None
     if not args.plots:
         print("no plots without matplotlib: pip install 'allconv[plot]'")
@@ -276,29 +303,33 @@ def main(argv: list[str] | None = None) -> int:
                 "augment": args.augment,
                 "images": [len(train_set), len(test_set)],
                 "threads": ac.get_num_threads(),
+                "ranks": group.size,
                 "versions": versions(args.augment),
                 "command": command(case, args),
             }
             started = time.perf_counter()
             out = args.out / case if args.case == "all" else args.out
-            with ac.checkpoint.lock(out), stop_on_signals() as stop:
-                rows = run_case(case, train_set, test_set, out, args, config, stop)
+            with ac.checkpoint.lock(out) if group.rank == 0 else nullcontext(), stop_on_signals() as stop:
+                rows = run_case(case, train_set, test_set, out, args, config, stop, group)
             if rows is None:
                 return 0
             logs[case] = rows
             print(f"case {case} took {time.perf_counter() - started:.0f} s")
-        if args.case == "all":
+        if args.case == "all" and group.rank == 0:
             print(result_table(logs), end="")
             with atomic_write(args.out / "results.txt") as file:
                 file.write(result_table(logs).encode())
     except Stopped as stopped:
-        print("stopped and saved; the same command with --resume goes on from here", file=sys.stderr)
+        if group.rank == 0:
+            print("stopped and saved; the same command with --resume goes on from here", file=sys.stderr)
+        group.wait()  # for the one that saves and prints: with another status than 0 the first to end ends all
         return stopped.exit_status
     except KeyboardInterrupt:
         print("\nstopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        rank = f" on rank {group.rank}" if group.size > 1 else ""
+        print(f"error{rank}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,13 +1,25 @@
 """Several processes that train as one: with ranks that are threads, and with real ones under mpiexec."""
 
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
+import rank_program
 from ranks import on_ranks
 
 import allconv as ac
 from allconv import distributed
 from allconv.functional.group import current
 from allconv.parameter import Parameter
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_gradients_are_summed_in_one_meeting():
@@ -111,9 +123,6 @@ def test_started_alone_it_is_one_process():
 
 @pytest.mark.parametrize("missing", ["package", "library"])
 def test_without_mpi_the_extra_is_named(missing, monkeypatch):
-    import sys
-    from types import ModuleType
-
     class WithoutLibrary(ModuleType):
         def __getattr__(self, name):
             raise RuntimeError("cannot load MPI library")
@@ -122,3 +131,147 @@ def test_without_mpi_the_extra_is_named(missing, monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None if missing == "package" else WithoutLibrary("mpi4py"))
     with pytest.raises(ImportError, match=r"several processes need mpi4py and an MPI: pip install 'allconv\[mpi\]'"):
         distributed.start()
+
+
+# A whole training, against that of one process: in float64, so that another order of the sums is all that may show.
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return rank_program.run()
+
+
+def assert_same_training(outcome, expected):
+    for name in ("losses", "test"):
+        np.testing.assert_allclose(outcome[name], expected[name][-len(outcome[name]) :], rtol=1e-9)
+    for own, other in zip(outcome["weights"], expected["weights"], strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_ranks_train_as_one_process_does(size, alone):
+    outcomes = on_ranks(size, lambda group: rank_program.run(rank=group.rank))
+    assert_same_training(outcomes[0], alone)
+    assert all(outcome == outcomes[0] for outcome in outcomes), "the same bits on all ranks"
+
+
+def test_a_step_has_one_sum_of_gradients_and_one_gathering_of_scores():
+    def rank(group):
+        rng = np.random.default_rng(0)
+        model = ac.Sequential(ac.Flatten(), ac.Linear(48, 5, rng=rng), ac.ReLU(), ac.Linear(5, 2, rng=rng))
+        data = ac.data.Dataset(np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) % 2)
+        run = ac.train(
+            model,
+            ac.SoftmaxCrossEntropy(),
+            ac.SGD(model.parameters(), 0.1),
+            ac.data.Loader(data, 4),
+            epochs=1,
+            report_every=1,
+        )
+        next(run)
+        group.meetings.clear()
+        next(run)
+        return group.meetings
+
+    assert on_ranks(2, rank) == [["gather", "sum"]] * 2
+
+
+@pytest.mark.parametrize("what", ["seed", "data", "weights"])
+def test_ranks_that_differ_are_refused_when_train_is_called(what):
+    def rank(group):
+        parts = rank_program.Parts(seed=group.rank if what == "weights" else 0)
+        if what == "seed":
+            parts.loader.seed += group.rank
+        if what == "data":
+            parts.data.labels[3] = group.rank
+        parts.train()
+
+    words = "the model's weights" if what == "weights" else "the run "
+    with pytest.raises(RuntimeError, match=rf"{words}.* must be the same on all 2 ranks, got others .* on \[1\]"):
+        on_ranks(2, rank)
+
+
+# With MPI, each rank a process.
+
+
+def mpiexec(ranks, *program, status=0, timeout=120, **environment):
+    """Run a program on so many ranks; return what it printed and what it said of errors."""
+    pytest.importorskip("mpi4py")
+    launcher = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
+    if launcher is None:
+        pytest.skip("no mpiexec")
+    clean = {name: value for name, value in os.environ.items() if name != "ALLCONV_NUM_THREADS"}
+    result = subprocess.run(
+        [launcher, "-n", str(ranks), sys.executable, *map(str, program)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=clean | environment,
+        check=False,
+    )
+    assert (result.returncode == 0) == (status == 0), result.stdout + result.stderr
+    return result.stdout, result.stderr
+
+
+PROGRAM = ["-m", "mpi4py", ROOT / "tests" / "rank_program.py"]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_processes_train_as_one_does(size, alone, tmp_path):
+    mpiexec(size, *PROGRAM, tmp_path)
+    outcomes = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(size)]
+    assert_same_training(outcomes[0], alone)
+    assert all(outcome == outcomes[0] for outcome in outcomes), "the same bits on all ranks"
+    assert outcomes[0]["threads"] == max(1, len(os.sched_getaffinity(0)) // size)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(alone, tmp_path):
+    mpiexec(2, *PROGRAM, tmp_path, "half", ALLCONV_NUM_THREADS="2")
+    assert json.loads((tmp_path / "rank1.json").read_text())["threads"] == 2
+    outcome = rank_program.run(tmp_path)
+    assert len(outcome["losses"]) == 5
+    assert_same_training(outcome, alone)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("raise", "ValueError: this rank has had enough"),
+        ("die", ""),
+        ("apart", "the model's weights .* must be the same on all 2 ranks, got others than rank 0's on [1]"),
+    ],
+)
+def test_a_rank_that_fails_ends_the_job(what, message, tmp_path):
+    printed, errors = mpiexec(2, *PROGRAM, tmp_path, what, status=1)
+    if what == "die":
+        assert "signal 9" in printed + errors or "Killed" in printed + errors
+    for words in message.split(".*"):
+        assert words in errors
+    assert not list(tmp_path.glob("rank*.json"))
+
+
+def test_without_m_mpi4py_it_is_refused(tmp_path):
+    _, errors = mpiexec(2, ROOT / "tests" / "rank_program.py", tmp_path, status=1)
+    assert "must be started by mpiexec -n N python -m mpi4py PROGRAM" in errors
+
+
+def test_the_example_prints_and_saves_once_and_resumes_on_one_process(tmp_path):
+    example = ROOT / "examples" / "cifar10_allcnn.py"
+    options = ["--case", "d", "--quick", "--data", "shapes", "--limit", "12"]
+    half, whole = tmp_path / "half", tmp_path / "whole"
+    printed, errors = mpiexec(2, "-m", "mpi4py", example, *options, "--out", half, "--until-step", 1)
+    assert printed.count("12 training and 12 test images") == 1
+    assert printed.count("Learning Rate: ") == 1
+    assert errors.count("epoch 0: 100%") <= 2  # one bar; tqdm may draw its end twice
+    assert json.loads((half / "config.json").read_text())["ranks"] == 2
+    for out in (half, whole):
+        command = [sys.executable, example, *options, "--out", out, "--resume"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    logs = []
+    for out in (half, whole):
+        with (out / "log.csv").open(newline="", encoding="utf-8") as file:
+            logs.append(
+                [[float(row[name]) for name in row if name not in ("case", "seconds")] for row in csv.DictReader(file)]
+            )
+    assert len(logs[1]) == 2
+    np.testing.assert_allclose(*logs, rtol=1e-3)

@@ -40,6 +40,10 @@ class Group:
         """Return all `total` rows, (total, ...), from those of each rank's `part`; dtype and other axes agree."""
         return rows
 
+    def wait(self) -> None:
+        """Return when all ranks have come here."""
+        self.sum(np.zeros(1))
+
     def place(self, count: int) -> tuple[int, int]:
         """Return how many rows come before this rank's `count`, and how many there are on all ranks together."""
         counts = self.gather(np.array([count]), self.size)

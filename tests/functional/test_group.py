@@ -27,6 +27,7 @@ def test_one_process_is_a_group_of_its_own():
     assert group.sum(array) is array
     assert group.gather(array, 3) is array
     assert group.place(5) == (0, 5)
+    group.wait()
 
 
 def test_a_thread_may_work_in_another_group_than_its_process():
