@@ -1,6 +1,7 @@
 """What the documentation states about the published experiment is what the published curves hold."""
 
 import csv
+import runpy
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,14 @@ def test_the_table_of_published_results(curves):
     assert [row[0] for row in rows] == list(expected)
     for name, *cells in rows:
         assert cells == [expected[name](curve) for curve in curves.values()], name
+
+
+def test_the_report_on_the_experiment_is_the_one_that_its_script_makes():
+    """The pictures are left aside: they need matplotlib, and differ between its versions."""
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    script = runpy.run_path(str(ROOT / "benchmarks" / "experiment_report.py"))
+    pictures = [line for line in text.partition("## Curves\n\n")[2].splitlines() if line]
+    assert text == script["page"]([line for picture in pictures for line in (picture, "")])
+    for picture in pictures:
+        assert (ROOT / "docs" / picture.partition("](")[2].rstrip(")")).is_file()
+    assert len(pictures) == len({config["case"] for config, _ in script["runs"]()})
