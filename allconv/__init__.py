@@ -1,6 +1,6 @@
 """Convolutional networks in pure NumPy: forward and hand-derived backward passes that can be read and changed."""
 
-from allconv import checkpoint, data, distributed, gradcheck, initializers, models, rules, schedules
+from allconv import checkpoint, data, distributed, explain, gradcheck, initializers, models, rules, schedules
 from allconv.evaluation import evaluate, predict
 from allconv.functional.choice import get_algorithm, set_algorithm
 from allconv.functional.threads import get_num_threads, set_num_threads
@@ -76,6 +76,7 @@ __all__ = [
     "data",
     "distributed",
     "evaluate",
+    "explain",
     "get_algorithm",
     "get_num_threads",
     "gradcheck",

@@ -62,6 +62,7 @@ REFERENCE = {
     "data": ("Data", "allconv.data"),
     "models": ("Networks", "allconv.models"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
+    "explain": ("Looking inside", "allconv.explain"),
     "tools": ("Tools", "allconv"),  # what has no page of its own
     "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
 }
