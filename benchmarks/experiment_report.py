@@ -8,6 +8,7 @@ Writes ``docs/results.md`` and ``docs/_static/results/CASE.svg``. No number on t
 
 import csv
 import json
+import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def noise(curve: Sequence[float]) -> float:
     """
     late = curve[5:]
     second = [late[i - 1] - 2 * late[i] + late[i + 1] for i in range(1, len(late) - 1)]
-    return (statistics.fmean(value**2 for value in second) / 6) ** 0.5
+    return math.sqrt(statistics.fmean(value**2 for value in second) / 6)
 
 
 def band() -> tuple[float, str]:

@@ -27,12 +27,15 @@ from typing import Any
 
 import numpy as np
 from article_log import Row, log_block, result_table, write_logs, write_plots
+from article_pictures import Entry, statistics_entry, write_filters, write_statistics
 from tqdm import tqdm
 
 import allconv as ac
 from allconv.atomic import atomic_write
+from allconv.evaluation import Evaluation
 from allconv.functional.group import Group
 from allconv.signals import Stop, stop_on_signals
+from allconv.training import Record
 
 BASE_RATE = ac.schedules.inverse_time(0.0003, 0.001)  # of the epochs finished, not of their fractions
 ARTICLE_AMSGRAD: dict[str, Any] = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}
@@ -53,6 +56,17 @@ def build(case: str, rng: np.random.Generator) -> tuple[ac.Sequential, ac.Optimi
     return model, ac.DilatedAMSGrad(model, BASE_RATE(0), initial_scale=0.8, **ARTICLE_AMSGRAD), 1.0
 
 
+def training_loader(train_set: ac.data.Dataset, args: argparse.Namespace) -> ac.data.Loader:
+    """Return the steps of 25 images and their 25 augmented copies; without augmentation, of 50 images."""
+    recipes: dict[str, Callable[[], Any]] = {
+        "native": ac.data.article_augment,
+        "imgaug": ac.data.imgaug_article_augment,
+    }
+    augment = ac.data.KeepOriginals(recipes[args.augment]()) if args.augment in recipes else None
+    size = 25 if augment else 50
+    return ac.data.Loader(train_set, size, augment=augment, normalize=ac.data.per_step, seed=args.seed)
+
+
 def run_case(
     case: str,
     train_set: ac.data.Dataset,
@@ -69,13 +83,7 @@ def run_case(
     """
     model, optimizer, factor = build(case, np.random.default_rng(args.seed))
     loss = ac.SoftmaxCrossEntropy()
-    recipes: dict[str, Callable[[], Any]] = {
-        "native": ac.data.article_augment,
-        "imgaug": ac.data.imgaug_article_augment,
-    }
-    augment = ac.data.KeepOriginals(recipes[args.augment]()) if args.augment in recipes else None
-    per_step, size = ac.data.per_step, 25 if augment else 50
-    loader = ac.data.Loader(train_set, size, augment=augment, normalize=per_step, seed=args.seed)
+    loader = training_loader(train_set, args)
     # The article standardizes the test images over the whole test set.
     over_all = ac.data.Standardize.fit(test_set.images, per="pixel")
     test_loader = ac.data.Loader(test_set, 50, shuffle=False, normalize=over_all)
@@ -87,6 +95,8 @@ def run_case(
         check_same_run(saved["config"], config, out)
     rows: list[Row] = saved["rows"] if saved else []
     blocks: list[str] = saved["blocks"] if saved else []
+    statistics: list[Entry] = saved.get("statistics", []) if saved else []
+    looked_at = over_all(test_set.images[:50]), test_set.labels[:50]
 
     training = ac.train(
         model,
@@ -107,7 +117,7 @@ def run_case(
         nonlocal saved_at
         ac.distributed.check_same_model(model)
         if group.rank == 0:
-            state = {**training.state, "config": config, "rows": rows, "blocks": blocks}
+            state = {**training.state, "config": config, "rows": rows, "blocks": blocks, "statistics": statistics}
             ac.checkpoint.save(checkpoints, state, best=best)
             write_logs(out, rows, blocks)
         saved_at = time.monotonic()
@@ -146,17 +156,7 @@ def run_case(
             bar.close()
             bar = None
             test, last = ac.evaluate(model, loss, test_loader), ac.evaluate(model, loss, last_step)
-            row = {
-                "case": case,
-                "epoch": record.epoch,
-                "learning_rate": record.learning_rate,
-                "dilated_rate": record.scale,
-                "train_accuracy": record.accuracy,
-                "test_accuracy": test.accuracy,
-                "train_cost": record.loss,
-                "test_cost": test.loss,
-                "seconds": round(record.seconds + test.seconds, 1),
-            }
+            row = log_row(case, record, test)
             rows.append(row)
             blocks.append(
                 log_block(
@@ -166,9 +166,15 @@ def run_case(
                 )
             )
             print(blocks[-1], end="", flush=True)
+            if args.statistics and group.rank == 0:
+                layers = ac.layer_statistics(model, loss, *looked_at)
+                statistics.append(statistics_entry(record.epoch, layers))
             save(best=test.accuracy == max(row["test_accuracy"] for row in rows))
             if args.plots and group.rank == 0:
                 write_plots(out / "plots", rows)
+                if args.statistics:
+                    write_filters(out / "plots", model.parameters()[0].value)
+                    write_statistics(out / "plots", statistics)
         elif stopped_by or late or done == args.until_step or record.step % args.checkpoint_every == 0:
             save()
         if done == args.until_step and not stopped_by:
@@ -178,6 +184,21 @@ def run_case(
                 bar.close()
             raise Stopped(128 + stopped_by)
     return rows
+
+
+def log_row(case: str, record: Record, test: Evaluation) -> Row:
+    """Return what log.csv has of an epoch."""
+    return {
+        "case": case,
+        "epoch": record.epoch,
+        "learning_rate": record.learning_rate,
+        "dilated_rate": record.scale,
+        "train_accuracy": record.accuracy,
+        "test_accuracy": test.accuracy,
+        "train_cost": record.loss,
+        "test_cost": test.loss,
+        "seconds": round(record.seconds + test.seconds, 1),
+    }
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -249,6 +270,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=positive,
         metavar="N",
         help="of a process; default: the cores, shared among those of a machine",
+    )
+    parser.add_argument(
+        "--statistics", action="store_true", help="filters and layer statistics as pictures, each epoch"
     )
     parser.add_argument("--check-finite", action="store_true", help="stop at the first NaN, and name its layer")
     args = parser.parse_args(argv)
@@ -341,6 +365,7 @@ def command(case: str, args: argparse.Namespace) -> list[str]:
     options += ["--threads", ac.get_num_threads()]
     options += ["--limit", args.limit] if args.limit else []
     options += ["--quick"] if args.quick else []
+    options += ["--statistics"] if args.statistics else []
     return [str(Path(__file__).resolve()), *map(str, options)]
 
 
