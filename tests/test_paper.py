@@ -89,10 +89,15 @@ def test_the_networks_are_the_twelve_of_the_paper_with_its_dropout(paper, net, p
         assert shape == (size, size, 10)
 
 
-def test_only_the_last_biases_are_not_0_at_the_start(paper):
-    biases = [layer.bias.value for layer in paper.build("all-cnn-a", "6x6").walk() if isinstance(layer, ac.Conv2D)]
-    assert not any(bias.any() for bias in biases[:-1])
-    np.testing.assert_array_equal(biases[-1], np.ones(10))
+def test_the_initial_weights_are_normal_and_only_the_last_biases_not_0(paper):
+    model = paper.build("all-cnn-a", "6x6", np.random.default_rng(0))
+    layers = [layer for layer in model.walk() if isinstance(layer, ac.Conv2D)]
+    for layer in layers:
+        count = layer.weight.value.size
+        assert abs(layer.weight.value.mean()) < 5 * 0.05 / count**0.5
+        assert abs(layer.weight.value.std() / 0.05 - 1) < 5 / (2 * count) ** 0.5
+    assert not any(layer.bias.value.any() for layer in layers[:-1])
+    np.testing.assert_array_equal(layers[-1].bias.value, np.ones(10))
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(350, (200, 250, 300)), (7, (4, 5, 6)), (35, (20, 25, 30))])
