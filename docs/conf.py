@@ -58,11 +58,11 @@ REFERENCE = {
     "losses": ("Losses", "allconv.losses"),
     "optimizers": ("Optimizers and schedules", "allconv.optimizers", "allconv.schedules"),
     "training": ("Training", "allconv.training", "allconv.evaluation", "allconv.finite", "allconv.distributed"),
-    "checkpoints": ("Weights and checkpoints", "allconv.weights", "allconv.checkpoint"),
+    "checkpoints": ("Weights and checkpoints", "allconv.weights", "allconv.checkpoint", "allconv.signals"),
     "data": ("Data", "allconv.data"),
     "models": ("Networks", "allconv.models"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
-    "explain": ("Looking inside", "allconv.explain"),
+    "explain": ("Looking inside", "allconv.explain", "allconv.statistics"),
     "tools": ("Tools", "allconv"),  # what has no page of its own
     "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
 }
@@ -70,6 +70,9 @@ REFERENCE = {
 RETURNED = [
     "allconv.evaluation.Evaluation",
     "allconv.finite.NonFiniteError",
+    "allconv.signals.stop_on_signals",
+    "allconv.signals.Stop",
+    "allconv.statistics.LayerStatistics",
     "allconv.summary.Summary",
     "allconv.training.Record",
     "allconv.training.Training",

@@ -1,0 +1,85 @@
+"""What logging, plots and a checkpoint every minute cost, as a share of the time that a run takes.
+
+    pip install matplotlib
+    python benchmarks/overhead.py [--step-ms 375] [--out FOLDER]
+
+Times what the example does beside training: the record and the progress bar of a step, a checkpoint of case d with its
+digests, the logs, and the plots after 21 epochs. One step is taken as --step-ms long, an epoch has 2,000 of them.
+"""
+
+import argparse
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import allconv as ac
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+from article_log import log_block, published, write_logs, write_plots  # noqa: E402 - found only through the line above
+
+STEPS = 2000
+
+
+def seconds(action: Callable[[], object], runs: int = 7) -> float:
+    """Return the median time of an action after one that does not count."""
+    times = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--step-ms", type=float, default=375.0, help="a training step (default: 375)")
+    parser.add_argument("--out", type=Path, help="folder on the disk to write to (default: a temporary one)")
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(0)
+    model = ac.models.article_net("convpool", dilated=True, rng=rng)
+    optimizer = ac.DilatedAMSGrad(model, 3e-4)
+    images, labels = rng.integers(0, 256, (50_000, 32, 32, 3), np.uint8), rng.integers(0, 10, 50_000)
+    loader = ac.data.Loader(ac.data.Dataset(images, labels), 25)
+    training = ac.train(model, ac.SoftmaxCrossEntropy(), optimizer, loader, epochs=21)
+    rows = [
+        {**row, "learning_rate": 3e-4, "dilated_rate": 0.8 / (1 + row["epoch"]), "seconds": 800.0}
+        for row in published("d")
+    ]
+    blocks = [log_block(row, 3e-4, "batch 9950") for row in rows]
+    with tempfile.TemporaryDirectory(dir=arguments.out) as name:
+        folder = Path(name)
+
+        def save() -> None:
+            state = {**training.state, "rows": rows, "blocks": blocks}
+            ac.checkpoint.save(folder / "checkpoints", state)
+            write_logs(folder, rows, blocks)
+
+        bar = tqdm(total=10**9, file=io.StringIO())
+
+        def show() -> None:
+            bar.update()
+            bar.set_postfix_str(f"loss {1.0:.4f}, accuracy {0.5:.4f}, {130.0:.0f} images/s", refresh=False)
+
+        checkpoint, plots, step = seconds(save), seconds(lambda: write_plots(folder / "plots", rows)), seconds(show)
+    epoch = STEPS * arguments.step_ms / 1e3
+    shares = {
+        "the bar, each step": (step, STEPS * step / epoch),
+        "checkpoint and logs, each minute": (checkpoint, checkpoint / 60),
+        "plots, each epoch": (plots, plots / epoch),
+    }
+    for what, (once, share) in shares.items():
+        print(f"{what:34} {1e3 * once:9.2f} ms  {share:7.3%}")
+    print(f"{'all of them':34} {'':12}  {sum(share for _, share in shares.values()):7.3%}")
+
+
+if __name__ == "__main__":
+    main()
