@@ -35,8 +35,15 @@ def settings(thing: object) -> Any:
 
 
 def layers_of(model: Layer) -> dict[str, str]:
-    """Return the layers by path, each as it prints itself; those that nest others, whose scale may move, by class."""
-    return {path: type(layer).__name__ if layer.composite else repr(layer) for path, layer in model.named_layers()}
+    """Return the layers by path, each as it prints itself.
+
+    Those that nest others, whose scale may move, and those that print an address, which no other process has, are
+    described by their class.
+    """
+    return {
+        path: type(layer).__name__ if layer.composite or type(layer).__repr__ is object.__repr__ else repr(layer)
+        for path, layer in model.named_layers()
+    }
 
 
 def data_of(dataset: Dataset) -> str:

@@ -341,3 +341,22 @@ def test_a_state_of_before_the_digests_is_taken():
     state["run"] = {key: state["run"][key] for key in ("steps_per_epoch", "batch_size", "seed")}
     resumed = Parts().train(resume=state)
     assert next(resumed).epoch == 0
+
+
+def test_a_layer_without_a_repr_is_the_same_layer_in_another_process():
+    class Double(ac.Layer):
+        def forward(self, x, *, training=False):
+            return 2 * x, None
+
+        def backward(self, dy, cache):
+            return 2 * dy
+
+    def parts():
+        made = Parts()
+        made.model = ac.Sequential(*made.model.layers, Double())
+        made.optimizer = ac.DilatedAMSGrad(made.model, 0.01)
+        return made
+
+    state = next(parts().train(report_every=1)).state
+    assert "0x" not in str(state["run"]["model"])
+    assert next(parts().train(resume=state)).epoch == 0
