@@ -30,6 +30,7 @@ from tqdm import tqdm
 import allconv as ac
 from allconv import storage
 from allconv.atomic import atomic_write
+from allconv.signals import Stop, stop_on_signals
 from allconv.weights import model_state
 
 NETS = {  # as the paper's tables name them
@@ -86,10 +87,9 @@ def restore(path: Path) -> tuple[ac.Sequential, ac.data.ZCA]:
 
 
 def train(
-    train_set: ac.data.Dataset, test_set: ac.data.Dataset, args: argparse.Namespace, config: dict[str, Any]
+    train_set: ac.data.Dataset, test_set: ac.data.Dataset, args: argparse.Namespace, config: dict[str, Any], stop: Stop
 ) -> list[dict[str, Any]]:
-    """Train the network to the end, from its last checkpoint if it has one, and return its log."""
-    args.out.mkdir(parents=True, exist_ok=True)
+    """Train the network to the end, or a signal, from its last checkpoint if it has one, and return its log."""
     checkpoints = args.out / "checkpoints"
     saved = ac.checkpoint.load(checkpoints) if args.resume and ac.checkpoint.exists(checkpoints) else None
     if saved is not None:
@@ -158,8 +158,10 @@ def train(
             )
             save()
             save_model(args.out / "model.npz", model, whiten, args.net, args.ending)
-        elif record.step % args.checkpoint_every == 0:
+        elif stop or record.step % args.checkpoint_every == 0:
             save()
+        if stop:
+            break
     bar.close()
     return rows
 
@@ -217,7 +219,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.out = args.out or Path("runs", f"paper-{args.net}")
     if args.out.exists() and not args.out.is_dir():
         parser.error(f"argument --out: must be a folder, got the file {args.out}")
-    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
+    if not args.resume and args.out.is_dir() and any(path.name != "lock" for path in args.out.iterdir()):
         parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
     return args
 
@@ -244,14 +246,18 @@ def main(argv: list[str] | None = None) -> int:
             "versions": versions("none"),
         }
         started = time.perf_counter()
-        rows = train(train_set, test_set, args, config)
+        with ac.checkpoint.lock(args.out), stop_on_signals() as stop:
+            rows = train(train_set, test_set, args, config, stop)
+        if stop:
+            print("stopped and saved; the same command with --resume goes on from here", file=sys.stderr)
+            return stop.exit_status
         error, spent = 1 - rows[-1]["test_accuracy"], time.perf_counter() - started
         print(f"{args.net}: test error {error:.2%} after {len(rows)} epochs, results in {args.out}")
         print(f"this took {in_words(spent)}")
     except KeyboardInterrupt:
         print("\nstopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
         return 130
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -71,6 +71,27 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert len(without_seconds(tmp_path / "killed")) == 1
 
 
+def test_all_cases_resume_in_the_middle_of_one(tmp_path):
+    small = ["--case", "all", "--quick", "--limit", "30", "--data", "shapes", "--checkpoint-every", "1"]
+
+    def run(*options):
+        subprocess.run([*COMMAND, *small, *options], check=True, capture_output=True, cwd=tmp_path, timeout=250)
+
+    run("--out", "whole")
+    process = subprocess.Popen([*COMMAND, *small, "--out", "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    in_the_middle = tmp_path / "killed" / "b" / "checkpoints" / "checkpoint-00000003.npz"
+    deadline = time.monotonic() + 120
+    while not in_the_middle.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed" / "c").exists()
+    run("--out", "killed", "--resume")
+    for case in "abcdefgh":
+        assert without_seconds(tmp_path / "whole" / case) == without_seconds(tmp_path / "killed" / case)
+    assert (tmp_path / "whole" / "results.txt").read_text() == (tmp_path / "killed" / "results.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

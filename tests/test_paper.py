@@ -153,7 +153,7 @@ def test_a_run_leaves_a_log_settings_and_a_model_that_predicts(paper, tiny, tmp_
     options = ["--net", "strided-b", "--epochs", "2", "--ending", "8x8", "--rate", "0.01", "--augment"]
     assert paper.main([*options, "--out", str(tmp_path / "new" / "out")]) == 0
     out = tmp_path / "new" / "out"
-    assert {path.name for path in out.iterdir()} == {"checkpoints", "config.json", "log.csv", "model.npz"}
+    assert {path.name for path in out.iterdir()} == {"checkpoints", "config.json", "lock", "log.csv", "model.npz"}
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     assert (config["net"], config["epochs"], config["ending"], config["augment"]) == ("strided-b", 2, "8x8", True)
     assert config["images"] == [8, 6]
