@@ -75,10 +75,13 @@ def blas_can_be_limited() -> bool:
 
 @cache
 def blas_kernels() -> list[str]:
-    """Return name, version and kernel of each BLAS that is loaded, such as ``openblas 0.3.31 SkylakeX``."""
+    """Return name, version and kernel of NumPy's BLAS, such as ``openblas 0.3.31 SkylakeX``."""
+    libraries = _controller().select(user_api="blas").info()
+    # Others, of SciPy or PyTorch, may be loaded too, or not yet; a system's own serves all of them.
+    own = [library for library in libraries if "numpy" in library["filepath"]] or libraries
     return [
         " ".join(str(library[key]) for key in ("internal_api", "version", "architecture") if library.get(key))
-        for library in _controller().select(user_api="blas").info()
+        for library in own
     ]
 
 

@@ -413,3 +413,16 @@ def test_workers_are_kept_off_the_callers_core(workers):
 def test_what_is_not_shared_is_the_callers_alone(workers):
     names = threads.run(lambda index: threading.current_thread().name, 50, shared=False)
     assert set(names) == {threading.current_thread().name}
+
+
+def test_the_blas_is_numpys_whatever_else_is_loaded():
+    script = (
+        "import sys; [__import__(name) for name in sys.argv[1:]]\n"
+        "from allconv.functional.threads import blas_kernels; print(blas_kernels())"
+    )
+    alone, with_scipy = (
+        subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True).stdout
+        for names in ((), ("scipy.linalg",))
+    )
+    assert alone == with_scipy
+    assert alone.strip() != "[]"
