@@ -282,7 +282,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.out = args.out or (Path("runs") if args.case == "all" else Path("runs", args.case))
     if args.out.exists() and not args.out.is_dir():
         parser.error(f"argument --out: must be a folder, got the file {args.out}")
-    if not args.resume and args.out.is_dir() and any(path.name != "lock" for path in args.out.iterdir()):
+    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
         parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
     return args
 
@@ -333,7 +333,10 @@ def run(args: argparse.Namespace, group: Group) -> int:
             }
             started = time.perf_counter()
             out = args.out / case if args.case == "all" else args.out
-            with ac.checkpoint.lock(out) if group.rank == 0 else nullcontext(), stop_on_signals() as stop:
+            with (
+                ac.checkpoint.lock(out / "checkpoints") if group.rank == 0 else nullcontext(),
+                stop_on_signals() as stop,
+            ):
                 rows = run_case(case, train_set, test_set, out, args, config, stop, group)
             if rows is None:
                 return 0

@@ -219,7 +219,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.out = args.out or Path("runs", f"paper-{args.net}")
     if args.out.exists() and not args.out.is_dir():
         parser.error(f"argument --out: must be a folder, got the file {args.out}")
-    if not args.resume and args.out.is_dir() and any(path.name != "lock" for path in args.out.iterdir()):
+    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
         parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
     return args
 
@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
             "versions": versions("none"),
         }
         started = time.perf_counter()
-        with ac.checkpoint.lock(args.out), stop_on_signals() as stop:
+        with ac.checkpoint.lock(args.out / "checkpoints"), stop_on_signals() as stop:
             rows = train(train_set, test_set, args, config, stop)
         if stop:
             print("stopped and saved; the same command with --resume goes on from here", file=sys.stderr)

@@ -121,16 +121,17 @@ def test_a_second_trainer_is_refused_until_the_first_is_gone(tmp_path):
 
 
 def test_the_experiment_takes_the_lock(tmp_path):
-    with ac.checkpoint.lock(tmp_path / "h"):
+    out = tmp_path / "h"
+    with ac.checkpoint.lock(out / "checkpoints"):
         done = subprocess.run(
-            [sys.executable, str(EXAMPLE), "--case", "h", "--quick", "--data", "shapes", "--out", str(tmp_path / "h")],
+            [sys.executable, str(EXAMPLE), "--case", "h", "--quick", "--data", "shapes", "--out", str(out), "--resume"],
             capture_output=True,
             text=True,
             check=False,
         )
     assert done.returncode == 1
     assert "in use by another training process" in done.stderr
-    assert not (tmp_path / "h" / "log.csv").exists()
+    assert not (out / "log.csv").exists()
 
 
 def test_the_best_is_kept_beside_the_newest(tmp_path):
