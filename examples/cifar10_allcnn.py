@@ -15,12 +15,10 @@ import argparse
 import json
 import math
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from typing import Any
 import numpy as np
 from article_log import Row, log_block, result_table, write_logs, write_plots
 from article_pictures import Entry, statistics_entry, write_filters, write_statistics
+from command_line import check_same_run, positive, read_data, versions
 from tqdm import tqdm
 
 import allconv as ac
@@ -40,7 +39,7 @@ from allconv.training import Record
 BASE_RATE = ac.schedules.inverse_time(0.0003, 0.001)  # of the epochs finished, not of their fractions
 ARTICLE_AMSGRAD: dict[str, Any] = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}
 CASES = "abcdefgh"
-QUICK_IMAGES, QUICK_EPOCHS = 100, 2
+QUICK_EPOCHS = 2
 
 
 def build(case: str, rng: np.random.Generator) -> tuple[ac.Sequential, ac.Optimizer, float]:
@@ -209,45 +208,6 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
         self.exit_status = exit_status
 
 
-def check_same_run(saved: dict[str, Any], config: dict[str, Any], out: Path) -> None:
-    """Refuse to resume a run with other settings than it began with; more epochs are fine."""
-    changed = {
-        key: (saved.get(key), value)
-        for key, value in config.items()
-        if key not in ("epochs", "versions", "threads", "ranks", "command") and saved.get(key) != value
-    }
-    if changed:
-        listed = ", ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
-        raise ValueError(f"--resume must have the settings that {out} began with, got others: {listed}")
-
-
-def read_data(args: argparse.Namespace) -> tuple[ac.data.Dataset, ac.data.Dataset, str]:
-    """Return training and test images, and where they come from in words."""
-    if args.data == "shapes":
-        source: Path | None = None
-    elif args.data == "auto":
-        source = ac.data.find_cifar10()
-        if source is None and sys.stdin.isatty() and not args.quick:
-            answer = input("CIFAR-10 was not found on this machine. Download it (about 170 MB)? [y/N] ")
-            source = ac.data.download_cifar10() if answer.strip().lower() in ("y", "yes") else None
-        if source is None:
-            print("CIFAR-10 was not found: training on the drawn shapes instead (--data PATH for a copy elsewhere)")
-    else:
-        source = Path(args.data)
-    if source is None:
-        train_set, test_set = ac.data.shapes(5000, seed=args.seed), ac.data.shapes(1000, seed=args.seed + 1)
-        name = "shapes"
-    else:
-        train_set, test_set = ac.data.cifar10(source)
-        name = "cifar10"
-        print(f"CIFAR-10 from {source}")
-    if args.limit is not None:
-        train_set, test_set = train_set[: args.limit], test_set[: args.limit]
-    if args.quick:
-        train_set, test_set = train_set[:QUICK_IMAGES], test_set[:QUICK_IMAGES]
-    return train_set, test_set, name
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the checked command line."""
     parser = argparse.ArgumentParser(
@@ -285,17 +245,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
         parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
     return args
-
-
-def positive(text: str) -> int:
-    """Return the command-line argument as a positive int."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive int, got {text}")
-    return number
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -370,13 +319,6 @@ def command(case: str, args: argparse.Namespace) -> list[str]:
     options += ["--quick"] if args.quick else []
     options += ["--statistics"] if args.statistics else []
     return [str(Path(__file__).resolve()), *map(str, options)]
-
-
-def versions(augment: str) -> dict[str, str]:
-    """Return what the bits of a run depend on."""
-    packages = ["allconv", "numpy", "scipy", *(["imgaug"] if augment == "imgaug" else [])]
-    found = {name: version(name) for name in packages}
-    return {"python": platform.python_version(), "machine": platform.machine(), **found}
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cifar10_allcnn import check_same_run, positive, read_data, versions
+from command_line import check_same_run, positive, read_data, versions
 from tqdm import tqdm
 
 import allconv as ac
