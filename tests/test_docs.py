@@ -46,3 +46,28 @@ def test_the_report_on_the_experiment_is_the_one_that_its_script_makes():
     for picture in pictures:
         assert (ROOT / "docs" / picture.partition("](")[2].rstrip(")")).is_file()
     assert len(pictures) == len({config["case"] for config, _ in script["runs"]()})
+
+
+@pytest.fixture
+def dilated_study(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    return runpy.run_path(str(ROOT / "benchmarks" / "dilated_study.py"))
+
+
+def test_the_dilated_page_has_the_tables_that_its_script_makes(dilated_study):
+    text = (ROOT / "docs" / "dilated.md").read_text(encoding="utf-8")
+    begin, end = f"{dilated_study['BEGIN']}\n", f"\n{dilated_study['END']}"
+    assert text.partition(begin)[2].partition(end)[0] == dilated_study["tables"]()
+
+
+def test_the_dilated_gradients_are_those_in_the_results(dilated_study):
+    checks = [
+        row for net, (kind, *_) in dilated_study["NETS"].items() for row in dilated_study["check_rows"](kind, net)
+    ]
+    assert [{name: str(value) for name, value in row.items()} for row in checks] == dilated_study["read"]("check")
+    measured = dilated_study["angle_rows"]("allcnn", "All-CNN", epochs=(1,))
+    kept = [row for row in dilated_study["read"]("angles") if (row["net"], row["epoch"]) == ("All-CNN", "1")]
+    assert [(row["form"], str(row["convolution"])) for row in measured] == [(r["form"], r["convolution"]) for r in kept]
+    for name in ("cosine", "ratio"):
+        ours, theirs = ([float(row[name]) for row in rows] for rows in (measured, kept))
+        assert ours == pytest.approx(theirs, rel=1e-3)
