@@ -32,6 +32,7 @@ from allconv.validation import Array
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 from cifar10_allcnn import build  # noqa: E402 - found only through the line above
+from published_faults import gradients  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "dilated"
 PAGE = ROOT / "docs" / "dilated.md"
@@ -59,16 +60,10 @@ def set_form(model: ac.Sequential, form: str, scale: float) -> None:
             layer.in_forward, layer.in_backward = form == BOTH, form in (BOTH, BACKWARD)
 
 
-def gradients(model: ac.Sequential, x: Array, labels: Array) -> list[Array]:
+def weight_gradients(model: ac.Sequential, x: Array, labels: Array) -> list[Array]:
     """Return the gradients of the convolutions' weights."""
     scores, cache = model.forward(x, training=True)
-    model.backward(ac.SoftmaxCrossEntropy()(scores, labels)[1], cache)
-    found = []
-    for parameter in model.parameters():
-        assert parameter.grad is not None
-        found.append(parameter.grad)
-        parameter.grad = None
-    return found
+    return list(gradients(model, scores, cache, labels, {}, summed=False).values())
 
 
 def angle_rows(kind: str, net: str, epochs: Sequence[int] = EPOCHS) -> list[Row]:
@@ -77,12 +72,12 @@ def angle_rows(kind: str, net: str, epochs: Sequence[int] = EPOCHS) -> list[Row]
     x = ac.data.per_step(dataset.images).astype(np.float64)
     model = ac.models.article_net(kind, dilated=True, dtype=np.float64, rng=np.random.default_rng(0))
     set_form(model, PLAIN, 0.0)
-    true = gradients(model, x, dataset.labels)
+    true = weight_gradients(model, x, dataset.labels)
     rows = []
     for form in (BACKWARD, BOTH):
         for epoch in epochs:
             set_form(model, form, rate(epoch))
-            for k, pair in enumerate(zip(true, gradients(model, x, dataset.labels), strict=True), start=1):
+            for k, pair in enumerate(zip(true, weight_gradients(model, x, dataset.labels), strict=True), start=1):
                 cosine, ratio = cosine_and_ratio(*pair)
                 row = {"net": net, "form": form, "epoch": epoch, "convolution": k}
                 rows.append({**row, "cosine": f"{cosine:.5f}", "ratio": f"{ratio:.5g}"})
