@@ -1,7 +1,7 @@
 r"""What does the dilated gradient do? Both of its forms, on both networks of the article.
 
-    python benchmarks/dilated_study.py --gradients          # half a minute
-    python benchmarks/dilated_study.py --data PATH          # 18 short trainings: 20 minutes on two cores
+    python benchmarks/dilated_study.py --gradients          # the check and the angles
+    python benchmarks/dilated_study.py --data PATH          # 18 short trainings, over a minute each on two cores
     python benchmarks/dilated_study.py                      # the page's tables, from what is there
 
 A shortcut around convolutions 2, 5 and 8, r = 0.8 / (1 + epoch) strong. In the form "both passes" (May 2018) it is

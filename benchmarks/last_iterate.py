@@ -4,7 +4,7 @@
 
 Takes a checkpoint of a run of `examples/cifar10_allcnn.py` within its first epoch, and trains on the images that the
 epoch has left, each time from the same weights and the same state of the optimizer: in the order of the run, and in
-others. What differs at the end of the epoch is chance alone. Beside the last weights, their moving average over some
+others. What differs at the end of the epoch is the order alone. Beside the last weights, their moving average over some
 fifty steps is tested, in which what single steps do to the weights averages out. The rows go to
 benchmarks/results/orders/RUN-STEP.csv, from which `experiment_report.py` makes a table.
 """
