@@ -46,18 +46,20 @@ all cases of a seed, as are the second and the third; and what the moving averag
 steps or so reaches, in which the swing averages out, by the same training.
 """
 
-LEFT = """Cases of one seed see the images in one order and share its swing, so that their differences are not so many draws.
-The swing is large enough to hide or to make a difference of this size. It does not explain it: the seeds of h, each
-with an order of its own, all end below the published accuracy, and by more than they differ from each other. Nor do
-the averaged weights stand for the published ones, which are last weights: averaging would presumably raise those
-too, and in e it goes far beyond. What the table shows is that the training passes through weights as good as the
-published, and that its last ones are not. Whether the published runs swing less, had a fortunate order, or followed
-something that their sources do not state, is open.
+LEFT = """Cases of one seed see the images in one order and share its swing, so that their differences are not so
+many draws. The swing is large enough to hide or to make a difference of this size. It does not explain
+it: the seeds of h, each with an order of its own, all end below the published accuracy, and by more than
+they differ from each other. Nor do the averaged weights stand for the published ones, which are last
+weights: averaging would presumably raise those too, and in e it goes far beyond. What the table shows is
+that an average of the training's weights is about as good as the published last ones, and its own last
+ones are not. Whether the published runs swing less, had a fortunate order, or followed something that
+their sources do not state, is open.
 
-How it was come by: the cases are those with a checkpoint that could be continued, not a selection by result; g was
-left out, and the other orders stopped at three and two of four, for want of time. The length of the average was set
-once. Before, runs were continued for 50 steps beyond the epoch's end in new orders; that was given up, since it
-trains on images seen before. `benchmarks/README.md` has what came of it.
+How it was come by: the cases are those with a checkpoint that could be continued, not a selection by
+result; g was left out, and the other orders stopped at three and two of four, for want of time. The
+length of the average was set once. Before, runs were continued for 50 steps beyond the epoch's end in
+new orders; that was given up, since it trains on images seen before. `benchmarks/README.md` has what
+came of it.
 """
 
 JPEG = """## What the JPEG copy costs
