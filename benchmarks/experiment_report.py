@@ -62,13 +62,22 @@ new orders; that was given up, since it trains on images seen before. `benchmark
 came of it.
 """
 
-JPEG = """## What the JPEG copy costs
+CHANGES = """## One change at a time
 
-Estimated by encoding the images once more (`benchmarks/jpeg_cost.py`; same weights, order and augmentation): training
-accuracy is the mean over the steps, test accuracy over every tenth of the last fifth of them, on 2,000 images; "change"
-is the mean absolute change of a value, of 255. A second encoding of the same quality, 75, finds the finest detail and
-half of the colour gone already, so that the first one may have cost more. One seed of the two that the comparison was
-made for was run, and no lower quality: it says nothing of small differences.
+The published code's files of the eight cases are public (`NeuralNetwork/AllConvolution/cases` of
+github.com/JaeDukSeo/Daily-Neural-Network-Practice-2; that of d there is another experiment). Read line by line beside
+this library's protocol, a, b, e and f differ in nothing but the random numbers, the images, and the rounding of moved
+pixels to whole grey levels here; c, g and h also in the backward pass, which there is not the gradient
+([](faults.md)). `benchmarks/variants.py` makes two of these changes, one at a time, with the same weights, order and
+augmentation:
+
+- *encoded again*: the images are encoded as JPEG a second time, quality 75 and colour at half the resolution as in the
+  first, on a shifted grid; the mean absolute change of a value is 4.6 of 255. The second encoding finds the finest
+  detail gone already, so that the first one may have cost more.
+- *published backward*: ELU's derivative and the averages' as the published code has them.
+
+Whole epochs are compared as the example logs them; of the first steps alone (`benchmarks/first_steps.py`), the training
+accuracy is the mean over the steps, the test accuracy that over every tenth of the last fifth, on 2,000 images.
 """
 
 PAPER = """## The paper's model C
@@ -189,11 +198,46 @@ def orders() -> list[str]:
     return [*lines, "", text]
 
 
-def jpeg() -> list[str]:
-    """Return what a second encoding as JPEG costs."""
-    names = ("case", "seed", "steps", "images", "change", "train_accuracy", "test_accuracy")
-    lines = [f"| {' | '.join(names).replace('_', ' ')} |", "|---|---|---|---|---|---|---|"]
-    return lines + [f"| {' | '.join(row[name] for name in names)} |" for row in _rows(RESULTS / "jpeg.csv")]
+def variants() -> list[str]:
+    """Return a row for each epoch of each run with a change, beside the same without it."""
+    lines = ["| case | change | epoch | accuracy | changed | as it is | published | changed - as it is |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    unchanged = {config["case"]: rows for config, rows in runs() if config["seed"] == SEED}
+    for file in sorted((RESULTS / "variants").glob("*/config.json")):
+        case, change = file.parent.name.split("-", 1)
+        there = published(case)
+        for row in _rows(file.with_name("log.csv")):
+            epoch = int(row["epoch"])
+            for name in ("train", "test"):
+                column = f"{name}_accuracy"
+                here, values = unchanged[case][epoch][column], float(row[column])
+                cells = [case, change, str(epoch), name, f"{values:.4f}", f"{here:.4f}"]
+                cells += [f"{there[epoch][column]:.4f}", f"{values - here:+.4f}"]
+                lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def first_steps() -> list[str]:
+    """Return what the changes do to the first steps of a case."""
+    names = ("case", "seed", "steps", "change", "train_accuracy", "test_accuracy")
+    lines = [f"| {' | '.join(names).replace('_', ' ')} |", "|---|---|---|---|---|---|"]
+    return lines + [f"| {' | '.join(row[name] for name in names)} |" for row in _rows(RESULTS / "first_steps.csv")]
+
+
+def by_gradient() -> str:
+    """Return how far the first epoch's training accuracy is from the published where that had the gradient, and not."""
+    parts = []
+    for cases, what in (("abef", "the gradient"), ("cdgh", "the faulty backward pass")):
+        apart = [
+            rows[0]["train_accuracy"] - published(config["case"])[0]["train_accuracy"]
+            for config, rows in runs()
+            if config["case"] in cases and config["seed"] == SEED
+        ]
+        parts.append(
+            f"{statistics.fmean(apart):+.4f} on average ({min(apart):+.4f} to {max(apart):+.4f}) "
+            f"in {', '.join(cases)}, where the published code had {what}"
+        )
+    return f"The training accuracy of the first epoch, here minus published: {'; '.join(parts)}."
 
 
 def plot() -> list[str]:
@@ -228,7 +272,9 @@ def plot() -> list[str]:
 def page(pictures: list[str]) -> str:
     """Return the page."""
     parts = [HEAD, "## Each case", "", *summary(), "", "## Each epoch", "", *table(), ""]
-    parts += [DIFFERENCE, *orders(), "", LEFT, JPEG, *jpeg(), "", PAPER, paper_table(), "", "## Curves", "", *pictures]
+    parts += [DIFFERENCE, *orders(), "", LEFT]
+    parts += [CHANGES, *variants(), "", *first_steps(), "", by_gradient(), ""]
+    parts += [PAPER, paper_table(), "", "## Curves", "", *pictures]
     return "\n".join(parts).rstrip() + "\n"
 
 
