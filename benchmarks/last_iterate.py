@@ -2,8 +2,8 @@
 
     python benchmarks/last_iterate.py --run runs/h --data PATH [--step 1500] [--orders as-run 0 1 2]
 
-Takes a checkpoint of a run of `examples/cifar10_allcnn.py` within its first epoch, and trains on the images that the
-epoch has left, each time from the same weights and the same state of the optimizer: in the order of the run, and in
+Takes a checkpoint of a run of `examples/cifar10_allcnn.py` within an epoch, and trains on the images that the epoch
+has left, each time from the same weights and the same state of the optimizer: in the order of the run, and in
 others. What differs at the end of the epoch is the order alone. Beside the last weights, their moving average over some
 fifty steps is tested, in which what single steps do to the weights averages out. The rows go to
 benchmarks/results/orders/RUN-STEP.csv, from which `experiment_report.py` makes a table.
@@ -38,20 +38,22 @@ def finish(saved: dict[str, Any], train: ac.data.Dataset, order: str) -> tuple[a
     augment = ac.data.KeepOriginals(ac.data.article_augment())
     loader = ac.data.Loader(train, 25, augment=augment, normalize=ac.data.per_step, seed=config["seed"])
     resume: dict[str, Any] | None = saved
+    first = 0
     if order != "as-run":
         load_model_state(model, saved)
         optimizer.load_state(saved["optimizer"])
-        left = loader._generator(0, 0).permutation(len(train))[25 * saved["step"] :]
+        done = saved["step"] - saved["epoch"] * len(loader)
+        left = loader._generator(saved["epoch"], 0).permutation(len(train))[25 * done :]
         rest = ac.data.Dataset(train.images[left], train.labels[left])
         loader = ac.data.Loader(rest, 25, augment=augment, normalize=ac.data.per_step, seed=int(order))
-        resume = None
+        resume, first = None, saved["epoch"]
     training = ac.train(
         model,
         ac.SoftmaxCrossEntropy(),
         optimizer,
         loader,
-        epochs=1,
-        schedule=lambda epochs: factor * BASE_RATE(math.floor(epochs)),
+        epochs=saved["epoch"] + 1 if resume else 1,
+        schedule=lambda epochs: factor * BASE_RATE(first + math.floor(epochs)),
         report_every=1,
         resume=resume,
     )
@@ -76,6 +78,8 @@ def main() -> None:
     over_all = ac.data.Standardize.fit(test.images, per="pixel")
     test_loader, loss = ac.data.Loader(test, 50, shuffle=False, normalize=over_all), ac.SoftmaxCrossEntropy()
     saved = storage.read(args.run / "checkpoints" / f"checkpoint-{args.step:08d}.npz")
+    if saved["epoch"] and saved["config"]["case"] in "dh":  # their scale follows the epoch
+        parser.error(f"argument --step: must lie in the first epoch in cases d and h, got {args.step}")
     file = RESULTS / f"{args.run.name}-{args.step}.csv"
     rows = {row["order"]: row for row in csv.DictReader(file.read_text().splitlines())} if file.exists() else {}
     for order in args.orders:
