@@ -285,7 +285,11 @@ def test_the_example_prints_and_saves_once_and_resumes_on_one_process(tmp_path):
     for out in (half, whole):
         with (out / "log.csv").open(newline="", encoding="utf-8") as file:
             logs.append(
-                [[float(row[name]) for name in row if name not in ("case", "seconds")] for row in csv.DictReader(file)]
+                [{name: row[name] for name in row if name not in ("case", "seconds")} for row in csv.DictReader(file)]
             )
-    assert len(logs[1]) == 2
-    np.testing.assert_allclose(*logs, rtol=1e-3)
+    assert [len(rows) for rows in logs] == [2, 2]
+    for one, other in zip(*logs, strict=True):
+        for name in one:
+            # Ranks round otherwise than one process: one of 12 images, its best two scores all but equal, may turn.
+            near = {"abs": 1.01 / 12} if name.endswith("accuracy") else {"rel": 1e-3}
+            assert float(one[name]) == pytest.approx(float(other[name]), **near), name
