@@ -74,12 +74,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--orders", nargs="+", default=["as-run", "0", "1", "2"])
     args = parser.parse_args()
-    train, test = ac.data.cifar10(args.data)
-    over_all = ac.data.Standardize.fit(test.images, per="pixel")
-    test_loader, loss = ac.data.Loader(test, 50, shuffle=False, normalize=over_all), ac.SoftmaxCrossEntropy()
     saved = storage.read(args.run / "checkpoints" / f"checkpoint-{args.step:08d}.npz")
     if saved["epoch"] and saved["config"]["case"] in "dh":  # their scale follows the epoch
         parser.error(f"argument --step: must lie in the first epoch in cases d and h, got {args.step}")
+    train, test = ac.data.cifar10(args.data)
+    over_all = ac.data.Standardize.fit(test.images, per="pixel")
+    test_loader, loss = ac.data.Loader(test, 50, shuffle=False, normalize=over_all), ac.SoftmaxCrossEntropy()
     file = RESULTS / f"{args.run.name}-{args.step}.csv"
     rows = {row["order"]: row for row in csv.DictReader(file.read_text().splitlines())} if file.exists() else {}
     for order in args.orders:
