@@ -48,12 +48,13 @@ steps or so reaches, in which the swing averages out, by the same training.
 """
 
 LEFT = """Cases of one seed see the images in one order and share its swing, so that their differences are not so many
-draws. The order of the runs is an unlucky one: wherever other orders were tried, in two cases and two epochs, the one
-that was run ends lowest. That is part of the difference, and not all of it: the means over the orders lie below the
-published accuracies too, by one to two standard deviations of a single order, and the seeds of h, each with an order
-of its own, all end below the published one, by more than they differ from each other. Nor do the averaged weights
-stand for the published ones, which are last weights: averaging would presumably raise those too. Whether the
-published runs had a fortunate order, swing less, or followed something that their sources do not state, is open.
+draws. In the three ends of epochs that were tried in other orders, of two cases that share them, the order of the run
+ends lowest. So the order is part of the difference there, and not all of it: the means over the orders lie below the
+published accuracies too. Whether order is enough cannot be told from this: its spread in e and f would allow it, that
+of h's own seeds would not, and all of those end below the published run. Nor do the averaged weights stand for the
+published ones, which are last weights: averaging would presumably raise those too, and in e it goes far beyond.
+Whether the published runs had a fortunate order, swing less, or followed something that their sources do not state,
+is open.
 
 How it was come by: the cases are those with a checkpoint that could be continued, not a selection by result; g was
 left out, and other orders stopped at none to three of the three wanted, for want of time. The length of the average
@@ -64,26 +65,25 @@ it trains on images seen before. `benchmarks/README.md` has what came of it.
 CHANGES = """## One change at a time
 
 The published code's files of the eight cases are public (`NeuralNetwork/AllConvolution/cases` of
-github.com/JaeDukSeo/Daily-Neural-Network-Practice-2; that of d there is another experiment). Read line by line beside
-this library's protocol, a, b, e and f differ in nothing but the random numbers, the images, and the rounding of moved
-pixels to whole grey levels here; c, g and h also in the backward pass, which there is not the gradient
+github.com/JaeDukSeo/Daily-Neural-Network-Practice-2; the d among them is another experiment). They were read, not run.
+Beside this library's protocol, a, b, e and f show no difference but the random numbers, the images, and the rounding of
+moved pixels to whole grey levels here; c, g and h also the backward pass, which there is not the gradient
 ([](faults.md)). `benchmarks/variants.py` makes two of these changes, one at a time, with the same weights, order and
 augmentation:
 
 - *encoded again*: the images are encoded as JPEG a second time, quality 75 and colour at half the resolution as in the
-  first, on a shifted grid; the mean absolute change of a value is 4.6 of 255. The second encoding finds the finest
-  detail gone already, so that the first one may have cost more.
+  first, on a shifted grid. It finds the finest detail gone already, so that the first one may have cost more.
 - *published backward*: ELU's derivative and the averages' as the published code has them.
 
 Whole epochs are compared as the example logs them; of the first steps alone (`benchmarks/first_steps.py`), the training
 accuracy is the mean over the steps, the test accuracy that over every tenth of the last fifth, on 2,000 images.
 """
 
-FOUND = """Neither makes the difference, in one run each: both move the accuracies by far less. The published backward
-pass does not train faster over these steps, so it does not explain why the training accuracy agrees better where the
-published code had the gradient. That code also leaves open whether a step uses momentum and weights from before or
-after their update, which has not been tried. Of the images one thing is left: that the first encoding cost many times
-what the second does.
+FOUND = """In one run each, neither moves the accuracies by as much as the difference. The published backward pass
+does not train faster over these steps; whether it does later was not tried, so that it is open why the training
+accuracy agrees better where the published code had the gradient. Of the three rows of first steps the last was run on
+another machine than the other two. That code also leaves open whether a step uses momentum and weights from before or
+after their update, which was not tried. How much the first encoding cost stays unknown.
 """
 
 PAPER = """## The paper's model C
@@ -182,46 +182,46 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def order_files() -> list[tuple[int, list[dict[str, str]]]]:
-    """Return the epoch whose end a file of `last_iterate.py` has, and its rows, for each file."""
+def order_files() -> list[tuple[int, dict[str, dict[str, str]]]]:
+    """Return, for each file of `last_iterate.py`, the epoch whose end it has, and its rows by order."""
     files = [_rows(file) for file in sorted((RESULTS / "orders").glob("*.csv"))]
-    return sorted(((int(rows[0]["step"]) // STEPS, rows) for rows in files), key=lambda pair: pair[0])
+    return [(int(rows[0]["step"]) // STEPS, {row["order"]: row for row in rows}) for rows in files]
 
 
 def orders() -> list[str]:
-    """Return the ends of epochs: as run, the average of the last steps' weights, and in other orders."""
+    """Return the ends of epochs: as run, which the log has, in other orders, and with averaged weights."""
     names = ["case", "seed", "epoch", "published", "as run", "minus published", "in other orders", "mean of all orders"]
     names += ["minus published", "as run, averaged weights"]
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for epoch, found in order_files():
-        rows = {row["order"]: row for row in found}
-        as_run = rows.pop("as-run")
-        there = published(as_run["case"])[epoch]["test_accuracy"]
-        last, others = float(as_run["test_accuracy"]), [float(row["test_accuracy"]) for row in rows.values()]
+    logs = {(config["case"], str(config["seed"])): rows for config, rows in runs()}
+    for epoch, rows in order_files():
+        case, seed = (next(iter(rows.values()))[name] for name in ("case", "seed"))
+        averaged = rows.pop("as-run", {}).get("averaged_accuracy", "")
+        others = [float(row["test_accuracy"]) for row in rows.values()]
+        last, there = logs[case, seed][epoch]["test_accuracy"], published(case)[epoch]["test_accuracy"]
         mean = statistics.fmean([last, *others])
-        cells = [as_run["case"], as_run["seed"], str(epoch), f"{there:.4f}", f"{last:.4f}", f"{last - there:+.4f}"]
+        cells = [case, seed, str(epoch), f"{there:.4f}", f"{last:.4f}", f"{last - there:+.4f}"]
         cells += [", ".join(f"{value:.4f}" for value in others)]
         cells += [f"{mean:.4f}", f"{mean - there:+.4f}"] if others else ["", ""]
-        lines.append(f"| {' | '.join([*cells, as_run['averaged_accuracy']])} |")
+        lines.append(f"| {' | '.join([*cells, averaged])} |")
     return [*lines, "", chance()]
 
 
 def chance() -> str:
-    """Return how many standard deviations the seeds of h are from the published run, if order alone differs."""
-    squares, freedom = 0.0, 0
-    for epoch, rows in order_files():
-        ends = [float(row["test_accuracy"]) for row in rows]
-        if epoch == 0 and len(ends) > 1:
-            squares += statistics.variance(ends) * (len(ends) - 1)
-            freedom += len(ends) - 1
-    deviation = math.sqrt(squares / freedom)
+    """Return how far the seeds of h are from the published run, in standard deviations of two origins."""
+    ends = [[float(row["test_accuracy"]) for row in rows.values()] for epoch, rows in order_files() if epoch == 0]
+    ends = [values for values in ends if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in ends)
+    by_order = math.sqrt(sum(statistics.variance(values) * (len(values) - 1) for values in ends) / freedom)
     first = [rows[0]["test_accuracy"] for config, rows in runs() if config["case"] == "h"]
-    apart = published("h")[0]["test_accuracy"] - statistics.fmean(first)
-    deviations = apart / (deviation * math.sqrt(1 + 1 / len(first)))
+    by_seed = statistics.stdev(first)
+    apart = (published("h")[0]["test_accuracy"] - statistics.fmean(first)) / math.sqrt(1 + 1 / len(first))
     return (
-        f"Another order moves the end of the first epoch by a standard deviation of {deviation:.4f} (from e and f, "
-        f"{freedom} degrees of freedom). If order were all that differs, the published h, one order, and the mean of "
-        f"the {len(first)} seeds here would be {deviations:.1f} standard deviations of such a difference apart."
+        f"The other orders of e and f move the end of the first epoch by a standard deviation of {by_order:.4f}; the "
+        f"{len(first)} seeds of h, which differ in more than the end's order, have one of only {by_seed:.4f}. By the "
+        f"first, the published h, one run, is {apart / by_order:.1f} standard deviations of such a difference from "
+        f"their mean; by the second, {apart / by_seed:.1f}. Both rest on few values, the first on orders that e and f "
+        "share."
     )
 
 
