@@ -20,22 +20,43 @@ def variants(monkeypatch):
     return runpy.run_path(str(ROOT / "benchmarks" / "variants.py"))
 
 
-def test_encoding_again_changes_every_image_a_little(variants):
+ENCODINGS = ["encoded-again", "encoded-coarsely"]
+
+
+@pytest.mark.parametrize(("change", "most"), [("encoded-again", 15), ("encoded-coarsely", 25)])
+def test_encoding_changes_every_image_a_little(variants, change, most):
     images = ac.data.shapes(8, seed=0).images
     kept = images.copy()
-    again = variants["encode_again"](images)
+    again = variants["encode"](images, change)
     assert (again.shape, again.dtype) == (images.shape, np.uint8)
     np.testing.assert_array_equal(images, kept)
-    change = np.abs(again.astype(float) - images).mean(axis=(1, 2, 3))
-    assert (change > 0.5).all()
-    assert (change < 15).all()
+    difference = np.abs(again.astype(float) - images).mean(axis=(1, 2, 3))
+    assert (difference > 0.5).all()
+    assert (difference < most).all()
 
 
-def test_encoding_again_leaves_a_square_in_its_place(variants):
+@pytest.mark.parametrize("change", ENCODINGS)
+def test_encoding_leaves_a_square_in_its_place(variants, change):
     """Four pixels aside, the shift of the blocks, the mean change would be about 16."""
     images = np.full((1, 32, 32, 3), 128, np.uint8)
     images[:, 8:24, 8:24] = 200
-    assert np.abs(variants["encode_again"](images).astype(float) - images).mean() < 4
+    assert np.abs(variants["encode"](images, change).astype(float) - images).mean() < 4
+
+
+def test_the_coarse_encoding_takes_more_of_the_brightness_and_of_the_colour(variants):
+    images = ac.data.shapes(32, seed=0).images
+    colour_of = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
+    again, coarse = (
+        np.square((variants["encode"](images, change) - images.astype(float)) @ colour_of.T).mean(axis=(0, 1, 2))
+        for change in ENCODINGS
+    )
+    assert (coarse > 1.5 * again).all()
+
+
+def test_the_images_as_they_are_stay_so(variants):
+    dataset = ac.data.shapes(8, seed=0)
+    for change in ("none", "published-backward"):
+        assert variants["changed_images"](dataset, change) is dataset
 
 
 def gradients(model, x, dy):
@@ -66,7 +87,7 @@ def test_the_published_backward_pass_holds_inside_the_context_alone(variants):
         np.testing.assert_array_equal(gradients(model, x, dy)[0], true[0])
 
 
-@pytest.mark.parametrize("change", ["encoded-again", "published-backward"])
+@pytest.mark.parametrize("change", [*ENCODINGS, "published-backward"])
 def test_a_run_is_marked_with_its_change_and_takes_it(variants, change, tmp_path, monkeypatch):
     arguments = ["--case", "g", "--epochs", "1", "--limit", "75", "--data", "shapes", "--out"]
     monkeypatch.setattr("sys.argv", ["variants.py", "--change", change, *arguments, str(tmp_path / "changed")])
