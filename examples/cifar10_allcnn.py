@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from article_log import Row, log_block, result_table, write_logs, write_plots
 from article_pictures import Entry, statistics_entry, write_filters, write_statistics
-from command_line import check_same_run, positive, read_data, versions
+from command_line import check_same_run, check_seed_and_folder, positive, read_data, versions
 from tqdm import tqdm
 
 import allconv as ac
@@ -236,14 +236,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--check-finite", action="store_true", help="stop at the first NaN, and name its layer")
     args = parser.parse_args(argv)
-    if args.seed < 0:
-        parser.error(f"argument --seed: must be a non-negative int, got {args.seed}")
     args.epochs = args.epochs or (QUICK_EPOCHS if args.quick else 21)
     args.out = args.out or (Path("runs") if args.case == "all" else Path("runs", args.case))
-    if args.out.exists() and not args.out.is_dir():
-        parser.error(f"argument --out: must be a folder, got the file {args.out}")
-    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
-        parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
+    check_seed_and_folder(parser, args)
     return args
 
 

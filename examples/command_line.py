@@ -50,6 +50,16 @@ def read_data(args: argparse.Namespace) -> tuple[ac.data.Dataset, ac.data.Datase
     return train_set, test_set, name
 
 
+def check_seed_and_folder(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse a seed that is none, and a folder that holds something else or another run."""
+    if args.seed < 0:
+        parser.error(f"argument --seed: must be a non-negative int, got {args.seed}")
+    if args.out.exists() and not args.out.is_dir():
+        parser.error(f"argument --out: must be a folder, got the file {args.out}")
+    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
+        parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
+
+
 def check_same_run(saved: dict[str, Any], config: dict[str, Any], out: Path) -> None:
     """Refuse to resume a run with other settings than it began with; more epochs are fine."""
     changed = {

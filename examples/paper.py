@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command_line import check_same_run, positive, read_data, versions
+from command_line import check_same_run, check_seed_and_folder, positive, read_data, versions
 from tqdm import tqdm
 
 import allconv as ac
@@ -213,14 +213,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint-every", type=positive, default=200, metavar="N", help="steps, default 200")
     parser.add_argument("--threads", type=positive, metavar="N", help="default: the cores of this machine")
     args = parser.parse_args(argv)
-    if args.seed < 0:
-        parser.error(f"argument --seed: must be a non-negative int, got {args.seed}")
     args.epochs = args.epochs or (2 if args.quick else EPOCHS)
     args.out = args.out or Path("runs", f"paper-{args.net}")
-    if args.out.exists() and not args.out.is_dir():
-        parser.error(f"argument --out: must be a folder, got the file {args.out}")
-    if not args.resume and args.out.is_dir() and any(args.out.iterdir()):
-        parser.error(f"argument --out: must be empty unless --resume is given, got {args.out}, which is not")
+    check_seed_and_folder(parser, args)
     return args
 
 
