@@ -6,26 +6,18 @@
 Writes ``docs/results.md`` and ``docs/_static/results/CASE.svg``. No number on the page is typed by hand.
 """
 
-import csv
-import json
-import math
 import statistics
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "examples"))
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from article_log import published  # noqa: E402 - found only through the lines above
+from experiment_logs import CASES, RESULTS, SEED, published, read_rows, runs  # noqa: E402 - found only through the line above
+from experiment_swing import noise, swing  # noqa: E402
 from paper_table import table as paper_table  # noqa: E402
 
-RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
 PLOTS = ROOT / "docs" / "_static" / "results"
-SEED = 678  # the article's, with which all cases are run
-STEPS = 2000  # of an epoch
 BOUND = 0.03  # wanted: the mean absolute difference of test accuracies over a case's first epochs
 
 HEAD = """# The experiment, reproduced
@@ -35,31 +27,6 @@ describes the experiment. The images are CIFAR-10 in a copy that was re-encoded 
 The protocol is the article's: 2,000 steps of 25 images and 25 augmented copies an epoch, seed 678 unless the row names
 another. The published curves are those of the article's logs, one run a case. Each run here is one command, `python
 examples/cifar10_allcnn.py --case CASE --data PATH`, and goes on from its checkpoint with `--resume`.
-"""
-
-DIFFERENCE = """## Where the difference comes from
-
-A step's 25 images have their classes in uneven numbers, and the network, which has no bias to correct, follows the last
-few hundred labels: from step to step whole classes are predicted too often or hardly at all. The accuracy of a single
-step's weights carries that swing. `benchmarks/last_iterate.py` tests it, from a checkpoint after 1,500 of an epoch's
-2,000 steps: what the images left do in the order of the run and in other orders, the first of which is the same for
-all cases of a seed, as are the second and the third; and what the moving average of the weights over the last fifty
-steps or so reaches, in which the swing averages out, by the same training.
-"""
-
-LEFT = """Cases of one seed see the images in one order and share its swing, so that their differences are not so many
-draws. In the three ends of epochs that were tried in other orders, of two cases that share them, the order of the run
-ends lowest. So the order is part of the difference there, and not all of it: the means over the orders lie below the
-published accuracies too. Whether order is enough cannot be told from this: its spread in e and f would allow it, that
-of h's own seeds would not, and all of those end below the published run. Nor do the averaged weights stand for the
-published ones, which are last weights: averaging would presumably raise those too, and in e it goes far beyond.
-Whether the published runs had a fortunate order, swing less, or followed something that their sources do not state,
-is open.
-
-How it was come by: the cases are those with a checkpoint that could be continued, not a selection by result; g was
-left out, and other orders stopped at none to three of the three wanted, for want of time. The length of the average
-was set once. Before, runs were continued for 50 steps beyond the epoch's end in new orders; that was given up, since
-it trains on images seen before. `benchmarks/README.md` has what came of it.
 """
 
 CHANGES = """## One change at a time
@@ -94,36 +61,10 @@ are fewer than 50,000. So short a training orders them by how fast they learn, n
 """
 
 
-def runs() -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
-    """Return configuration and log of each run of the experiment."""
-    found = []
-    for file in sorted(RESULTS.glob("*/config.json")):
-        config = json.loads(file.read_text())
-        if "case" in config:
-            with file.with_name("log.csv").open(newline="") as log:
-                found.append((config, [_numbers(row) for row in csv.DictReader(log)]))
-    return [run for run in found if run[1]]
-
-
-def _numbers(row: dict[str, str]) -> dict[str, float]:
-    return {name: float(text) for name, text in row.items() if name != "case" and text}
-
-
-def noise(curve: Sequence[float]) -> float:
-    """Return the standard deviation of a curve's single epochs, from its second differences, which a smooth one lacks.
-
-    For independent values of variance s^2 a second difference has the variance 6 s^2. The first epochs, where the curve
-    itself bends, are left out.
-    """
-    late = curve[5:]
-    second = [late[i - 1] - 2 * late[i] + late[i + 1] for i in range(1, len(late) - 1)]
-    return math.sqrt(statistics.fmean(value**2 for value in second) / 6)
-
-
 def band() -> tuple[float, str]:
     """Return the band of a single epoch's test accuracy, and how it comes about."""
     first = [rows[0]["test_accuracy"] for config, rows in runs() if config["case"] == "h"]
-    curves = [[row["test_accuracy"] for row in published(case)] for case in "abcdefgh"]
+    curves = [[row["test_accuracy"] for row in published(case)][5:] for case in CASES]  # the first epochs bend
     published_noise = statistics.fmean(noise(curve) for curve in curves)
     spread = max(first) - min(first)
     width = spread + 2 * published_noise
@@ -177,54 +118,6 @@ def summary() -> list[str]:
     return lines
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def order_files() -> list[tuple[int, dict[str, dict[str, str]]]]:
-    """Return, for each file of `last_iterate.py`, the epoch whose end it has, and its rows by order."""
-    files = [_rows(file) for file in sorted((RESULTS / "orders").glob("*.csv"))]
-    return [(int(rows[0]["step"]) // STEPS, {row["order"]: row for row in rows}) for rows in files]
-
-
-def orders() -> list[str]:
-    """Return the ends of epochs: as run, which the log has, in other orders, and with averaged weights."""
-    names = ["case", "seed", "epoch", "published", "as run", "minus published", "in other orders", "mean of all orders"]
-    names += ["minus published", "as run, averaged weights"]
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    logs = {(config["case"], str(config["seed"])): rows for config, rows in runs()}
-    for epoch, rows in order_files():
-        case, seed = (next(iter(rows.values()))[name] for name in ("case", "seed"))
-        averaged = rows.pop("as-run", {}).get("averaged_accuracy", "")
-        others = [float(row["test_accuracy"]) for row in rows.values()]
-        last, there = logs[case, seed][epoch]["test_accuracy"], published(case)[epoch]["test_accuracy"]
-        mean = statistics.fmean([last, *others])
-        cells = [case, seed, str(epoch), f"{there:.4f}", f"{last:.4f}", f"{last - there:+.4f}"]
-        cells += [", ".join(f"{value:.4f}" for value in others)]
-        cells += [f"{mean:.4f}", f"{mean - there:+.4f}"] if others else ["", ""]
-        lines.append(f"| {' | '.join([*cells, averaged])} |")
-    return [*lines, "", chance()]
-
-
-def chance() -> str:
-    """Return how far the seeds of h are from the published run, in standard deviations of two origins."""
-    ends = [[float(row["test_accuracy"]) for row in rows.values()] for epoch, rows in order_files() if epoch == 0]
-    ends = [values for values in ends if len(values) > 1]
-    freedom = sum(len(values) - 1 for values in ends)
-    by_order = math.sqrt(sum(statistics.variance(values) * (len(values) - 1) for values in ends) / freedom)
-    first = [rows[0]["test_accuracy"] for config, rows in runs() if config["case"] == "h"]
-    by_seed = statistics.stdev(first)
-    apart = (published("h")[0]["test_accuracy"] - statistics.fmean(first)) / math.sqrt(1 + 1 / len(first))
-    return (
-        f"The other orders of e and f move the end of the first epoch by a standard deviation of {by_order:.4f}; the "
-        f"{len(first)} seeds of h, which differ in more than the end's order, have one of only {by_seed:.4f}. By the "
-        f"first, the published h, one run, is {apart / by_order:.1f} standard deviations of such a difference from "
-        f"their mean; by the second, {apart / by_seed:.1f}. Both rest on few values, the first on orders that e and f "
-        "share."
-    )
-
-
 def variants() -> list[str]:
     """Return a row for each epoch of each run with a change, beside the same without it."""
     lines = ["| case | change | epoch | accuracy | changed | as it is | published | changed - as it is |"]
@@ -233,7 +126,7 @@ def variants() -> list[str]:
     for file in sorted((RESULTS / "variants").glob("*/config.json")):
         case, change = file.parent.name.split("-", 1)
         there = published(case)
-        for row in _rows(file.with_name("log.csv")):
+        for row in read_rows(file.with_name("log.csv")):
             epoch = int(row["epoch"])
             for name in ("train", "test"):
                 column = f"{name}_accuracy"
@@ -248,7 +141,7 @@ def first_steps() -> list[str]:
     """Return what the changes do to the first steps of a case."""
     names = ("case", "seed", "steps", "change", "train_accuracy", "test_accuracy")
     lines = [f"| {' | '.join(names).replace('_', ' ')} |", "|---|---|---|---|---|---|"]
-    return lines + [f"| {' | '.join(row[name] for name in names)} |" for row in _rows(RESULTS / "first_steps.csv")]
+    return lines + [f"| {' | '.join(row[name] for name in names)} |" for row in read_rows(RESULTS / "first_steps.csv")]
 
 
 def by_gradient() -> str:
@@ -299,7 +192,7 @@ def plot() -> list[str]:
 def page(pictures: list[str]) -> str:
     """Return the page."""
     parts = [HEAD, "## Each case", "", *summary(), "", "## Each epoch", "", *table(), ""]
-    parts += [DIFFERENCE, *orders(), "", LEFT]
+    parts += swing()
     parts += [CHANGES, *variants(), "", *first_steps(), "", by_gradient(), "", FOUND]
     parts += [PAPER, paper_table(), "", "## Curves", "", *pictures]
     return "\n".join(parts).rstrip() + "\n"

@@ -31,6 +31,12 @@ COLUMNS = ("case", "seed", "step", "order", "test_accuracy", "test_cost", "avera
 DECAY = 0.98  # of the moving average, a step
 
 
+def images_left(saved: dict[str, Any], loader: ac.data.Loader) -> np.ndarray:
+    """Return the indices of the training images that the epoch of the checkpoint has left."""
+    done = saved["step"] - saved["epoch"] * len(loader)
+    return loader._generator(saved["epoch"], 0).permutation(len(loader.dataset))[loader.batch_size * done :]
+
+
 def finish(saved: dict[str, Any], train: ac.data.Dataset, order: str) -> tuple[ac.Sequential, list[np.ndarray]]:
     """Train to the end of the epoch; return the network and the weights' moving averages."""
     config = saved["config"]
@@ -42,8 +48,7 @@ def finish(saved: dict[str, Any], train: ac.data.Dataset, order: str) -> tuple[a
     if order != "as-run":
         load_model_state(model, saved)
         optimizer.load_state(saved["optimizer"])
-        done = saved["step"] - saved["epoch"] * len(loader)
-        left = loader._generator(saved["epoch"], 0).permutation(len(train))[25 * done :]
+        left = images_left(saved, loader)
         rest = ac.data.Dataset(train.images[left], train.labels[left])
         loader = ac.data.Loader(rest, 25, augment=augment, normalize=ac.data.per_step, seed=int(order))
         resume, first = None, saved["epoch"]

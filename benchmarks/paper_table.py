@@ -41,18 +41,18 @@ def table(results: Path = RESULTS) -> str:
                 raise ValueError(f"results must hold one run of {run['net']}, got a second in {file.parent.name}")
             runs[run["net"]] = run
     here, there = ranks({net: run["errors"][-1] for net, run in runs.items()}), ranks(PAPER)
-    lines = [
-        "| net | paper: error, % | place | here: error, % | place | lowest, % | epochs done | of | training images |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    names = ["net", "paper: error, %", "place", "here: error, %", "place", "lowest, %", "epochs done", "of"]
+    names += ["training images", "batch", "rate"]
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     for net, error in PAPER.items():
         cells = [net, f"{error:.2f}", str(there[net])]
         if net in runs:
             run = runs[net]
             cells += [f"{run['errors'][-1]:.2f}", str(here[net]), f"{min(run['errors']):.2f}"]
             cells += [str(len(run["errors"])), str(run["epochs"]), f"{run['images'][0]:,}"]
+            cells += [str(run["batch"]), str(run["rate"])]
         else:
-            cells += [""] * 6
+            cells += [""] * 8
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -294,9 +294,8 @@ def test_the_times_are_in_units_that_fit(paper):
 
 def write_run(folder, accuracies, net, **config):
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(
-        json.dumps({"net": net, "epochs": 7, "augment": False, "images": [10_000, 10_000]} | config)
-    )
+    settings = {"net": net, "epochs": 7, "augment": False, "images": [10_000, 10_000], "batch": 32, "rate": 0.01}
+    (folder / "config.json").write_text(json.dumps(settings | config))
     rows = "".join(f"{epoch},{accuracy}\n" for epoch, accuracy in enumerate(accuracies))
     (folder / "log.csv").write_text("epoch,test_accuracy\n" + rows)
 
@@ -311,12 +310,12 @@ def test_the_table_sets_runs_beside_the_paper_s(paper_table, tmp_path):
     head, _, *rows = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in paper_table.table(tmp_path).splitlines()
     )
-    assert len(head) == 9
+    assert len(head) == 11
     assert rows == [
-        ["base-c", "9.74", "3", "40.00", "2", "37.50", "3", "7", "10,000"],
-        ["strided-c", "10.19", "4", "", "", "", "", "", ""],
-        ["convpool-c", "9.31", "2", "", "", "", "", "", ""],
-        ["all-cnn-c", "9.08", "1", "30.00", "1", "30.00", "2", "2", "10,000"],
+        ["base-c", "9.74", "3", "40.00", "2", "37.50", "3", "7", "10,000", "32", "0.01"],
+        ["strided-c", "10.19", "4", *[""] * 8],
+        ["convpool-c", "9.31", "2", *[""] * 8],
+        ["all-cnn-c", "9.08", "1", "30.00", "1", "30.00", "2", "2", "10,000", "32", "0.01"],
     ]
     write_run(tmp_path / "paper-second", [0.9], "base-c")
     with pytest.raises(ValueError, match="results must hold one run of base-c, got a second in paper-second"):

@@ -1,0 +1,39 @@
+"""What the report on the experiment reads: the logs of the runs here, and the published curves."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+from article_log import published  # noqa: E402 - found only through the line above
+
+__all__ = ["CASES", "RESULTS", "SEED", "STEPS", "published", "read_rows", "runs"]
+
+RESULTS = ROOT / "benchmarks" / "results"
+CASES = "abcdefgh"
+SEED = 678  # the article's, with which all cases are run
+STEPS = 2000  # of an epoch
+
+
+def runs() -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
+    """Return configuration and log of each run of the experiment."""
+    found = []
+    for file in sorted(RESULTS.glob("*/config.json")):
+        config = json.loads(file.read_text())
+        if "case" in config:
+            with file.with_name("log.csv").open(newline="") as log:
+                found.append((config, [_numbers(row) for row in csv.DictReader(log)]))
+    return [run for run in found if run[1]]
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    return {name: float(text) for name, text in row.items() if name != "case" and text}
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
