@@ -9,10 +9,10 @@ costs is estimated by that of a second one, of training and test images. Its blo
 the first one's: on the same grid a second encoding would find every coefficient already rounded, and change little.
 
 "encoded-coarsely": the second encoding finds the finest detail gone, so that the first may have cost more. This one
-takes more than the first can have taken: with quality 25 and colour at a quarter of the resolution, the root mean
-square change of the brightness is 10.1 of 255, where rounding with the steps of quality 75 makes 9.7 at most, if every
-coefficient is spread evenly over its step; and colour has less in the detail between full and half of the resolution
-than between half and a quarter.
+takes more, in mean square, than the first can have taken: with quality 25 and colour at a quarter of the resolution,
+the root mean square change of the brightness is 10.1 of 255, where rounding with the steps of quality 75 makes 9.7 at
+most, if every coefficient is spread evenly over its step; and colour has less in the detail between full and half of
+the resolution than between half and a quarter.
 
 "published-backward": the backward pass of the published code, which in cases c, d, g and h is not the gradient
 (docs/faults.md). Its summed loss is left out: a factor that all layers share, which AMSGrad hides.
