@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 from article_log import published  # noqa: E402 - found only through the line above
 
-__all__ = ["CASES", "RESULTS", "SEED", "STEPS", "published", "read_rows", "runs"]
+__all__ = ["CASES", "RESULTS", "ROOT", "SEED", "STEPS", "columns", "published", "read_rows", "runs"]
 
 RESULTS = ROOT / "benchmarks" / "results"
 CASES = "abcdefgh"
@@ -24,8 +25,7 @@ def runs() -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
     for file in sorted(RESULTS.glob("*/config.json")):
         config = json.loads(file.read_text())
         if "case" in config:
-            with file.with_name("log.csv").open(newline="") as log:
-                found.append((config, [_numbers(row) for row in csv.DictReader(log)]))
+            found.append((config, [_numbers(row) for row in read_rows(file.with_name("log.csv"))]))
     return [run for run in found if run[1]]
 
 
@@ -37,3 +37,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def columns(names: Sequence[str], rows: Iterable[dict[str, str]]) -> list[str]:
+    """Return these columns of the rows as a table in Markdown."""
+    lines = [f"| {' | '.join(names).replace('_', ' ')} |", "|" + "---|" * len(names)]
+    return lines + [f"| {' | '.join(row[name] for name in names)} |" for row in rows]

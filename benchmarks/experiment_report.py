@@ -10,11 +10,11 @@ import statistics
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-from experiment_logs import CASES, RESULTS, SEED, published, read_rows, runs  # noqa: E402 - found only through the line above
-from experiment_swing import noise, swing  # noqa: E402
-from paper_table import table as paper_table  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+# Found only through the line above.
+from experiment_logs import CASES, RESULTS, ROOT, SEED, columns, published, read_rows, runs
+from experiment_swing import noise, swing
+from paper_table import table as paper_table
 
 PAGE = ROOT / "docs" / "results.md"
 PLOTS = ROOT / "docs" / "_static" / "results"
@@ -24,10 +24,10 @@ HEAD = """# The experiment, reproduced
 
 This page is made by `benchmarks/experiment_report.py` from the logs in `benchmarks/results/`; [](experiment.md)
 describes the experiment. The images are CIFAR-10 in a copy that was re-encoded as JPEG; what that costs is not known,
-and what it may cost is below.
-The protocol is the article's: 2,000 steps of 25 images and 25 augmented copies an epoch, seed 678 unless the row names
-another. The published curves are those of the article's logs, one run a case. Each run here is one command, `python
-examples/cifar10_allcnn.py --case CASE --data PATH`, and goes on from its checkpoint with `--resume`.
+and what it may cost is below. The protocol is the article's: 2,000 steps of 25 images and 25 augmented copies an epoch,
+seed 678 unless the row names another. The published curves are those of the article's logs, one run a case. Each run
+here is one command, `python examples/cifar10_allcnn.py --case CASE --data PATH`, and goes on from its checkpoint with
+`--resume`.
 """
 
 CHANGES = """## One change at a time
@@ -41,8 +41,8 @@ and augmentation:
 
 - *encoded again*: the images are encoded as JPEG a second time, quality 75 and colour at half the resolution as in the
   first, on a shifted grid. It finds the finest detail gone already, so that the first one may have cost more.
-- *encoded coarsely*: quality 25, colour at a quarter of the resolution. It changes the values by more, in mean square,
-  than the first encoding can have done; the script says why.
+- *encoded coarsely*: quality 25, colour at a quarter of the resolution. In mean square it presumably changes the
+  values by more than the first encoding did; the script says why, and prints by how much.
 - *published backward*: ELU's derivative and the averages' as the published code has them.
 
 Whole epochs are compared as the example logs them; of the first steps alone (`benchmarks/first_steps.py`), the training
@@ -150,8 +150,7 @@ def variants() -> list[str]:
 def first_steps() -> list[str]:
     """Return what the changes do to the first steps of a case."""
     names = ("case", "seed", "steps", "change", "train_accuracy", "test_accuracy")
-    lines = [f"| {' | '.join(names).replace('_', ' ')} |", "|---|---|---|---|---|---|"]
-    return lines + [f"| {' | '.join(row[name] for name in names)} |" for row in read_rows(RESULTS / "first_steps.csv")]
+    return columns(names, read_rows(RESULTS / "first_steps.csv"))
 
 
 def by_gradient() -> str:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from itertools import combinations
 
-from experiment_logs import CASES, RESULTS, STEPS, published, read_rows, runs
+from experiment_logs import CASES, RESULTS, STEPS, columns, published, read_rows, runs
 
 EARLY = 8  # epochs in which the published test accuracies swing visibly
 
@@ -35,9 +35,8 @@ is open.
 
 How it was come by: the cases are those with a checkpoint that could be continued, not a selection by result; g was
 left out, and other orders stopped at none to three of the three wanted, for want of time. The length of the average
-was set once. The early epochs in which the published swing is sought were set after a look at the curves; over 1 to 8
-or 2 to 9 the correlation is much the same. Before, runs were continued for 50 steps beyond the epoch's end in new
-orders; that was given up, since it trains on images seen before. `benchmarks/README.md` has what came of it.
+was set once. Before, runs were continued for 50 steps beyond the epoch's end in new orders; that was given up, since
+it trains on images seen before. `benchmarks/README.md` has what came of it.
 """
 
 
@@ -59,40 +58,43 @@ def noise(curve: Sequence[float]) -> float:
     return math.sqrt(statistics.fmean(value**2 for value in second_differences(curve)) / 6)
 
 
+def swing_together(first: int, end: int) -> tuple[float, float]:
+    """Return how the published test accuracies of the epochs from `first` to before `end` swing, over the cases.
+
+    The mean correlation of the second differences of two cases, and the standard deviation of a single epoch.
+    """
+    curves = []
+    for case in CASES:
+        rows = published(case)
+        train, test = ([row[f"{part}_accuracy"] for row in rows] for part in ("train", "test"))
+        # What bends a curve of training bends that of the test too: the difference is nearly straight.
+        curves.append([test[epoch] - (train[epoch] + train[epoch + 1]) / 2 for epoch in range(first, end)])
+    pairs = combinations([second_differences(curve) for curve in curves], 2)
+    correlation = statistics.fmean(statistics.correlation(*pair) for pair in pairs)
+    return correlation, math.sqrt(statistics.fmean(noise(curve) ** 2 for curve in curves))
+
+
 def shared() -> str:
-    """Return how far the published test accuracies swing together, from case to case."""
-    parts = []
-    for first, end in ((0, EARLY), (EARLY, 20)):
-        curves = []
-        for case in CASES:
-            rows = published(case)
-            # What a curve of training bends, that of the test does too: the difference is nearly straight.
-            curves.append(
-                [
-                    rows[epoch]["test_accuracy"]
-                    - (rows[epoch]["train_accuracy"] + rows[epoch + 1]["train_accuracy"]) / 2
-                    for epoch in range(first, end)
-                ]
-            )
-        pairs = combinations([second_differences(curve) for curve in curves], 2)
-        together = statistics.fmean(statistics.correlation(*pair) for pair in pairs)
-        deviation = math.sqrt(statistics.fmean(noise(curve) ** 2 for curve in curves))
-        parts.append(f"{together:.2f} over epochs {first} to {end - 1}, where a single epoch is off by {deviation:.4f}")
+    """Return in words how the published cases swing together."""
+    (early, wide), (late, narrow) = swing_together(0, EARLY), swing_together(EARLY, 20)
+    moved = " and ".join(
+        f"{swing_together(first, first + EARLY)[0]:.2f} over epochs {first} to {first + EARLY - 1}" for first in (1, 2)
+    )
     return (
         "The published cases swing together too, as runs of one seed would: the second differences of their test "
         "accuracies, each less the mean of the training accuracies of its epoch and the next, correlate from case to "
-        f"case by {' (one standard deviation); '.join(parts)}. So the eight published first epochs are hardly more "
-        "than one draw, and the eight here another. But the published swing is smaller, on average over epochs in "
-        "which it fades, than what other orders do to the first epoch here."
+        f"case by {early:.2f} over epochs 0 to {EARLY - 1}, where a single epoch is off by a standard deviation of "
+        f"{wide:.4f}, and by {late:.2f} later, where it is off by {narrow:.4f}. These early epochs were chosen after a "
+        f"look at the curves; it is {moved}. So the eight published first epochs are hardly more than one draw, and "
+        "the eight here another. But the published swing is smaller, on average over epochs in which it fades, than "
+        "what other orders do to the first epoch here."
     )
 
 
 def unseen() -> list[str]:
     """Return the accuracies on images that the weights had not seen."""
-    names = ("case", "step", "images", "standardized", "number", "accuracy", "cost")
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    files = sorted((RESULTS / "unseen").glob("*.csv"))
-    return lines + [f"| {' | '.join(row[name] for name in names)} |" for file in files for row in read_rows(file)]
+    names = ("case", "change", "step", "images", "standardized", "number", "accuracy", "cost")
+    return columns(names, (row for file in sorted((RESULTS / "unseen").glob("*.csv")) for row in read_rows(file)))
 
 
 def order_files() -> list[tuple[int, dict[str, dict[str, str]]]]:

@@ -8,11 +8,11 @@
 costs is estimated by that of a second one, of training and test images. Its blocks are shifted by four pixels against
 the first one's: on the same grid a second encoding would find every coefficient already rounded, and change little.
 
-"encoded-coarsely": the second encoding finds the finest detail gone, so that the first may have cost more. This one
-takes more, in mean square, than the first can have taken: with quality 25 and colour at a quarter of the resolution,
-the root mean square change of the brightness is 10.1 of 255, where rounding with the steps of quality 75 makes 9.7 at
-most, if every coefficient is spread evenly over its step; and colour has less in the detail between full and half of
-the resolution than between half and a quarter.
+"encoded-coarsely": the second encoding finds the finest detail gone, so that the first may have cost more. This one,
+with quality 25 and colour at a quarter of the resolution, presumably takes more than the first did, in mean square. Of
+the brightness: the program prints its root mean square change, and that of rounding with the steps of quality 75, if
+every coefficient is spread evenly over its step. Of the colour: natural images have less in the detail between full and
+half of the resolution, which the first took, than between half and a quarter.
 
 "published-backward": the backward pass of the published code, which in cases c, d, g and h is not the gradient
 (docs/faults.md). Its summed loss is left out: a factor that all layers share, which AMSGrad hides.
@@ -43,6 +43,7 @@ from published_faults import rules_for
 
 QUALITY = {"encoded-again": 75, "encoded-coarsely": 25}
 CHANGES = (*QUALITY, "published-backward")
+BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as JPEG has it
 SHIFT, BLOCK = 4, 16  # pixels; with colour at half the resolution, 16x16 are encoded together
 
 
@@ -63,9 +64,25 @@ def encode(images: np.ndarray, change: str) -> np.ndarray:
     return result
 
 
+def rounding() -> float:
+    """Return the root mean square change of the brightness by rounding as the first encoding did, evenly spread."""
+    file = io.BytesIO()
+    Image.new("RGB", (BLOCK, BLOCK)).save(file, "JPEG", quality=75)
+    steps = np.array(Image.open(file).quantization[0])
+    return float(np.sqrt(np.mean(steps**2) / 12))
+
+
 def changed_images(dataset: ac.data.Dataset, change: str) -> ac.data.Dataset:
-    """Return the images, encoded again if that is the change."""
-    return ac.data.Dataset(encode(dataset.images, change), dataset.labels) if change in QUALITY else dataset
+    """Return the images, encoded again if that is the change, and print what that does to the brightness."""
+    if change not in QUALITY:
+        return dataset
+    images = encode(dataset.images, change)
+    difference = (images - dataset.images.astype(np.float32)) @ BRIGHTNESS
+    print(
+        f"{change}: the brightness changes by {np.sqrt(np.mean(difference**2)):.2f} of 255, root mean square; "
+        f"by rounding at quality 75, evenly spread, by {rounding():.2f}"
+    )
+    return ac.data.Dataset(images, dataset.labels)
 
 
 def changed_backward(model: ac.Layer, change: str) -> AbstractContextManager[object]:

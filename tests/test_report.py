@@ -1,10 +1,12 @@
-"""What the report on the experiment computes from curves: the noise of one, and the swing that several share."""
+"""What the evidence on the published curves rests on: their noise, the swing they share, and images not yet seen."""
 
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import allconv as ac
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,8 +35,16 @@ def test_a_swing_that_the_cases_share_correlates(script, together, monkeypatch):
         curves[case] = [
             {"train_accuracy": a, "test_accuracy": b} for a, b in zip(train.tolist(), test.tolist(), strict=True)
         ]
-    monkeypatch.setitem(script["shared"].__globals__, "published", curves.__getitem__)
-    words = script["shared"]().split("correlate from case to case by ")[1].split()
-    early, late = float(words[0]), float(words[words.index("deviation);") + 1])
-    assert abs(early - together) < 0.3
-    assert abs(late) < 0.3
+    swing_together = script["swing_together"]
+    monkeypatch.setitem(swing_together.__globals__, "published", curves.__getitem__)
+    assert abs(swing_together(0, 8)[0] - together) < 0.3
+    assert abs(swing_together(8, 20)[0]) < 0.3
+
+
+def test_the_images_left_are_those_of_the_steps_to_come(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = runpy.run_path(str(ROOT / "benchmarks" / "last_iterate.py"))
+    numbers = np.arange(100)
+    loader = ac.data.Loader(ac.data.Dataset(np.zeros((100, 1, 1, 1), np.uint8), numbers), 25, seed=3)
+    left = script["images_left"]({"epoch": 2, "step": 2 * 4 + 3}, loader)
+    np.testing.assert_array_equal(left, np.concatenate([labels for _, labels in loader.epoch(2, 3)]))

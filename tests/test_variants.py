@@ -53,6 +53,20 @@ def test_the_coarse_encoding_takes_more_of_the_brightness_and_of_the_colour(vari
     assert (coarse > 1.5 * again).all()
 
 
+def test_what_an_encoding_does_to_the_brightness_is_printed(variants, capsys, monkeypatch):
+    """All colours brighter by 3 make 3; the steps of quality 75 are half those of ITU-T T.81, annex K."""
+    luminance = """16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56  14 17 22 29 51 87 80 62
+        18 22 37 56 68 109 103 77  24 35 55 64 81 104 113 92  49 64 78 87 103 121 120 101  72 92 95 98 112 100 103 99"""
+    steps = (np.array(luminance.split(), int) + 1) // 2
+    monkeypatch.setitem(variants["changed_images"].__globals__, "encode", lambda images, _: images + np.uint8(3))
+    dataset = ac.data.Dataset(np.full((2, 32, 32, 3), 100, np.uint8), np.zeros(2, int))
+    variants["changed_images"](dataset, "encoded-coarsely")
+    rounding = np.sqrt((steps**2).mean() / 12)
+    printed = capsys.readouterr().out
+    assert "by 3.00 of 255, root mean square" in printed
+    assert f"evenly spread, by {rounding:.2f}" in printed
+
+
 def test_the_images_as_they_are_stay_so(variants):
     dataset = ac.data.shapes(8, seed=0)
     for change in ("none", "published-backward"):
