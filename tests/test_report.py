@@ -41,6 +41,12 @@ def test_a_swing_that_the_cases_share_correlates(script, together, monkeypatch):
     assert abs(swing_together(8, 20)[0]) < 0.3
 
 
+def test_a_test_is_measured_from_the_training_around_it(script):
+    rows = [{"train_accuracy": a, "test_accuracy": b} for a, b in [(0.4, 0.6), (0.6, 0.7), (0.7, 0.8)]]
+    assert script["above_training"](rows) == pytest.approx([0.1, 0.05])
+    assert script["above_training"](rows[:1]) == []
+
+
 def test_the_images_left_are_those_of_the_steps_to_come(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     script = runpy.run_path(str(ROOT / "benchmarks" / "last_iterate.py"))
