@@ -27,6 +27,7 @@ import numpy as np
 from article_log import Row, log_block, result_table, write_logs, write_plots
 from article_pictures import Entry, statistics_entry, write_filters, write_statistics
 from command_line import check_same_run, check_seed_and_folder, positive, read_data, versions
+from published_order import PublishedOrder
 from tqdm import tqdm
 
 import allconv as ac
@@ -63,7 +64,8 @@ def training_loader(train_set: ac.data.Dataset, args: argparse.Namespace) -> ac.
     }
     augment = ac.data.KeepOriginals(recipes[args.augment]()) if args.augment in recipes else None
     size = 25 if augment else 50
-    return ac.data.Loader(train_set, size, augment=augment, normalize=ac.data.per_step, seed=args.seed)
+    loader = PublishedOrder if args.order == "published" else ac.data.Loader
+    return loader(train_set, size, augment=augment, normalize=ac.data.per_step, seed=args.seed)
 
 
 def run_case(
@@ -91,7 +93,8 @@ def run_case(
     checkpoints = out / "checkpoints"
     saved = ac.checkpoint.load(checkpoints) if args.resume and ac.checkpoint.exists(checkpoints) else None
     if saved is not None:
-        check_same_run(saved["config"], config, out)
+        before_order = {"order": "library"}  # of runs that began when there was no other
+        check_same_run(before_order | saved["config"], config, out)
     rows: list[Row] = saved["rows"] if saved else []
     blocks: list[str] = saved["blocks"] if saved else []
     statistics: list[Entry] = saved.get("statistics", []) if saved else []
@@ -226,6 +229,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--until-step", type=positive, metavar="N", help="stop when step N of all epochs is saved")
     parser.add_argument("--augment", choices=["native", "imgaug", "none"], default="native")
     parser.add_argument(
+        "--order",
+        choices=["library", "published"],
+        default="library",
+        help="of the images; published: that of the published runs, whatever the seed",
+    )
+    parser.add_argument(
         "--threads",
         type=positive,
         metavar="N",
@@ -269,6 +278,7 @@ def run(args: argparse.Namespace, group: Group) -> int:
                 "seed": args.seed,
                 "data": source,
                 "augment": args.augment,
+                "order": args.order,
                 "images": [len(train_set), len(test_set)],
                 "threads": ac.get_num_threads(),
                 "ranks": group.size,
@@ -309,7 +319,7 @@ def command(case: str, args: argparse.Namespace) -> list[str]:
     """Return the program and the arguments that train this case: what `allconv.checkpoint verify` runs again."""
     data = args.data if args.data in ("auto", "shapes") else str(Path(args.data).resolve())
     options = ["--case", case, "--epochs", args.epochs, "--data", data, "--seed", args.seed, "--augment", args.augment]
-    options += ["--threads", ac.get_num_threads()]
+    options += ["--order", args.order, "--threads", ac.get_num_threads()]
     options += ["--limit", args.limit] if args.limit else []
     options += ["--quick"] if args.quick else []
     options += ["--statistics"] if args.statistics else []
