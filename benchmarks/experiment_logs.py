@@ -19,12 +19,12 @@ SEED = 678  # the article's, with which all cases are run
 STEPS = 2000  # of an epoch
 
 
-def runs() -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
-    """Return configuration and log of each run of the experiment."""
+def runs(order: str = "library") -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
+    """Return configuration and log of each run of the experiment, the images in this order."""
     found = []
     for file in sorted(RESULTS.glob("*/config.json")):
         config = json.loads(file.read_text())
-        if "case" in config:
+        if "case" in config and config.get("order", "library") == order:
             found.append((config, [_numbers(row) for row in read_rows(file.with_name("log.csv"))]))
     return [run for run in found if run[1]]
 
