@@ -1,8 +1,7 @@
-"""The published order of the images: that of the published loop written out, in whole runs, and its last labels."""
+"""The published order of the images is that of the published loop written out, and a run keeps to it."""
 
 import argparse
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -83,15 +82,3 @@ def test_a_run_keeps_its_order_and_one_from_before_there_were_two_goes_on(experi
     with ac.checkpoint.lock(checkpoints):
         ac.checkpoint.save(checkpoints, saved)
     assert experiment.main([*small, "--resume", "--out", str(tmp_path / "library")]) == 0
-
-
-def test_labels_are_uneven_by_their_weighted_shares(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    unevenness = runpy.run_path(str(ROOT / "benchmarks" / "label_balance.py"))["unevenness"]
-    labels = np.random.default_rng(0).integers(10, size=60)
-    shares = np.zeros(10)
-    for index, label in enumerate(labels):
-        shares[label] += np.exp(-((59 - index) // 20) / 1.5)
-    shares /= shares.sum()
-    assert unevenness(labels, 20, 1.5) == pytest.approx(np.sqrt(((shares - 0.1) ** 2).mean()))
-    assert unevenness(np.arange(200) % 10, 20, 1.5) == pytest.approx(0, abs=1e-15)
