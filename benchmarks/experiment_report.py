@@ -6,6 +6,7 @@
 Writes ``docs/results.md`` and ``docs/_static/results/CASE.svg``. No number on the page is typed by hand.
 """
 
+import json
 import statistics
 import sys
 from pathlib import Path
@@ -137,18 +138,19 @@ def summary() -> list[str]:
 
 def variants() -> list[str]:
     """Return a row for each epoch of each run with a change, beside the same without it."""
-    lines = ["| case | change | epoch | accuracy | changed | as it is | published | changed - as it is |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
-    unchanged = {config["case"]: rows for config, rows in runs() if config["seed"] == SEED}
+    lines = ["| case | change | order | epoch | accuracy | changed | as it is | published | changed - as it is |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    unchanged = {(config["case"], order): rows for order, config, rows in in_both_orders() if config["seed"] == SEED}
     for file in sorted((RESULTS / "variants").glob("*/config.json")):
         case, change = file.parent.name.split("-", 1)
+        order = json.loads(file.read_text()).get("order", "library")
         there = published(case)
         for row in read_rows(file.with_name("log.csv")):
             epoch = int(row["epoch"])
             for name in ("train", "test"):
                 column = f"{name}_accuracy"
-                here, values = unchanged[case][epoch][column], float(row[column])
-                cells = [case, change, str(epoch), name, f"{values:.4f}", f"{here:.4f}"]
+                here, values = unchanged[case, order][epoch][column], float(row[column])
+                cells = [case, change, order, str(epoch), name, f"{values:.4f}", f"{here:.4f}"]
                 cells += [f"{there[epoch][column]:.4f}", f"{values - here:+.4f}"]
                 lines.append(f"| {' | '.join(cells)} |")
     return lines
