@@ -56,8 +56,12 @@ def test_the_published_order_is_compared_with_the_library_order_epoch_by_epoch(s
     monkeypatch.setitem(names, "runs", lambda order="library": [({"case": "f", "seed": 678}, logs[order])])
     monkeypatch.setitem(names, "published", lambda case: curve((0.4, 0.55), (0.6, 0.7)))
     text = script["in_published_order"]()
-    assert "by +0.0300 in epoch 0 of f. Their training accuracy changes by +0.0100" in text
-    assert "come to -0.0200 on average where they were -0.0500" in text
+    assert "In epoch 0 of f the test accuracy then changes by +0.0300 on average (+0.0300 to +0.0300)" in text
+    assert (
+        "that of training by +0.0100; here minus published, the test's comes to -0.0200 on average, from -0.0500"
+        in text
+    )
+    assert "epoch 1" not in text
 
 
 def test_the_images_left_are_those_of_the_steps_to_come(monkeypatch):
