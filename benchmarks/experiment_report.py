@@ -58,12 +58,12 @@ follows the mean square: in the first epoch less than the difference in the libr
 published order leaves of it; in the second epoch more. So the encoding may be much of what is left, but not all: it
 lowers training and test about alike, while the training here is closer to the published than the test is.
 
-Over the first 1,000 steps of h, in the library's order, the published backward pass does not train faster; over the
-two epochs of g, in the published order, it does, by about half to all of what the gradient is short of the published
-training accuracy, and the test gains about as much. So it is largely why training agrees better where the published code
-had the gradient, and a part of what the test lacks in c, d, g and h. Of the three rows of first steps the last was run
-on another machine than the other two. That code also leaves open whether a step uses momentum and weights from before
-or after their update, which was not tried.
+Over the first 1,000 steps of h, in the library's order, the published backward pass does not train faster; over two
+epochs of g, in the published order, it does: by more than the gradient is short of the published training accuracy in
+the first, by more than half of that in the second, and the test gains about as much. So it is largely why training
+agrees better where the published code had the gradient, and a part of what the test lacks in c, d, g and h. Of the
+three rows of first steps the last was run on another machine than the other two. That code also leaves open whether a
+step uses momentum and weights from before or after their update, which was not tried.
 """
 
 PAPER = """## The paper's model C
