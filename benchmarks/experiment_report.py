@@ -40,7 +40,7 @@ github.com/JaeDukSeo/Daily-Neural-Network-Practice-2; the d among them is anothe
 Beside this library's protocol, a, b, e and f show no difference but the random numbers (with `--order published` those
 of weights and augmentation alone), the images, and the rounding of moved pixels to whole grey levels here; c, g and h
 also the backward pass, which there is not the gradient ([](faults.md)). `benchmarks/variants.py` changes images or
-backward pass, one at a time, with the same weights, augmentation, and the library's order:
+backward pass, one at a time, with the same weights, order and augmentation:
 
 - *encoded again*: the images are encoded as JPEG a second time, quality 75 and colour at half the resolution as in the
   first, on a shifted grid. It finds the finest detail gone already, so that the first one may have cost more.
@@ -55,8 +55,9 @@ accuracy is the mean over the steps, the test accuracy that over every tenth of 
 FOUND = """In one run each, the second encoding moves the accuracies by far less than the difference, and so does the
 published backward pass over the first steps. The coarse encoding shows what the first one may have cost, if its cost
 follows the mean square: in the first epoch less than the difference in the library's order, and about as much as the
-published order leaves of it; in the second epoch more. So the encoding may be much of what is left, but not all: it
-lowers training and test about alike, while the training here is closer to the published than the test is.
+published order leaves of it on average; in the second more than is left in a, b and f, and less than in c, d and g. So
+the encoding may be much of what is left, but not all: it lowers training and test about alike, while the training here
+is closer to the published than the test is.
 
 Over the first 1,000 steps of h, in the library's order, the published backward pass does not train faster; over two
 epochs of g, in the published order, it does: by more than the gradient is short of the published training accuracy in

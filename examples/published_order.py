@@ -30,7 +30,8 @@ def published_orders(count: int, step: int) -> Iterator[Array]:
 class PublishedOrder(ac.data.Loader):
     """A loader whose images come in the published order, whatever its seed, which draws the augmentation as ever."""
 
-    def _steps(self, epoch: int, start: int) -> Iterator[tuple[Array, Array]]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
+        """Return an iterator over the steps `start`, `start` + 1, ... of an epoch, as `Loader.epoch` does."""
         order = next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))
         ordered = ac.data.Dataset(self.dataset.images[order], self.dataset.labels[order])
         loader = ac.data.Loader(
