@@ -125,7 +125,8 @@ def in_published_order() -> str:
     return (
         "The published order of the images can be had without running the published code: nothing else there draws "
         "from the generator that shuffles them (`examples/published_order.py`; presumed is that the files were read in "
-        f"the order of their names). Cases were trained in that order too, from the same weights and with the same draws of augmentation. {' '.join(parts)}"
+        "the order of their names). Cases were trained in that order too, from the same weights and with the same "
+        f"draws of augmentation. {' '.join(parts)}"
     )
 
 
