@@ -121,12 +121,12 @@ def _lift_limit_without_holders() -> None:
 _pool: Pool | None = None
 
 
-def _hand_out(work: Callable[[], None], count: int) -> list[Share]:
+def _hand_out(work: Callable[[], None], count: int, shares: list[Share]) -> None:
     global _pool
     with _lock:
         if _pool is None:
             _pool = Pool()
-        return _pool.hand_out(work, count)
+        _pool.hand_out(work, count, shares)
 
 
 def _retire_pool() -> list[threading.Thread]:
@@ -191,7 +191,7 @@ def run(task: Callable[[int], T], count: int, *, shared: bool = True) -> list[T]
         shares: list[Share] = []
         try:
             this_thread.busy = True
-            shares = _hand_out(work, workers - 1)
+            _hand_out(work, workers - 1, shares)
             work()
         except BaseException as error:  # an interrupt between two tasks
             errors.append(error)

@@ -43,24 +43,28 @@ class Pool:
 
     def __init__(self) -> None:
         self._shares: SimpleQueue[Share | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []  # each enters itself: an interrupt of the caller then loses none
         self._placed: object = None  # for which cores, core of the caller and number of threads
 
-    def hand_out(self, work: Callable[[], None], count: int) -> list[Share]:
-        """Return `count` shares of the work, fewer if there are fewer threads."""
+    def hand_out(self, work: Callable[[], None], count: int, shares: list[Share]) -> None:
+        """Hand out `count` shares of the work, fewer if there are fewer threads.
+
+        They are added to `shares` before a thread gets one: an interrupted caller must not lose what it has to settle.
+        """
         while len(self._threads) < count:
-            thread = threading.Thread(target=self._serve, name=f"allconv-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)  # before it starts: an interrupt must not lose it
+            entered: SimpleQueue[None] = SimpleQueue()
+            name = f"allconv-{len(self._threads)}"
+            thread = threading.Thread(target=self._serve, args=(count, entered), name=name, daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # the system gives no more threads, or the interpreter is shutting down
-                self._threads.remove(thread)
                 break
+            entered.get()
         self._place()
-        shares = [Share(work) for _ in self._threads[:count]]
+        shares += [Share(work) for _ in self._threads[:count]]
         for share in shares:
             self._shares.put(share)
-        return shares
 
     def _place(self) -> None:
         """Keep the threads off the core that the caller runs on.
@@ -70,19 +74,27 @@ class Pool:
         if _current_core is None or (cores := os.sched_getaffinity(0)) == {core := _current_core()}:
             return
         if self._placed != (cores, core, len(self._threads)):
-            self._placed = cores, core, len(self._threads)
             for thread in self._threads:
+                assert thread.native_id is not None  # noqa: S101 - it runs
                 with suppress(OSError):  # the thread has ended, or the system forbids it
-                    os.sched_setaffinity(thread.native_id or 0, cores - {core})
+                    os.sched_setaffinity(thread.native_id, cores - {core})
+            self._placed = cores, core, len(self._threads)
 
-    def _serve(self) -> None:
+    def _serve(self, count: int, entered: SimpleQueue[None]) -> None:
+        with self._lock:
+            needed = len(self._threads) < count  # an interrupted caller did not wait, and may have started another
+            if needed:
+                self._threads.append(threading.current_thread())
+        entered.put(None)
+        if not needed:
+            return
         this_thread.busy = True
         while (share := self._shares.get()) is not None:
             share.begin()
             del share  # and with it the arrays that it works on
+        self._shares.put(None)  # for the next thread
 
     def retire(self) -> list[threading.Thread]:
         """Let the threads end when what was handed out is done; return them."""
-        for _ in self._threads:
-            self._shares.put(None)
+        self._shares.put(None)
         return self._threads

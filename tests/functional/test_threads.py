@@ -207,6 +207,8 @@ def in_process(code, *arguments):
         ac.set_num_threads(4)
         def work(seconds=1.0):
             threads.run(lambda index: time.sleep(seconds / 50), 200)
+        def workers():  # what an interrupt left hanging within threading.Thread.start is none
+            return sum(thread.is_alive() for thread in threads._pool._threads)
     """
     source = textwrap.dedent(preamble) + textwrap.dedent(code)
     return subprocess.Popen(
@@ -244,11 +246,46 @@ def test_interrupts_at_any_moment_leave_everything_in_order():
                 interrupted += 1
         assert threads.run(task, 6) == [300.0] * 6
         assert not threads._holders and threads._limiter is None
-        names = [thread.name for thread in threading.enumerate()]
-        print(interrupted, len(names))
+        print(interrupted, workers())
     """)
     output, errors = process.communicate(timeout=120)
-    assert output.split() == ["150", "4"], errors  # the main thread and its three workers
+    assert output.split() == ["150", "3"], errors
+
+
+def test_an_interrupt_while_the_workers_start_loses_none():
+    process = in_process("""
+        calls_left = 0
+        def interrupt_after_a_call(frame, event, argument):
+            global calls_left
+            if event in ("call", "c_return"):  # between these no interrupt can come
+                while frame is not None and frame.f_code.co_name != "hand_out":
+                    frame = frame.f_back
+                calls_left -= frame is not None
+                if calls_left == 0:
+                    raise KeyboardInterrupt
+        def interrupted(calls):
+            global calls_left
+            calls_left = calls
+            try:
+                sys.setprofile(interrupt_after_a_call)
+                work(0)
+            except KeyboardInterrupt:
+                return True
+            finally:
+                sys.setprofile(None)
+        cores = getattr(os, "sched_getaffinity", lambda _: None)
+        before = cores(0)
+        calls = 1
+        while interrupted(calls):
+            work(0.1)
+            if workers() != 3 or cores(0) != before:
+                print("after call", calls, workers(), cores(0))
+            threads.free_scratch()  # and with it the workers
+            calls += 1
+        print(calls > 10)
+    """)
+    output, errors = process.communicate(timeout=120)
+    assert (output, errors) == ("True\n", "")
 
 
 EXITS = {
