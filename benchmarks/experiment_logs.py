@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 from article_log import published  # noqa: E402 - found only through the line above
 
-__all__ = ["CASES", "RESULTS", "ROOT", "SEED", "STEPS", "columns", "published", "read_rows", "runs"]
+__all__ = ["CASES", "RESULTS", "ROOT", "SEED", "STEPS", "changed_runs", "columns", "published", "read_rows", "runs"]
 
 RESULTS = ROOT / "benchmarks" / "results"
 CASES = "abcdefgh"
@@ -21,12 +21,23 @@ STEPS = 2000  # of an epoch
 
 def runs(order: str = "library") -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
     """Return configuration and log of each run of the experiment, the images in this order."""
-    found = []
-    for file in sorted(RESULTS.glob("*/config.json")):
-        config = json.loads(file.read_text())
-        if "case" in config and config.get("order", "library") == order:
-            found.append((config, [_numbers(row) for row in read_rows(file.with_name("log.csv"))]))
-    return [run for run in found if run[1]]
+    found = _read("*/config.json")
+    return [run for run in found if run[0].get("order", "library") == order]
+
+
+def changed_runs(change: str) -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
+    """Return configuration and log of each run with this change of `variants.py`."""
+    return _read(f"variants/*-{change}/config.json")
+
+
+def _read(pattern: str) -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
+    files = {file: json.loads(file.read_text()) for file in sorted(RESULTS.glob(pattern))}
+    runs = [
+        (config, [_numbers(row) for row in read_rows(file.with_name("log.csv"))])
+        for file, config in files.items()
+        if "case" in config
+    ]
+    return [run for run in runs if run[1]]
 
 
 def _numbers(row: dict[str, str]) -> dict[str, float]:
