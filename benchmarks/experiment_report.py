@@ -56,9 +56,9 @@ accuracy is the mean over the steps, the test accuracy that over every tenth of 
 FOUND = """In one run each, the second encoding moves the accuracies by far less than the difference, and so does the
 published backward pass over the first steps. The coarse encoding shows what the first one may have cost, if its cost
 follows the mean square: in the first epoch less than the difference in the library's order, and about as much as the
-published order leaves of it on average; in the second more than is left in a, b and f, and less than in c, d and g. So
-the encoding may be much of what is left, but not all: it lowers training and test about alike, while the training here
-is closer to the published than the test is.
+published order leaves of it on average; in the second more than is left in all cases but c and d. So the encoding may
+be much of what is left, but not all: it lowers training and test about alike, while the training here is closer to the
+published than the test is.
 
 Over the first 1,000 steps of h, in the library's order, the published backward pass does not train faster; over two
 epochs of g, in the published order, it does: by more than the gradient is short of the published training accuracy in
