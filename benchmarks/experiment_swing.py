@@ -30,7 +30,7 @@ ends lowest: the library's order of seed 678 is an unfortunate one. The publishe
 with it most of the difference in the first epoch. In e and f it ends about where the other orders do on average, so
 that no fortune of the published runs shows.
 
-A part of what is left is the backward pass, in c, d, g and h (below). The rest goes with slower training, above all in
+A part of what is left is the backward pass, in c, g and h (below). The rest goes with slower training, above all in
 the second epoch, and is no larger than what known causes might do together: other weights and augmentation, by about as
 much as the seeds of h differ, and the encoding of the images. How much each does is open: the published weights were
 drawn by TensorFlow's generator and the augmentation by imgaug's, and neither stream is reproduced here; nor are the
