@@ -235,21 +235,26 @@ def plot() -> list[str]:
     PLOTS.mkdir(parents=True, exist_ok=True)
     lines = []
     in_published_order = {config["case"]: rows for config, rows in runs("published") if config["seed"] == SEED}
+    as_there = {config["case"]: rows for config, rows in changed_runs("published-backward")}
     for config, rows in runs():
         if config["seed"] != SEED:
             continue
         case, curve = config["case"], published(config["case"])
-        same = in_published_order.get(case, [])
+        kinds = [
+            ("o-", "here", rows),
+            ("x--", "here, published order", in_published_order.get(case)),
+            ("+:", "here, also backward pass", as_there.get(case)),
+        ]
         figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
         for part, colour in (("train", "tab:blue"), ("test", "tab:orange")):
             name = f"{part}_accuracy"
             axes.plot([row[name] for row in curve], color=colour, alpha=0.35, linewidth=4, label=f"{part}, published")
-            for marker, order, here in (("o-", "here", rows), ("x--", "here, published order", same)):
+            for marker, kind, here in kinds:
                 if here:
                     epochs, values = [row["epoch"] for row in here], [row[name] for row in here]
-                    axes.plot(epochs, values, marker, color=colour, label=f"{part}, {order}")
+                    axes.plot(epochs, values, marker, color=colour, label=f"{part}, {kind}")
         axes.set(title=f"Case {case}", xlabel="epoch", ylabel="accuracy", xticks=range(0, 21, 5))
-        axes.legend()
+        axes.legend(fontsize="small")
         figure.savefig(PLOTS / f"{case}.svg", metadata={"Date": None})
         plt.close(figure)
         lines += [f"![Case {case}: accuracy over the epochs, published and here](_static/results/{case}.svg)", ""]
