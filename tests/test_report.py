@@ -64,6 +64,45 @@ def test_the_published_order_is_compared_with_the_library_order_epoch_by_epoch(s
     assert "epoch 1" not in text
 
 
+def test_the_backward_passes_are_compared_case_by_case(monkeypatch):
+    def curve(*accuracies):
+        return [{"epoch": epoch, "train_accuracy": a, "test_accuracy": b} for epoch, (a, b) in enumerate(accuracies)]
+
+    def run(case, *accuracies, seed=678):
+        return {"case": case, "seed": seed, "order": "published"}, curve(*accuracies)
+
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = runpy.run_path(str(ROOT / "benchmarks" / "experiment_report.py"))
+    names = script["in_short"].__globals__
+    gradient = [
+        run("a", (0.41, 0.52), (0.6, 0.7)),
+        run("c", (0.38, 0.46), (0.58, 0.66)),
+        run("d", (0.4, 0.5), (0.6, 0.69)),
+    ]
+    gradient.append(run("a", (0.1, 0.1), (0.1, 0.1), seed=1))
+    logs = {"library": [run("a", (0.4, 0.4))], "published": gradient}
+    monkeypatch.setitem(names, "runs", lambda order="library": logs[order])
+    changed = [run("c", (0.4, 0.51), (0.6, 0.69), (0.7, 0.8)), run("d", (0.39, 0.48))]
+    monkeypatch.setitem(names, "changed_runs", lambda change: changed)
+    monkeypatch.setitem(names, "published", lambda case: curve((0.4, 0.5), (0.6, 0.7), (0.7, 0.75)))
+    assert script["by_backward_pass"]()[2:] == [
+        "| gradient | gradient | a | 0 | +0.0100 | +0.0200 |",
+        "| gradient | gradient | a | 1 | +0.0000 | +0.0000 |",
+        "| not the gradient | gradient | c | 0 | -0.0200 | -0.0400 |",
+        "| not the gradient | gradient | c | 1 | -0.0200 | -0.0400 |",
+        "| not the gradient | as there | c | 0 | +0.0000 | +0.0100 |",
+        "| not the gradient | as there | c | 1 | +0.0000 | -0.0100 |",
+        "| not the gradient | as there | c | 2 | +0.0000 | +0.0500 |",
+        "| not known | gradient | d | 0 | +0.0000 | +0.0000 |",
+        "| not known | gradient | d | 1 | +0.0000 | -0.0100 |",
+        "| not known | as in the others | d | 0 | -0.0100 | -0.0200 |",
+    ]
+    logs["library"].append(run("f", (0.4, 0.4), (0.6, 0.66)))
+    text = script["in_short"]()  # of runs with two epochs, over these two
+    assert "is 0.0700 to 0.0700 (f) in this library's order, 0.0050 to 0.0400 (a, c, d) in the published one" in text
+    assert "and 0.0100 to 0.0100 (a, c) in that" in text
+
+
 def test_the_images_left_are_those_of_the_steps_to_come(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     script = runpy.run_path(str(ROOT / "benchmarks" / "last_iterate.py"))
