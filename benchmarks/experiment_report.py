@@ -68,8 +68,8 @@ published than the test is.
 Over the first 1,000 steps of h, in the library's order, the published backward pass does not train faster; over two
 epochs of c and g and three of h, in the published order, it does, and no test is worse for it. With it these cases are
 about as far from the published training and test as those in which that code had the gradient: it is why they are
-further off with the gradient, and what is left is common to all. In the one epoch of d that was run with it, the
-training is slower and the test better. Of the three rows of first steps the last was run on another machine than the
+further off with the gradient, and what is left is common to all. In d the first epoch trains slower with it and the
+second faster, and both tests are better. Of the three rows of first steps the last was run on another machine than the
 other two. That code also leaves open whether a step uses momentum and weights from before or after their update, which
 was not tried.
 """
