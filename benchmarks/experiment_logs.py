@@ -25,19 +25,18 @@ def runs(order: str = "library") -> list[tuple[dict[str, Any], list[dict[str, fl
     return [run for run in found if run[0].get("order", "library") == order]
 
 
-def changed_runs(change: str) -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
-    """Return configuration and log of each run with this change of `variants.py`."""
+def changed_runs(change: str = "*") -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
+    """Return configuration and log of each run with this change of `variants.py`, or with any."""
     return _read(f"variants/*-{change}/config.json")
 
 
 def _read(pattern: str) -> list[tuple[dict[str, Any], list[dict[str, float]]]]:
-    files = {file: json.loads(file.read_text()) for file in sorted(RESULTS.glob(pattern))}
-    runs = [
-        (config, [_numbers(row) for row in read_rows(file.with_name("log.csv"))])
-        for file, config in files.items()
-        if "case" in config
-    ]
-    return [run for run in runs if run[1]]
+    found = []
+    for file in sorted(RESULTS.glob(pattern)):
+        config = json.loads(file.read_text())
+        if "case" in config:
+            found.append((config, [_numbers(row) for row in read_rows(file.with_name("log.csv"))]))
+    return [run for run in found if run[1]]
 
 
 def _numbers(row: dict[str, str]) -> dict[str, float]:

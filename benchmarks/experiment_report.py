@@ -6,7 +6,6 @@
 Writes ``docs/results.md`` and ``docs/_static/results/CASE.svg``. No number on the page is typed by hand.
 """
 
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -178,15 +177,15 @@ def variants() -> list[str]:
     lines = ["| case | change | order | epoch | accuracy | changed | as it is | published | changed - as it is |"]
     lines.append("|---|---|---|---|---|---|---|---|---|")
     unchanged = {(config["case"], order): rows for order, config, rows in in_both_orders() if config["seed"] == SEED}
-    for file in sorted((RESULTS / "variants").glob("*/config.json")):
-        case, change = file.parent.name.split("-", 1)
-        order = json.loads(file.read_text()).get("order", "library")
+    for config, rows in changed_runs():
+        case, order = config["case"], config.get("order", "library")
+        _, change = config["data"].split(", ")
         there = published(case)
-        for row in read_rows(file.with_name("log.csv")):
+        for row in rows:
             epoch = int(row["epoch"])
             for name in ("train", "test"):
                 column = f"{name}_accuracy"
-                here, values = unchanged[case, order][epoch][column], float(row[column])
+                here, values = unchanged[case, order][epoch][column], row[column]
                 cells = [case, change, order, str(epoch), name, f"{values:.4f}", f"{here:.4f}"]
                 cells += [f"{there[epoch][column]:.4f}", f"{values - here:+.4f}"]
                 lines.append(f"| {' | '.join(cells)} |")

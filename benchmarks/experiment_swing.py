@@ -40,7 +40,7 @@ How it was come by: the cases with other ends are those with a checkpoint that c
 result; g was left out, and other orders stopped at none to three of the three wanted, for want of time. The length of
 the average was set once. Before, runs were continued for 50 steps beyond the epoch's end in new orders; that was given
 up, since it trains on images seen before. `benchmarks/README.md` has what came of it. The published order was tried
-last, after all else on this page.
+after all else on this page but the published backward pass in it.
 """
 
 

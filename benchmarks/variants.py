@@ -14,8 +14,8 @@ the brightness: the program prints its root mean square change, and that of roun
 every coefficient is spread evenly over its step. Of the colour: natural images have less in the detail between full and
 half of the resolution, which the first took, than between half and a quarter.
 
-"published-backward": the backward pass of the published code, which in cases c, d, g and h is not the gradient
-(docs/faults.md). Its summed loss is left out: a factor that all layers share, which AMSGrad hides.
+"published-backward": the backward pass of the published code, which in cases c, g and h, and presumably in d, is
+not the gradient (docs/faults.md). Its summed loss is left out: a factor that all layers share, which AMSGrad hides.
 
 All other arguments are the example's, and so are the logs. `experiment_report.py` makes a table of
 ``benchmarks/results/variants/CASE-CHANGE/log.csv``; `first_steps.py` makes the same changes for a short run.

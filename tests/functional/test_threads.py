@@ -257,7 +257,7 @@ def test_an_interrupt_while_the_workers_start_loses_none():
         calls_left = 0
         def interrupt_after_a_call(frame, event, argument):
             global calls_left
-            if event in ("call", "c_return"):  # between these no interrupt can come
+            if event in ("call", "c_return"):  # where the interpreter looks for signals
                 while frame is not None and frame.f_code.co_name != "hand_out":
                     frame = frame.f_back
                 calls_left -= frame is not None
