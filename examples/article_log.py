@@ -10,6 +10,9 @@ from allconv.atomic import atomic_write
 
 COLUMNS = {
     "case": str,
+    "order": str,
+    "backward": str,
+    "seed": int,
     "epoch": int,
     "learning_rate": float,
     "dilated_rate": float,

@@ -18,7 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import numpy as np
 from article_log import Row, log_block, result_table, write_logs, write_plots
 from article_pictures import Entry, statistics_entry, write_filters, write_statistics
 from command_line import check_same_run, check_seed_and_folder, positive, read_data, versions
+from published_faults import rules_for
 from published_order import PublishedOrder
 from tqdm import tqdm
 
@@ -34,12 +35,14 @@ import allconv as ac
 from allconv.atomic import atomic_write
 from allconv.evaluation import Evaluation
 from allconv.functional.group import Group
+from allconv.rules import override_backward
 from allconv.signals import Stop, stop_on_signals
 from allconv.training import Record
 
 BASE_RATE = ac.schedules.inverse_time(0.0003, 0.001)  # of the epochs finished, not of their fractions
 ARTICLE_AMSGRAD: dict[str, Any] = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}
 CASES = "abcdefgh"
+HAND_WRITTEN = "cdgh"  # the cases whose published backward pass was written by hand; d's code is not public
 QUICK_EPOCHS = 2
 
 
@@ -54,6 +57,21 @@ def build(case: str, rng: np.random.Generator) -> tuple[ac.Sequential, ac.Optimi
     if method == "c":
         return model, ac.AMSGrad(model.parameters(), BASE_RATE(0), **ARTICLE_AMSGRAD), 1.0
     return model, ac.DilatedAMSGrad(model, BASE_RATE(0), initial_scale=0.8, **ARTICLE_AMSGRAD), 1.0
+
+
+def backward_of(case: str, args: argparse.Namespace) -> str:
+    """Return the backward pass of a case: where TensorFlow derived it, the published pass is the gradient."""
+    return str(args.backward) if case in HAND_WRITTEN else "gradient"
+
+
+def backward_pass(model: ac.Layer, name: str) -> AbstractContextManager[None]:
+    """Return a context in which `model` goes back by the pass `name`.
+
+    The published pass is that of docs/faults.md, without the sum over the images in place of the mean: a factor that
+    all layers share, which the steps of AMSGrad do not depend on.
+    """
+    rules = rules_for(model, "all") if name == "published" else None
+    return override_backward(model, rules) if rules else nullcontext()
 
 
 def training_loader(train_set: ac.data.Dataset, args: argparse.Namespace) -> ac.data.Loader:
@@ -83,6 +101,24 @@ def run_case(
     None if it ended before, at ``--until-step``; Stopped, when what there is has been saved, after a signal.
     """
     model, optimizer, factor = build(case, np.random.default_rng(args.seed))
+    with backward_pass(model, config["backward"]):
+        return train_case(case, model, optimizer, factor, train_set, test_set, out, args, config, stop, group)
+
+
+def train_case(
+    case: str,
+    model: ac.Sequential,
+    optimizer: ac.Optimizer,
+    factor: float,
+    train_set: ac.data.Dataset,
+    test_set: ac.data.Dataset,
+    out: Path,
+    args: argparse.Namespace,
+    config: dict[str, Any],
+    stop: Stop,
+    group: Group,
+) -> list[Row] | None:
+    """Do what `run_case` says, with this network and optimizer."""
     loss = ac.SoftmaxCrossEntropy()
     loader = training_loader(train_set, args)
     # The article standardizes the test images over the whole test set.
@@ -93,9 +129,10 @@ def run_case(
     checkpoints = out / "checkpoints"
     saved = ac.checkpoint.load(checkpoints) if args.resume and ac.checkpoint.exists(checkpoints) else None
     if saved is not None:
-        before_order = {"order": "library"}  # of runs that began when there was no other
-        check_same_run(before_order | saved["config"], config, out)
-    rows: list[Row] = saved["rows"] if saved else []
+        before = {"order": "library", "backward": "gradient"}  # what a run has that began when there was no other
+        check_same_run(before | saved["config"], config, out)
+    settings = {name: config[name] for name in ("case", "order", "backward", "seed")}
+    rows: list[Row] = [settings | row for row in saved["rows"]] if saved else []
     blocks: list[str] = saved["blocks"] if saved else []
     statistics: list[Entry] = saved.get("statistics", []) if saved else []
     looked_at = over_all(test_set.images[:50]), test_set.labels[:50]
@@ -158,7 +195,7 @@ def run_case(
             bar.close()
             bar = None
             test, last = ac.evaluate(model, loss, test_loader), ac.evaluate(model, loss, last_step)
-            row = log_row(case, record, test)
+            row = log_row(settings, record, test)
             rows.append(row)
             blocks.append(
                 log_block(
@@ -188,10 +225,10 @@ def run_case(
     return rows
 
 
-def log_row(case: str, record: Record, test: Evaluation) -> Row:
+def log_row(settings: dict[str, Any], record: Record, test: Evaluation) -> Row:
     """Return what log.csv has of an epoch."""
     return {
-        "case": case,
+        **settings,
         "epoch": record.epoch,
         "learning_rate": record.learning_rate,
         "dilated_rate": record.scale,
@@ -233,6 +270,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         choices=["library", "published"],
         default="library",
         help="of the images; published: that of the published runs, whatever the seed",
+    )
+    parser.add_argument(
+        "--backward",
+        choices=["gradient", "published"],
+        default="gradient",
+        help="published: the hand-written pass of the published code in c, g, h (presumed in d), which is not the "
+        "gradient; the other cases had the gradient, and have it with either",
     )
     parser.add_argument(
         "--threads",
@@ -279,6 +323,7 @@ def run(args: argparse.Namespace, group: Group) -> int:
                 "data": source,
                 "augment": args.augment,
                 "order": args.order,
+                "backward": backward_of(case, args),
                 "images": [len(train_set), len(test_set)],
                 "threads": ac.get_num_threads(),
                 "ranks": group.size,
@@ -319,7 +364,7 @@ def command(case: str, args: argparse.Namespace) -> list[str]:
     """Return the program and the arguments that train this case: what `allconv.checkpoint verify` runs again."""
     data = args.data if args.data in ("auto", "shapes") else str(Path(args.data).resolve())
     options = ["--case", case, "--epochs", args.epochs, "--data", data, "--seed", args.seed, "--augment", args.augment]
-    options += ["--order", args.order, "--threads", ac.get_num_threads()]
+    options += ["--order", args.order, "--backward", args.backward, "--threads", ac.get_num_threads()]
     options += ["--limit", args.limit] if args.limit else []
     options += ["--quick"] if args.quick else []
     options += ["--statistics"] if args.statistics else []

@@ -43,8 +43,10 @@ def test_a_case_writes_all_its_outputs(case, tmp_path):
     with (out / "log.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert ",".join(rows[0]) == (
-        "case,epoch,learning_rate,dilated_rate,train_accuracy,test_accuracy,train_cost,test_cost,seconds"
+        "case,order,backward,seed,epoch,learning_rate,dilated_rate,"
+        "train_accuracy,test_accuracy,train_cost,test_cost,seconds"
     )
+    assert {(row["order"], row["backward"], row["seed"]) for row in rows} == {("library", "gradient", "3")}
     assert [(row["case"], row["epoch"]) for row in rows] == [(case, "0"), (case, "1")]
     factor = 30 if case == "a" else 1
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.0003 * factor, 0.0003 / 1.001 * factor])
