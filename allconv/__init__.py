@@ -1,9 +1,11 @@
 """Convolutional networks in pure NumPy: forward and hand-derived backward passes that can be read and changed."""
 
-from allconv import checkpoint, data, distributed, explain, gradcheck, initializers, models, rules, schedules
-from allconv.evaluation import evaluate, predict
+from allconv import checkpoint, data, distributed, gradcheck, initializers, models, rules, schedules, typing
+from allconv.checkpoint.weights import load_weights, save_weights
 from allconv.functional.choice import get_algorithm, set_algorithm
-from allconv.functional.threads import get_num_threads, set_num_threads
+from allconv.inspection import explain
+from allconv.inspection.activations import layer_statistics
+from allconv.inspection.profile import profile
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.conv import Conv2D
@@ -30,11 +32,10 @@ from allconv.optimizers.clipping import clip_grad_norm, clip_grad_value
 from allconv.optimizers.dilated import DilatedAMSGrad
 from allconv.optimizers.rmsprop import RMSprop
 from allconv.optimizers.sgd import SGD
+from allconv.parallel.threads import get_num_threads, set_num_threads
 from allconv.parameter import Parameter
-from allconv.profiling import profile
-from allconv.statistics import layer_statistics
-from allconv.training import train
-from allconv.weights import load_weights, save_weights
+from allconv.training.evaluation import evaluate, predict
+from allconv.training.loop import train
 
 __version__ = "0.1.0"
 
@@ -92,4 +93,5 @@ __all__ = [
     "set_algorithm",
     "set_num_threads",
     "train",
+    "typing",
 ]

@@ -24,15 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from allconv.functional.cores import cpu_quota
-from allconv.functional.group import Group, current, part_of, set_process_group, using
-from allconv.functional.memory import empty
-from allconv.functional.threads import set_num_threads
+from allconv.checkpoint.weights import model_state
 from allconv.layers.base import Layer
 from allconv.optimizers.base import gradient_of
+from allconv.parallel.buffers import empty
+from allconv.parallel.cores import cpu_quota
+from allconv.parallel.process_group import Group, current, part_of, set_process_group, using
+from allconv.parallel.threads import set_num_threads
 from allconv.parameter import Parameter
-from allconv.validation import Array, check_int, describe
-from allconv.weights import model_state
+from allconv.typing import Array
+from allconv.validation import check_int, describe
 
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # in which the mpiexec of MPICH and its kin, and Open MPI's, tell theirs
 _CORES = 1 << 13  # the most that Linux is built for

@@ -5,14 +5,12 @@ Conv2D. Draws are made in float64 and rounded, so that float32 and float64 model
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from allconv.validation import Array, check_positive
-
-Initializer = Callable[[np.random.Generator, tuple[int, ...], np.dtype[Any]], Array]
+from allconv.typing import Array, Initializer
+from allconv.validation import check_positive
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from allconv.functional.softmax import log_softmax
-from allconv.validation import Array, check_batch, check_choice, check_floating, check_real, describe, is_int
+from allconv.typing import Array
+from allconv.validation import check_batch, check_choice, check_floating, check_real, describe, is_int
 
 _REDUCTIONS = ("mean", "sum")
 _SUM_TOLERANCE = 1e-3  # how far a row of probabilities may be from a sum of one: float16 rows are within it

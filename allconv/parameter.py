@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from allconv.validation import Array, check_bool, check_floating, describe
+from allconv.typing import Array
+from allconv.validation import check_bool, check_floating, describe
 
 
 class Parameter:

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_real, describe
+from allconv.layers.base import Layer
+from allconv.typing import Array, Cache
+from allconv.validation import check_real, describe
 
 Rule = Callable[[Layer, Array, Cache], Array]
 Pattern = type[Layer] | str

@@ -14,12 +14,11 @@ argument out of range raises ValueError, one that is no real number TypeError.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
+from allconv.typing import Schedule
 from allconv.validation import check_choice, check_non_negative, check_positive, check_real, describe
-
-Schedule = Callable[[float], float]
 
 
 def constant(rate: float) -> Schedule:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-Array = NDArray[Any]
-Pair = tuple[int, int]
+from allconv.typing import Array, Pair
 
 
 def describe(value: object) -> str:
@@ -31,11 +30,6 @@ def describe(value: object) -> str:
 def is_int(value: object) -> bool:
     """Tell whether `value` is an integer; bool, though a subclass of int, is not one."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
-
-
-def is_real(value: object) -> bool:
-    """Tell whether `value` is a finite real number; bool is not one."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_) and math.isfinite(value)
 
 
 def check_int(name: str, value: object, *, minimum: int = 1) -> int:

@@ -19,7 +19,7 @@ import allconv as ac
 from allconv.functional import conv
 from allconv.functional.choice import choose
 from allconv.functional.geometry import Geometry, geometry_of
-from allconv.functional.tiling import applies
+from allconv.functional.winograd.tiling import applies
 
 # N, H = W, C, O, kernel, stride, groups
 OURS = {

@@ -27,7 +27,7 @@ from short_run import short_run
 import allconv as ac
 from allconv.gradcheck import check
 from allconv.gradcheck.point import cosine_and_ratio
-from allconv.validation import Array
+from allconv.typing import Array
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))

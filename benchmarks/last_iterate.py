@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import allconv as ac
-from allconv import storage
-from allconv.weights import load_model_state
+from allconv.checkpoint import format as storage
+from allconv.checkpoint.weights import load_model_state
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))

@@ -12,7 +12,7 @@ import numpy as np
 
 import allconv as ac
 from allconv.functional.padding import resolve_padding
-from allconv.validation import Array
+from allconv.typing import Array
 
 Shape = tuple[int, ...]
 

@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.run:
         rate = images_per_second(arguments.run, arguments.batch, arguments.steps)
-        from allconv.functional.group import current
+        from allconv.parallel.process_group import current
 
         if current().rank == 0:
             print(json.dumps(rate))

@@ -28,9 +28,9 @@ import numpy as np
 from peer_models import nchw, onnx_runtime, to_torch
 
 import allconv as ac
-from allconv.functional.threads import single_threaded_blas
 from allconv.models.fusion import fuse
-from allconv.validation import Array
+from allconv.parallel.threads import single_threaded_blas
+from allconv.typing import Array
 
 RATE = 3e-4
 REST = 0.02  # seconds

@@ -19,8 +19,8 @@ from last_iterate import images_left
 from variants import CHANGES, changed_images
 
 import allconv as ac
-from allconv import storage
-from allconv.weights import load_model_state
+from allconv.checkpoint import format as storage
+from allconv.checkpoint.weights import load_model_state
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 from cifar10_allcnn import build

@@ -54,28 +54,39 @@ html_css_files = ["allconv.css"]
 # The pages of the reference: title, and the modules whose public names they list, so that a new layer is there without
 # a line of its own.
 REFERENCE = {
-    "layers": ("Layers", "allconv.layers", "allconv.parameter", "allconv.initializers", "allconv.summary"),
+    "layers": ("Layers", "allconv.layers", "allconv.parameter", "allconv.initializers", "allconv.layers.summary"),
     "losses": ("Losses", "allconv.losses"),
     "optimizers": ("Optimizers and schedules", "allconv.optimizers", "allconv.schedules"),
-    "training": ("Training", "allconv.training", "allconv.evaluation", "allconv.finite", "allconv.distributed"),
-    "checkpoints": ("Weights and checkpoints", "allconv.weights", "allconv.checkpoint", "allconv.signals"),
+    "training": (
+        "Training",
+        "allconv.training.loop",
+        "allconv.training.evaluation",
+        "allconv.training.nonfinite",
+        "allconv.distributed",
+    ),
+    "checkpoints": (
+        "Weights and checkpoints",
+        "allconv.checkpoint.weights",
+        "allconv.checkpoint",
+        "allconv.training.interrupts",
+    ),
     "data": ("Data", "allconv.data"),
     "models": ("Networks", "allconv.models"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
-    "explain": ("Looking inside", "allconv.explain", "allconv.statistics"),
+    "explain": ("Looking inside", "allconv.inspection.explain", "allconv.inspection.activations"),
     "tools": ("Tools", "allconv"),  # what has no page of its own
     "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
 }
 # What public functions return or raise, beside the names that a program writes.
 RETURNED = [
-    "allconv.evaluation.Evaluation",
-    "allconv.finite.NonFiniteError",
-    "allconv.signals.stop_on_signals",
-    "allconv.signals.Stop",
-    "allconv.statistics.LayerStatistics",
-    "allconv.summary.Summary",
-    "allconv.training.Record",
-    "allconv.training.Training",
+    "allconv.training.evaluation.Evaluation",
+    "allconv.training.nonfinite.NonFiniteError",
+    "allconv.training.interrupts.stop_on_signals",
+    "allconv.training.interrupts.Stop",
+    "allconv.inspection.activations.LayerStatistics",
+    "allconv.layers.summary.Summary",
+    "allconv.training.loop.Record",
+    "allconv.training.loop.Training",
 ]
 
 

@@ -25,8 +25,7 @@ import copy
 import numpy as np
 
 import allconv as ac
-from allconv.evaluation import Loss
-from allconv.validation import Array
+from allconv.typing import Array, Loss
 
 
 def network(rng: np.random.Generator) -> ac.Sequential:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from allconv.atomic import atomic_write
+from allconv.checkpoint.atomic import atomic_write
 
 COLUMNS = {
     "case": str,

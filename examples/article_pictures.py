@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allconv.atomic import atomic_write
-from allconv.statistics import LayerStatistics
-from allconv.validation import Array, describe
+from allconv.checkpoint.atomic import atomic_write
+from allconv.inspection.activations import LayerStatistics
+from allconv.typing import Array
+from allconv.validation import describe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

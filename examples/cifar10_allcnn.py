@@ -32,12 +32,12 @@ from published_order import PublishedOrder
 from tqdm import tqdm
 
 import allconv as ac
-from allconv.atomic import atomic_write
-from allconv.evaluation import Evaluation
-from allconv.functional.group import Group
+from allconv.checkpoint.atomic import atomic_write
+from allconv.parallel.process_group import Group
 from allconv.rules import override_backward
-from allconv.signals import Stop, stop_on_signals
-from allconv.training import Record
+from allconv.training.evaluation import Evaluation
+from allconv.training.interrupts import Stop, stop_on_signals
+from allconv.training.loop import Record
 
 BASE_RATE = ac.schedules.inverse_time(0.0003, 0.001)  # of the epochs finished, not of their fractions
 ARTICLE_AMSGRAD: dict[str, Any] = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}

@@ -27,10 +27,9 @@ from pathlib import Path
 import numpy as np
 
 import allconv as ac
-from allconv.atomic import atomic_write, make_folder
+from allconv.checkpoint.atomic import atomic_write, make_folder
 from allconv.gradcheck import Comparison, check, compare
-from allconv.layers.base import Cache
-from allconv.validation import Array
+from allconv.typing import Array, Cache
 
 EPOCHS = (0, 1, 3, 20)
 STEP = 1e-5  # of the central differences

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 import allconv as ac
-from allconv import explain, storage
-from allconv.atomic import atomic_write, make_folder
+from allconv import explain
+from allconv.checkpoint import format as storage
+from allconv.checkpoint.atomic import atomic_write, make_folder
+from allconv.checkpoint.weights import load_model_state, model_state
 from allconv.data.cifar import CLASSES
-from allconv.validation import Array
-from allconv.weights import load_model_state, model_state
+from allconv.typing import Array
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "docs" / "weights" / "allcnn_h.npz"
 MEASURED = 2000  # test images

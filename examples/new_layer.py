@@ -23,8 +23,8 @@ from numpy.typing import DTypeLike
 from scipy.special import expit as sigmoid
 
 import allconv as ac
-from allconv.layers.base import Cache
-from allconv.validation import Array, check_dtype, check_gradient, check_images, check_int
+from allconv.typing import Array, Cache
+from allconv.validation import check_dtype, check_gradient, check_images, check_int
 
 
 class LearntSwish(ac.Layer):

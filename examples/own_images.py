@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import allconv as ac
-from allconv.atomic import atomic_write, make_folder
-from allconv.validation import Array
+from allconv.checkpoint.atomic import atomic_write, make_folder
+from allconv.typing import Array
 
 SIZE = 32  # pixels a side; more show finer detail, at a cost that grows with the square
 

@@ -28,10 +28,10 @@ from command_line import check_same_run, check_seed_and_folder, positive, read_d
 from tqdm import tqdm
 
 import allconv as ac
-from allconv import storage
-from allconv.atomic import atomic_write
-from allconv.signals import Stop, stop_on_signals
-from allconv.weights import model_state
+from allconv.checkpoint import format as storage
+from allconv.checkpoint.atomic import atomic_write
+from allconv.checkpoint.weights import model_state
+from allconv.training.interrupts import Stop, stop_on_signals
 
 NETS = {  # as the paper's tables name them
     f"{name}-{kind}": (kind.upper(), variant)
@@ -61,7 +61,7 @@ def build(net: str, ending: str, rng: np.random.Generator) -> ac.Sequential:
     return model
 
 
-def schedule(rate: float, epochs: int) -> ac.schedules.Schedule:
+def schedule(rate: float, epochs: int) -> ac.typing.Schedule:
     """Return the paper's steps, at the same fractions of `epochs` as 200, 250 and 300 are of 350."""
     return ac.schedules.multistep(rate, [milestone * epochs / EPOCHS for milestone in MILESTONES], GAMMA)
 

@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 
 import allconv as ac
-from allconv.atomic import atomic_write
+from allconv.checkpoint.atomic import atomic_write
 from allconv.gradcheck import Report, check, check_loss
 from allconv.gradcheck.point import cosine_and_ratio
-from allconv.layers.base import Cache
 from allconv.rules import Pattern, Rule, override_backward
-from allconv.validation import Array
+from allconv.typing import Array, Cache
 
 IMAGES = 50  # of a step
 BEGIN = "<!-- faults: begin: `python examples/published_faults.py --write docs/faults.md` -->"

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 
 import allconv as ac
-from allconv.validation import Array
+from allconv.typing import Array
 
 
 def published_orders(count: int, step: int) -> Iterator[Array]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from allconv.functional.group import Group, using
+from allconv.parallel.process_group import Group, using
 
 
 class ThreadGroup(Group):

@@ -6,7 +6,7 @@ from pathlib import Path
 import faults
 import pytest
 
-from allconv.atomic import atomic_write, make_folder, remove_stale
+from allconv.checkpoint.atomic import atomic_write, make_folder, remove_stale
 
 
 def put(path: Path, content: bytes) -> None:

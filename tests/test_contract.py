@@ -8,7 +8,7 @@ import pytest
 from cases import LAYERS
 
 import allconv as ac
-from allconv.weights import load_model_state, model_state
+from allconv.checkpoint.weights import load_model_state, model_state
 
 ALL = [
     pytest.param(case, options, id=f"{name}-{index}")

@@ -17,7 +17,7 @@ from ranks import on_ranks
 
 import allconv as ac
 from allconv import distributed
-from allconv.functional.group import current
+from allconv.parallel.process_group import current
 from allconv.parameter import Parameter
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv.functional.threads import free_scratch
 from allconv.models import article_net, residual_net
 from allconv.models.fusion import Fused, fuse
+from allconv.parallel.threads import free_scratch
 
 ACTIVATIONS = [ac.ELU(0.7), ac.GELU(), ac.LeakyReLU(0.2), ac.ReLU(), ac.Sigmoid(), ac.SiLU(), ac.Tanh()]
 

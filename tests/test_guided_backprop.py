@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv import storage
-from allconv.weights import model_state
+from allconv.checkpoint import format as storage
+from allconv.checkpoint.weights import model_state
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "docs" / "weights" / "allcnn_h.npz"

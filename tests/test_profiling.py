@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv import profiling
+from allconv.inspection import profile as profiling
+from allconv.inspection.profile import profile
 from allconv.models.fusion import fuse
-from allconv.profiling import profile
 
 
 def rng():
@@ -156,7 +156,7 @@ def test_it_prints_as_a_table(monkeypatch):
 
 def test_it_says_where_blas_cannot_be_limited(monkeypatch):
     monkeypatch.setattr(profiling, "blas_can_be_limited", lambda: False)
-    monkeypatch.setattr("allconv.functional.threads.blas_can_be_limited", lambda: False)
+    monkeypatch.setattr("allconv.parallel.threads.blas_can_be_limited", lambda: False)
     ledger = profile(ac.ReLU(), images(), runs=1)
     assert (ledger.workers, ledger.blas_is_limited) == (1, False)
     assert "1 worker, BLAS cannot be held to one thread, so no more; peak" in str(ledger)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import allconv as ac
-from allconv.signals import stop_on_signals
+from allconv.training.interrupts import stop_on_signals
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cifar10_allcnn.py"
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")

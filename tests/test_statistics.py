@@ -8,7 +8,7 @@ import pytest
 from numeric import numeric_gradient
 
 import allconv as ac
-from allconv.statistics import LayerStatistics
+from allconv.inspection.activations import LayerStatistics
 
 LABELS = np.array([2, 0, 1])
 

@@ -1,4 +1,4 @@
-"""The expected files are built here by hand, from the format that the docstring of `allconv.storage` states."""
+"""The expected files are built here by hand, from the docstring of `allconv.checkpoint.format`."""
 
 import enum
 import errno
@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from allconv import storage
-from allconv.storage import CheckpointError
+from allconv.checkpoint import format as storage
+from allconv.checkpoint.format import CheckpointError
 
 DTYPES = [
     *("?", "i1", "<i2", ">i2", "<i4", ">i4", "<i8", ">i8", "u1", "<u2", ">u2", "<u4", ">u4", "<u8", ">u8"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv.finite import NonFiniteError
+from allconv.training.nonfinite import NonFiniteError
 
 
 def images_and_labels(n=60, classes=3):

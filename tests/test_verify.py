@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv import storage
+from allconv.checkpoint import format as storage
 from allconv.checkpoint.__main__ import main
 from allconv.checkpoint.verify import verify
 

@@ -4,7 +4,7 @@
 """
 
 from allconv.checkpoint.folder import exists, load, save
+from allconv.checkpoint.format import CheckpointError
 from allconv.checkpoint.lock import lock
-from allconv.storage import CheckpointError
 
 __all__ = ["CheckpointError", "exists", "load", "lock", "save"]

@@ -1,7 +1,7 @@
 """The files of a folder of checkpoints.
 
 They are ``checkpoint-00000500.npz``, numbered after ``state["step"]``, and ``best.npz``, in the format of
-`allconv.storage`.
+`allconv.checkpoint.format`.
 """
 
 import re
@@ -9,9 +9,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from allconv import storage
-from allconv.atomic import make_folder, naming, remove, remove_stale
-from allconv.storage import CheckpointError
+from allconv.checkpoint import format as storage
+from allconv.checkpoint.atomic import make_folder, naming, remove, remove_stale
+from allconv.checkpoint.format import CheckpointError
 from allconv.validation import check_bool, check_int, check_path, describe
 
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz", re.ASCII)
@@ -31,7 +31,7 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
     folder : path
         Is made if it is missing.
     state : dict
-        A nested dict with str keys; values are arrays or plain (`allconv.storage.write` says which).
+        A nested dict with str keys; values are arrays or plain (`allconv.checkpoint.format.write` says which).
         ``state["step"]``, a non-negative int, numbers the file; without it the files count from 0.
     keep : int, default 2
         At least 1. Two, so that one remains should a disk damage the other.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from allconv.atomic import make_folder, naming
+from allconv.checkpoint.atomic import make_folder, naming
 from allconv.validation import check_path
 
 

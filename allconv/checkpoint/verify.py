@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from allconv import storage
+from allconv.checkpoint import format as storage
 from allconv.checkpoint.folder import files, load
 from allconv.validation import check_int, check_path
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from allconv.data.dataset import check_uint8_images
-from allconv.functional.threads import run, slices
-from allconv.validation import Array, check_bool, check_generator, check_real, describe
+from allconv.parallel.threads import run, slices
+from allconv.typing import Array
+from allconv.validation import check_bool, check_generator, check_real, describe
 
 Augmenter = Callable[[Array, np.random.Generator], Array]
 Range = tuple[float, float]

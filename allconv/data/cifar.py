@@ -16,7 +16,8 @@ import platformdirs
 from allconv.data.archive import read_members, size_rule
 from allconv.data.dataset import Dataset
 from allconv.data.unpickle import loads
-from allconv.validation import Array, check_path, describe
+from allconv.typing import Array
+from allconv.validation import check_path, describe
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

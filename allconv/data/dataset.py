@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from allconv.validation import Array, check_int, describe
+from allconv.typing import Array
+from allconv.validation import check_int, describe
 
 
 def check_uint8_images(name: str, value: object) -> Array:

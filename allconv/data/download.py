@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from allconv.atomic import make_folder, sync_folder
+from allconv.checkpoint.atomic import make_folder, sync_folder
 from allconv.data.cifar import DOWNLOADED, data_folder
 from allconv.validation import check_path, describe
 

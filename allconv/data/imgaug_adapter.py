@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from allconv.data.augment import check_call
-from allconv.validation import Array, check_int, describe
+from allconv.typing import Array
+from allconv.validation import check_int, describe
 
 
 def import_imgaug() -> Any:

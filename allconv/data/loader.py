@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from allconv.data.dataset import Dataset
-from allconv.validation import Array, check_bool, check_int, describe
+from allconv.typing import Array
+from allconv.validation import check_bool, check_int, describe
 
 Augment = Callable[[Array, np.random.Generator], Array]  # (N, H, W, C) uint8 -> (k N, H, W, C) uint8
 Normalize = Callable[[Array], Array]  # (N, H, W, C) uint8 -> (N, H, W, C) float32

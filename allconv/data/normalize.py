@@ -3,8 +3,9 @@
 import numpy as np
 
 from allconv.data.dataset import check_uint8_images
-from allconv.functional.threads import run, slices
-from allconv.validation import Array, check_choice, describe
+from allconv.parallel.threads import run, slices
+from allconv.typing import Array
+from allconv.validation import check_choice, describe
 
 _SLICE_BYTES = 1 << 18  # of uint8: a slice's wider temporaries stay in a core's cache
 

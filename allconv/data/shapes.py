@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from allconv.data.dataset import Dataset
-from allconv.functional.threads import run, slices
-from allconv.validation import Array, check_int
+from allconv.parallel.threads import run, slices
+from allconv.typing import Array
+from allconv.validation import check_int
 
 # From places u, v (N, P) and radius (N, 1) to signed distances (N, P) from a shape's edge, in pixels, negative inside.
 Distance = Callable[[Array, Array, Array], Array]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from allconv.validation import Array
+from allconv.typing import Array
 
 _MAX_STEPS = 1_000_000  # a batch of 10,000 images takes 30,000; 140,000 where each file name is a call
 

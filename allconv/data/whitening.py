@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from allconv.data.dataset import check_uint8_images
-from allconv.functional.threads import run, single_threaded_blas, slices
-from allconv.validation import Array, check_floating, check_images, check_positive, describe
+from allconv.parallel.threads import run, single_threaded_blas, slices
+from allconv.typing import Array
+from allconv.validation import check_floating, check_images, check_positive, describe
 
 _MIN_DIVISOR = 1e-8  # pylearn2's: what an image is never divided by less than
 _LARGEST = 64 * 64 * 3  # values of an image: their covariance then takes 1.2 GB, its eigenvectors as much again

@@ -1,1 +1,1 @@
-"""Arrays in, arrays out: no state, no classes. The engine."""
+"""The arithmetic of layers as functions: arrays in, arrays out, and none of them keeps anything between two calls."""

@@ -18,8 +18,9 @@ calls. The constants, with those of a backward pass below, are a fit to 43 shape
 import math
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.tiling import applies, best_tile, products
-from allconv.validation import Pair, check_choice
+from allconv.functional.winograd.tiling import applies, best_tile, products
+from allconv.typing import Pair
+from allconv.validation import check_choice
 
 ALGORITHMS = ("auto", "im2col", "winograd")
 

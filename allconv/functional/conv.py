@@ -9,10 +9,10 @@ from typing import Protocol
 
 from allconv.functional import depthwise, im2col, winograd
 from allconv.functional.choice import choose
-from allconv.functional.columns import total
 from allconv.functional.geometry import Geometry
-from allconv.functional.winograd import Gradients
-from allconv.validation import Array
+from allconv.functional.winograd.passes import Gradients
+from allconv.parallel.reductions import total
+from allconv.typing import Array
 
 Activation = Callable[[Array], object]  # overwrites a finished block (n, rows, W_out, O) of the output
 

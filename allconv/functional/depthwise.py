@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.memory import empty, scratch
-from allconv.functional.threads import divided, run, slices
-from allconv.validation import Array
+from allconv.parallel.buffers import empty, scratch
+from allconv.parallel.threads import divided, run, slices
+from allconv.typing import Array
 
 _SLICE_ELEMENTS = 1 << 15  # the padded input, the output and a product of this size fit a core's cache together
 _SUMS = 8  # partial sums of a weight gradient, a number that does not depend on the cores

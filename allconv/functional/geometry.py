@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from allconv.functional.padding import Padding, Pads, output_size, resolve_padding
-from allconv.validation import Pair
+from allconv.typing import Pair
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.memory import empty, scratch
-from allconv.functional.threads import divided, run
-from allconv.validation import Array, Pair
+from allconv.parallel.buffers import empty, scratch
+from allconv.parallel.threads import divided, run
+from allconv.typing import Array, Pair
 
 _COLUMN_BYTES = 1 << 21  # of one block: what a core's share of the cache still holds when the product reads it
 _WIDTH = 32  # channels of a group from which a product is not narrow

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from allconv.validation import Pair, check_choice, describe, is_int
+from allconv.typing import Pair
+from allconv.validation import check_choice, describe, is_int
 
 Pads = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 Padding = Literal["same", "same_lower", "valid"] | int | tuple[int, int] | tuple[int, int, int, int]

@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from allconv.functional.memory import empty
 from allconv.functional.padding import Pads, output_size
-from allconv.functional.threads import SHARED_ELEMENTS, run, slices
-from allconv.validation import Array, Pair
+from allconv.parallel.buffers import empty
+from allconv.parallel.threads import SHARED_ELEMENTS, run, slices
+from allconv.typing import Array, Pair
 
 Taps = tuple[tuple[slice, slice], ...]  # for each kernel position: windows, and the inputs it lies over in them
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allconv.validation import Array
+from allconv.typing import Array
 
 
 def sigmoid(x: Array) -> Array:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allconv.validation import Array
+from allconv.typing import Array
 
 
 def softmax(x: Array, axis: int = -1) -> Array:

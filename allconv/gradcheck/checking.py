@@ -11,8 +11,9 @@ import numpy as np
 from allconv.gradcheck.contract import findings
 from allconv.gradcheck.point import INPUT, STEPS, Difference, Direction, Point, Snapshot, cosine_and_ratio, size_of
 from allconv.gradcheck.report import Report, Row
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_batch, check_bool, check_int, describe
+from allconv.layers.base import Layer
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_bool, check_int, describe
 
 TOLERANCE = 1e-7
 ADJOINT_TOLERANCE = 1e-9

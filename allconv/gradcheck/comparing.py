@@ -7,9 +7,10 @@ import numpy as np
 
 from allconv.gradcheck.point import Snapshot, cosine_and_ratio, norm
 from allconv.gradcheck.report import table
-from allconv.layers.base import Cache, Layer
+from allconv.layers.base import Layer
 from allconv.rules import Pattern, Rule, match, override_backward, rule_name
-from allconv.validation import Array, check_batch, check_bool, check_int, describe
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_bool, check_int, describe
 
 
 @dataclass(frozen=True)

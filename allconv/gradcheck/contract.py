@@ -8,7 +8,8 @@ import numpy as np
 from allconv.gradcheck.point import Snapshot
 from allconv.layers.base import Layer
 from allconv.parameter import Parameter
-from allconv.validation import Array, describe
+from allconv.typing import Array
+from allconv.validation import describe
 
 Finding = tuple[str, str, str]  # which pass, the condition, and what is wrong with it ("" for nothing)
 Gradients = dict[str, Array | None]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allconv.layers.base import Cache, Layer
+from allconv.layers.base import Layer
 from allconv.parameter import Parameter
-from allconv.validation import Array
+from allconv.typing import Array, Cache
 
 STEPS = (1e-4, 1e-5, 1e-6)
 FLOOR = 1e-2  # of F's size; rounding in F, some 1e-15 of it, stays under 1e-7 of this at h = 1e-4

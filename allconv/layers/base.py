@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from allconv.parameter import Parameter
-from allconv.validation import Array
-
-Cache = Any  # what a layer's forward hands to its backward; each layer states its type where it unpacks it
+from allconv.typing import Array, Cache
 
 
 class Layer:

@@ -5,13 +5,13 @@ import functools
 import numpy as np
 from numpy.typing import DTypeLike
 
-from allconv.functional.columns import column_sums, group_mean_and_variance, over_slices
-from allconv.functional.group import current
-from allconv.functional.memory import empty
-from allconv.layers.base import Cache, Layer
+from allconv.layers.base import Layer
+from allconv.parallel.buffers import empty
+from allconv.parallel.process_group import current
+from allconv.parallel.reductions import column_sums, group_mean_and_variance, over_slices
 from allconv.parameter import Parameter
+from allconv.typing import Array, Cache
 from allconv.validation import (
-    Array,
     check_batch,
     check_dtype,
     check_gradient_shape,

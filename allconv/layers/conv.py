@@ -7,12 +7,11 @@ from allconv.functional import conv
 from allconv.functional.choice import check_algorithm, choose
 from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
-from allconv.initializers import Initializer, he_normal
-from allconv.layers.base import Cache, Layer
+from allconv.initializers import he_normal
+from allconv.layers.base import Layer
 from allconv.parameter import Parameter
+from allconv.typing import Array, Cache, Initializer, Pair
 from allconv.validation import (
-    Array,
-    Pair,
     check_bool,
     check_dtype,
     check_generator,

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from allconv.functional.group import current
-from allconv.functional.threads import elementwise
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_batch, check_fraction, check_generator, check_gradient_shape, describe
+from allconv.layers.base import Layer
+from allconv.parallel.process_group import current
+from allconv.parallel.threads import elementwise
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_fraction, check_generator, check_gradient_shape, describe
 
 
 class Dropout(Layer):

@@ -2,8 +2,9 @@
 
 import math
 
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_batch, check_gradient_shape
+from allconv.layers.base import Layer
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_gradient_shape
 
 
 class Flatten(Layer):

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
-from allconv.functional.threads import elementwise
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_batch, check_choice, check_gradient
+from allconv.layers.base import Layer
+from allconv.parallel.threads import elementwise
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_choice, check_gradient
 
 _CUBIC = 0.044715  # of the tanh form, as in the paper
 _SCALE = math.sqrt(2 / math.pi)

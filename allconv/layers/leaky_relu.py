@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from allconv.functional.threads import elementwise
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_batch, check_gradient, check_non_negative
+from allconv.layers.base import Layer
+from allconv.parallel.threads import elementwise
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_gradient, check_non_negative
 
 
 class LeakyReLU(Layer):

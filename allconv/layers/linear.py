@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import DTypeLike
 
-from allconv.functional.threads import run, single_threaded_blas, slices
-from allconv.initializers import Initializer, he_normal
-from allconv.layers.base import Cache, Layer
+from allconv.initializers import he_normal
+from allconv.layers.base import Layer
+from allconv.parallel.threads import run, single_threaded_blas, slices
 from allconv.parameter import Parameter
+from allconv.typing import Array, Cache, Initializer
 from allconv.validation import (
-    Array,
     check_batch,
     check_bool,
     check_dtype,

@@ -11,8 +11,9 @@ from allconv.functional.pool import (
     mean_pool_input_grad,
     pool_windows,
 )
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, Pair, check_bool, check_gradient, check_gradient_shape, check_images, check_pair
+from allconv.layers.base import Layer
+from allconv.typing import Array, Cache, Pair
+from allconv.validation import check_bool, check_gradient, check_gradient_shape, check_images, check_pair
 
 
 class _Pool2D(Layer):

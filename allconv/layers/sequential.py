@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from textwrap import indent
 
-from allconv.layers.base import Cache, Layer, backward_through
-from allconv.summary import Summary, summarize
-from allconv.validation import Array, check_batch, describe
+from allconv.layers.base import Layer, backward_through
+from allconv.layers.summary import Summary, summarize
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, describe
 
 
 class Sequential(Layer):

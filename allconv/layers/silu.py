@@ -1,9 +1,10 @@
 """The sigmoid linear unit."""
 
 from allconv.functional.sigmoid import sigmoid
-from allconv.functional.threads import elementwise
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_batch, check_gradient
+from allconv.layers.base import Layer
+from allconv.parallel.threads import elementwise
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_gradient
 
 
 class SiLU(Layer):

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from allconv.functional.threads import elementwise
-from allconv.layers.base import Cache, Layer, backward_through
-from allconv.validation import Array, check_batch, check_bool, check_real, describe
+from allconv.layers.base import Layer, backward_through
+from allconv.parallel.threads import elementwise
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_bool, check_real, describe
 
 
 class Skip(Layer):

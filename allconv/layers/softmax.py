@@ -1,8 +1,9 @@
 """Softmax and its logarithm as layers."""
 
 from allconv.functional.softmax import log_softmax, log_softmax_input_grad, softmax, softmax_input_grad
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_batch, check_gradient, describe, is_int
+from allconv.layers.base import Layer
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_gradient, describe, is_int
 
 
 def _check_axis(axis: object) -> int:

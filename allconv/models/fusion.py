@@ -8,9 +8,8 @@ import numpy as np
 
 from allconv.functional import conv, winograd
 from allconv.functional.choice import choose
-from allconv.functional.threads import single_threaded_blas
-from allconv.functional.tiling import applies
-from allconv.layers.base import Cache, Layer
+from allconv.functional.winograd.tiling import applies
+from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.conv import Conv2D
 from allconv.layers.elu import ELU
@@ -23,7 +22,9 @@ from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
 from allconv.layers.tanh import Tanh
-from allconv.validation import Array, check_images, describe
+from allconv.parallel.threads import single_threaded_blas
+from allconv.typing import Array, Cache
+from allconv.validation import check_images, describe
 
 _ACTIVATIONS = (ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh)
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from allconv.optimizers.base import Optimizer
 from allconv.parameter import Parameter
-from allconv.validation import Array, check_non_negative, check_positive
+from allconv.typing import Array
+from allconv.validation import check_non_negative, check_positive
 
 
 class AdaGrad(Optimizer):

@@ -7,7 +7,8 @@ import numpy as np
 
 from allconv.optimizers.base import Optimizer, Piece
 from allconv.parameter import Parameter
-from allconv.validation import Array, check_bool, check_fraction, check_positive, describe
+from allconv.typing import Array
+from allconv.validation import check_bool, check_fraction, check_positive, describe
 
 
 class Adam(Optimizer):

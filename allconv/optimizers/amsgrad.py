@@ -7,7 +7,8 @@ import numpy as np
 from allconv.optimizers.adam import Adam
 from allconv.optimizers.base import Piece, over_slices
 from allconv.parameter import Parameter
-from allconv.validation import Array, check_choice
+from allconv.typing import Array
+from allconv.validation import check_choice
 
 
 class AMSGrad(Adam):

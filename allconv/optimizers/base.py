@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from allconv.functional.threads import run, slices
+from allconv.parallel.threads import run, slices
 from allconv.parameter import Parameter
-from allconv.validation import Array, check_floating, check_int, check_non_negative, describe
+from allconv.typing import Array
+from allconv.validation import check_floating, check_int, check_non_negative, describe
 
 T = TypeVar("T")
 

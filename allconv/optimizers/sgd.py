@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from allconv.optimizers.base import Optimizer
 from allconv.parameter import Parameter
-from allconv.validation import Array, check_bool, check_fraction, check_real
+from allconv.typing import Array
+from allconv.validation import check_bool, check_fraction, check_real
 
 
 class SGD(Optimizer):

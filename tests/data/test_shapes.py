@@ -8,7 +8,7 @@ import pytest
 
 from allconv.data import Dataset, shapes
 from allconv.data.shapes import CLASSES, cover
-from allconv.functional.threads import get_num_threads, set_num_threads, single_threaded_blas
+from allconv.parallel.threads import get_num_threads, set_num_threads, single_threaded_blas
 
 
 def bits(dataset):

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from allconv import storage
+from allconv.checkpoint import format as storage
 from allconv.data import Dataset, Loader
 from allconv.data.whitening import ZCA, GlobalContrast
-from allconv.functional.threads import get_num_threads, set_num_threads
+from allconv.parallel.threads import get_num_threads, set_num_threads
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from allconv.functional import cores
+from allconv.parallel import cores
 
 
 def groups(tmp_path, membership, files):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ranks import on_ranks
 
-from allconv.functional.group import Group, current, part_of, set_process_group, sharing, using
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.dropout import Dropout
+from allconv.parallel.process_group import Group, current, part_of, set_process_group, sharing, using
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

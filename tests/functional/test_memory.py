@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allconv.functional import memory
+from allconv.parallel import buffers
 
 FLOAT32 = np.dtype(np.float32)
 MB = 1 << 18  # elements of float32
@@ -15,9 +15,9 @@ MB = 1 << 18  # elements of float32
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    memory.free()
+    buffers.free()
     yield
-    memory.free()
+    buffers.free()
 
 
 def address(array):
@@ -25,10 +25,10 @@ def address(array):
 
 
 def test_a_large_array_takes_the_place_of_one_that_nobody_uses():
-    first = memory.empty((10, MB), FLOAT32)
+    first = buffers.empty((10, MB), FLOAT32)
     place = address(first)
     del first
-    again = memory.empty((5, 2 * MB), FLOAT32)
+    again = buffers.empty((5, 2 * MB), FLOAT32)
     assert address(again) == place
     assert again.shape == (5, 2 * MB)
     assert again.flags.c_contiguous
@@ -48,40 +48,40 @@ def test_a_large_array_takes_the_place_of_one_that_nobody_uses():
     ],
 )
 def test_an_array_that_anything_still_refers_to_is_left_alone(hold):
-    array = memory.empty((10, MB), FLOAT32)
+    array = buffers.empty((10, MB), FLOAT32)
     array[...] = 1
     places = {address(array)}
     held = hold(array)
     del array
-    other = memory.empty((10, MB), FLOAT32)
+    other = buffers.empty((10, MB), FLOAT32)
     other[...] = 2
     assert not np.shares_memory(np.asarray(held), other)
     places.add(address(other))
     del held, other
-    again = [memory.empty((10, MB), FLOAT32) for _ in range(2)]
+    again = [buffers.empty((10, MB), FLOAT32) for _ in range(2)]
     assert {address(array) for array in again} == places
 
 
 def test_arrays_of_a_torch_tensor_stay():
     torch = pytest.importorskip("torch")
-    tensor = torch.from_numpy(memory.empty((10, MB), FLOAT32))
+    tensor = torch.from_numpy(buffers.empty((10, MB), FLOAT32))
     tensor.zero_()
-    memory.empty((10, MB), FLOAT32)[...] = 1
+    buffers.empty((10, MB), FLOAT32)[...] = 1
     assert float(tensor.abs().max()) == 0
 
 
 def test_a_much_larger_buffer_is_not_spent_on_a_small_array():
-    large = memory.empty((10, MB), FLOAT32)
+    large = buffers.empty((10, MB), FLOAT32)
     place = address(large)
     del large
-    small = memory.empty((4, MB), FLOAT32)
+    small = buffers.empty((4, MB), FLOAT32)
     assert address(small) != place
-    assert address(memory.empty((9, MB), FLOAT32)) == place
+    assert address(buffers.empty((9, MB), FLOAT32)) == place
 
 
 def test_small_arrays_are_numpys_own():
-    assert memory.empty((3, 4), FLOAT32).base is None
-    assert memory.empty((0, 1 << 20), FLOAT32).shape == (0, 1 << 20)
+    assert buffers.empty((3, 4), FLOAT32).base is None
+    assert buffers.empty((0, 1 << 20), FLOAT32).shape == (0, 1 << 20)
 
 
 @settings(deadline=None, max_examples=30)
@@ -92,7 +92,7 @@ def test_small_arrays_are_numpys_own():
 def test_arrays_in_use_never_overlap_and_start_a_line_of_the_cache(sizes, kind):
     arrays = []
     for number, size in enumerate(sizes):
-        array = memory.empty((size,), np.dtype(kind))
+        array = buffers.empty((size,), np.dtype(kind))
         array[...] = number
         arrays.append(array)
     for number, (size, array) in enumerate(zip(sizes, arrays, strict=True)):
@@ -100,23 +100,23 @@ def test_arrays_in_use_never_overlap_and_start_a_line_of_the_cache(sizes, kind):
         assert (array == number).all()
         if array.base is not None:
             assert address(array) % 64 == 0
-        assert memory.scratch("aligned", (size,), np.dtype(kind)).ctypes.data % 64 == 0 or size == 0
+        assert buffers.scratch("aligned", (size,), np.dtype(kind)).ctypes.data % 64 == 0 or size == 0
 
 
 def test_what_lies_idle_is_bounded():
-    arrays = [memory.empty((64, MB), FLOAT32) for _ in range(8)]  # 512 MB, never touched
+    arrays = [buffers.empty((64, MB), FLOAT32) for _ in range(8)]  # 512 MB, never touched
     del arrays
-    memory.empty((200, MB), FLOAT32)
-    kept = sum(buffer.nbytes for buffer in memory._local.buffers) >> 20
+    buffers.empty((200, MB), FLOAT32)
+    kept = sum(buffer.nbytes for buffer in buffers._local.buffers) >> 20
     assert kept <= 256 + 200
 
 
 def test_each_thread_has_its_own():
-    array = memory.empty((10, MB), FLOAT32)
+    array = buffers.empty((10, MB), FLOAT32)
     place = address(array)
     del array
     places = []
-    thread = threading.Thread(target=lambda: places.append(address(memory.empty((10, MB), FLOAT32))))
+    thread = threading.Thread(target=lambda: places.append(address(buffers.empty((10, MB), FLOAT32))))
     thread.start()
     thread.join()
     assert places != [place]
@@ -124,21 +124,21 @@ def test_each_thread_has_its_own():
 
 def test_an_array_may_outlive_its_thread():
     kept = []
-    thread = threading.Thread(target=lambda: kept.append(memory.empty((10, MB), FLOAT32)))
+    thread = threading.Thread(target=lambda: kept.append(buffers.empty((10, MB), FLOAT32)))
     thread.start()
     thread.join()
     kept[0][...] = 3
-    memory.empty((10, MB), FLOAT32)[...] = 4
+    buffers.empty((10, MB), FLOAT32)[...] = 4
     assert (kept[0] == 3).all()
 
 
 def test_a_thread_reuses_its_scratch_and_keeps_no_more_than_the_bound():
-    first = memory.scratch("a", (1000,), FLOAT32)
-    assert np.shares_memory(first, memory.scratch("a", (10, 50), FLOAT32))
-    assert not np.shares_memory(first, memory.scratch("b", (1000,), FLOAT32))
-    assert memory.scratch("a", (500,), np.dtype(np.float64)).dtype == np.float64
+    first = buffers.scratch("a", (1000,), FLOAT32)
+    assert np.shares_memory(first, buffers.scratch("a", (10, 50), FLOAT32))
+    assert not np.shares_memory(first, buffers.scratch("b", (1000,), FLOAT32))
+    assert buffers.scratch("a", (500,), np.dtype(np.float64)).dtype == np.float64
     kept = []
     for megabytes in (10, 40, 30, 100, 20):
-        memory.scratch(f"of {megabytes}", (megabytes, MB), FLOAT32)[...] = 0
-        kept.append(sum(buffer.nbytes for buffer in memory._local.scratch.values()) >> 20)
+        buffers.scratch(f"of {megabytes}", (megabytes, MB), FLOAT32)[...] = 0
+        kept.append(sum(buffer.nbytes for buffer in buffers._local.scratch.values()) >> 20)
     assert kept == [10, 50, 30, 0, 20]

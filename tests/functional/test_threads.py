@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv.functional import memory, threads
+from allconv.parallel import buffers, threads
 
 
 @pytest.fixture(params=[1, 2, 3, 8])
@@ -202,7 +202,7 @@ def in_process(code, *arguments):
         import os, signal, sys, threading, time
         import numpy as np
         import allconv as ac
-        from allconv.functional import threads
+        from allconv.parallel import threads
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started with &
         ac.set_num_threads(4)
         def work(seconds=1.0):
@@ -415,7 +415,7 @@ def test_scratch_can_be_freed(workers):
     references = []
 
     def task(index):
-        buffer = memory.scratch("freed", (10_000,), np.dtype(np.float64))
+        buffer = buffers.scratch("freed", (10_000,), np.dtype(np.float64))
         references.append(weakref.ref(buffer.base))
         time.sleep(0.005)
 
@@ -455,7 +455,7 @@ def test_what_is_not_shared_is_the_callers_alone(workers):
 def test_the_blas_is_numpys_whatever_else_is_loaded():
     script = (
         "import sys; [__import__(name) for name in sys.argv[1:]]\n"
-        "from allconv.functional.threads import blas_kernels; print(blas_kernels())"
+        "from allconv.parallel.threads import blas_kernels; print(blas_kernels())"
     )
     alone, with_scipy = (
         subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True).stdout

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from allconv.functional import toom_cook
-from allconv.functional.toom_cook import convolution, gradient, matrices
+from allconv.functional.winograd import bilinear as toom_cook
+from allconv.functional.winograd.bilinear import convolution, gradient, matrices
 
 SIZES = [(1, 1), (1, 3), (2, 2), (2, 3), (3, 1), (3, 4), (4, 3), (5, 5), (6, 3), (2, 7)]
 

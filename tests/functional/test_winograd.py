@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allconv.functional import memory, threads, tiling, winograd
+from allconv.functional import winograd
 from allconv.functional.geometry import Geometry
+from allconv.functional.winograd import tiling
+from allconv.parallel import buffers, threads
 
 PAD = st.integers(0, 6)
 ONE = ((1, 1), (1, 1))
@@ -187,10 +189,10 @@ def test_scratch_does_not_grow_with_the_batch():
     try:
         for n in (192, 768):
             threads.set_num_threads(1)
-            memory.free()
+            buffers.free()
             geometry, x, weight, dy, _ = draw(n, 16, 16, 8, 8, dtype=np.float32)
             winograd.grads(x, dy, weight, geometry)
-            sizes.append(sum(buffer.nbytes for buffer in memory._local.scratch.values()))
+            sizes.append(sum(buffer.nbytes for buffer in buffers._local.scratch.values()))
     finally:
         threads.set_num_threads(before)
     assert sizes[1] == sizes[0]

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numeric import numeric_input_grad
 
-from allconv.functional.threads import get_num_threads, set_num_threads
 from allconv.layers.gelu import GELU
 from allconv.layers.leaky_relu import LeakyReLU
 from allconv.layers.relu import ReLU
 from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
 from allconv.layers.tanh import Tanh
+from allconv.parallel.threads import get_num_threads, set_num_threads
 
 
 def logistic(x):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numeric import numeric_gradient, numeric_input_grad
 
-from allconv.functional.threads import get_num_threads, set_num_threads
 from allconv.layers.batchnorm import BatchNorm
+from allconv.parallel.threads import get_num_threads, set_num_threads
 
 SHAPES = pytest.mark.parametrize("shape", [(7, 3), (2, 4, 3, 3), (1, 2, 1, 3)])
 MODES = pytest.mark.parametrize("training", [False, True])

@@ -8,8 +8,8 @@ from optimizers.trajectories import assert_close, gradient, ours, start
 from optimizers.variants import CLASSES, VARIANTS, assert_same, each_variant, make_parameters, snapshot, take_step
 
 from allconv import optimizers
-from allconv.functional import threads
 from allconv.optimizers import SGD, Adam, Optimizer, base
+from allconv.parallel import threads
 from allconv.parameter import Parameter
 
 # What a step does

@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from allconv.functional.group import current
-from allconv.functional.threads import run, slices
-from allconv.validation import Array
+from allconv.parallel.process_group import current
+from allconv.parallel.threads import run, slices
+from allconv.typing import Array
 
 T = TypeVar("T")
 

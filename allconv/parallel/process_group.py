@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from allconv.validation import Array
+from allconv.typing import Array
 
 
 class Group:

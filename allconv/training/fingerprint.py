@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from allconv.data.dataset import Dataset
-from allconv.functional.threads import blas_kernels
 from allconv.layers.base import Layer
-from allconv.validation import Array
+from allconv.parallel.threads import blas_kernels
+from allconv.typing import Array
 
 _PLAIN = (bool, int, float, str, type(None))
 _MOVING = ("step_count",)  # what training itself changes

@@ -25,7 +25,8 @@ from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
 from allconv.layers.softmax import LogSoftmax, Softmax
 from allconv.parameter import Parameter
-from allconv.validation import Array, Pair, check_images, check_pair, describe
+from allconv.typing import Array, Pair
+from allconv.validation import check_images, check_pair, describe
 
 __all__ = ["class_activation_map", "deconvnet", "guided_backprop", "saliency"]
 RECTIFIERS = (ReLU, LeakyReLU, ELU, GELU, SiLU)

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from allconv import storage
+from allconv.checkpoint import format as storage
 from allconv.layers.base import Layer
-from allconv.validation import Array, describe
+from allconv.typing import Array
+from allconv.validation import describe
 
 
 def save_weights(model: Layer, path: str | Path) -> None:

@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from allconv.functional import memory
-from allconv.functional.cores import default_num_threads
-from allconv.functional.workers import Pool, Share, this_thread
-from allconv.validation import Array, check_int
+from allconv.parallel import buffers
+from allconv.parallel.cores import default_num_threads
+from allconv.parallel.workers import Pool, Share, this_thread
+from allconv.typing import Array
+from allconv.validation import check_int
 
 T = TypeVar("T")
 
@@ -241,7 +242,7 @@ def elementwise(function: Callable[..., Array], *arrays: Array) -> Array:
 def elementwise_into(function: Callable[..., object], *arrays: Array) -> Array:
     """Return the array that ``function(*arrays, out)`` fills, as `elementwise` does, but without a copy."""
     first = arrays[0]
-    out = memory.empty(first.shape, first.dtype)
+    out = buffers.empty(first.shape, first.dtype)
     if first.size <= _SLICE_ELEMENTS:
         function(*arrays, out)
         return out
@@ -258,4 +259,4 @@ def elementwise_into(function: Callable[..., object], *arrays: Array) -> Array:
 def free_scratch() -> None:
     """Give back the memory that the workers and this thread keep for the next call."""
     _join_threads()
-    memory.free()
+    buffers.free()

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from allconv.functional.threads import blas_can_be_limited, get_num_threads, run, single_threaded_blas
-from allconv.layers.base import Cache, Layer
+from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
-from allconv.validation import Array, check_batch, check_bool, check_int, describe
+from allconv.parallel.threads import blas_can_be_limited, get_num_threads, run, single_threaded_blas
+from allconv.typing import Array, Cache
+from allconv.validation import check_batch, check_bool, check_int, describe
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,32 @@
 """Evaluation and prediction."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from allconv.data.loader import Loader
-from allconv.functional.group import sharing
-from allconv.functional.threads import single_threaded_blas
 from allconv.layers.base import Layer
 from allconv.layers.softmax import LogSoftmax, Softmax
 from allconv.losses import SoftmaxCrossEntropy
-from allconv.metrics import count_correct
-from allconv.validation import Array, check_batch, check_int
+from allconv.parallel.process_group import sharing
+from allconv.parallel.threads import single_threaded_blas
+from allconv.typing import Array, Loss
+from allconv.validation import check_batch, check_int
 
-Loss = Callable[[Array, Array], tuple[float, Array]]
+
+def count_correct(scores: Array, target: Array) -> int | None:
+    """Return how many rows of scores (N, K) have their largest entry at the target's class.
+
+    `target` holds integer labels (N,) or rows of probabilities (N, K). None where it is neither: a regression.
+    """
+    if scores.ndim != 2:
+        return None
+    if target.ndim == 1 and np.issubdtype(target.dtype, np.integer):
+        return int(np.count_nonzero(scores.argmax(axis=1) == target))
+    if target.shape == scores.shape:
+        return int(np.count_nonzero(scores.argmax(axis=1) == target.argmax(axis=1)))
+    return None
 
 
 @dataclass

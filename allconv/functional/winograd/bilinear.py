@@ -21,7 +21,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import DTypeLike
 
-from allconv.validation import Array, check_int
+from allconv.typing import Array
+from allconv.validation import check_int
 
 Rational = list[list[Fraction]]
 

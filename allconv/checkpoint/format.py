@@ -29,8 +29,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from allconv.atomic import atomic_write
-from allconv.validation import Array, check_path, describe
+from allconv.checkpoint.atomic import atomic_write
+from allconv.typing import Array
+from allconv.validation import check_path, describe
 
 FORMAT = 1
 MANIFEST, DIGEST = "manifest", "manifest_sha256"
@@ -58,7 +59,7 @@ def write(path: str | Path, state: dict[str, Any]) -> None:
     Parameters
     ----------
     path : path
-        Appears whole or not at all (`allconv.atomic.atomic_write`); a file that is there is replaced.
+        Appears whole or not at all (`allconv.checkpoint.atomic.atomic_write`); a file that is there is replaced.
     state : dict
         Keys are str. Values are dicts of the same kind, arrays (bool, integers, float16 to float64, complex;
         any byte order and layout), or plain: None, bool, int, float (NaN and infinity too), str, and lists and

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from allconv.evaluation import Loss
-from allconv.functional.threads import single_threaded_blas
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array, check_batch, describe
+from allconv.layers.base import Layer
+from allconv.parallel.threads import single_threaded_blas
+from allconv.typing import Array, Cache, Loss
+from allconv.validation import check_batch, describe
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from typing import NamedTuple
 import numpy as np
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.memory import empty, scratch
-from allconv.functional.threads import divided, run, slices
-from allconv.functional.tiling import SMALL, Block, Tiling, best_tile, forward_tiling, gradient_tiling, windows
-from allconv.functional.toom_cook import Bilinear, convolution
-from allconv.validation import Array, Pair
+from allconv.functional.winograd.bilinear import Bilinear, convolution
+from allconv.functional.winograd.tiling import SMALL, Block, Tiling, best_tile, forward_tiling, gradient_tiling, windows
+from allconv.parallel.buffers import empty, scratch
+from allconv.parallel.threads import divided, run, slices
+from allconv.typing import Array, Pair
 
 # Partial sums of a weight gradient: enough for the cores of a desktop, of a number that does not depend on them, and
 # fewer where they are large.

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from allconv import checkpoint
+from allconv.checkpoint.weights import load_model_state, model_state
 from allconv.data.loader import Loader
 from allconv.distributed import check_same, check_same_model, sum_gradients
-from allconv.evaluation import Loss, Sums, check_fit
-from allconv.finite import check_finite_array, checked_layers
-from allconv.functional.group import current, sharing
-from allconv.functional.threads import single_threaded_blas
-from allconv.identity import data_of, differences, layers_of, platform_of_the_bits, settings
 from allconv.layers.base import Layer
 from allconv.layers.skip import Skip
 from allconv.optimizers.base import Optimizer
-from allconv.validation import Array, check_bool, check_int, describe
-from allconv.weights import load_model_state, model_state
-
-Schedule = Callable[[float], float]
+from allconv.parallel.process_group import current, sharing
+from allconv.parallel.threads import single_threaded_blas
+from allconv.training.evaluation import Sums, check_fit
+from allconv.training.fingerprint import data_of, differences, layers_of, platform_of_the_bits, settings
+from allconv.training.nonfinite import check_finite_array, checked_layers
+from allconv.typing import Array, Loss, Schedule
+from allconv.validation import check_bool, check_int, describe
 
 _HISTORY = ("epoch", "loss", "accuracy", "learning_rate", "scale", "seconds")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from allconv.layers.base import Cache, Layer
-from allconv.validation import Array
+from allconv.layers.base import Layer
+from allconv.typing import Array, Cache
 
 
 class NonFiniteError(FloatingPointError):

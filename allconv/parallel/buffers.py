@@ -12,11 +12,13 @@ Each thread has its own, so nothing here needs a lock.
 import math
 import sys
 import threading
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 
-from allconv.validation import Array
+from allconv.typing import Array
 
 _LINE = 64  # bytes
 _LARGE = 1 << 16  # bytes from which an array is worth the search for a buffer
@@ -24,6 +26,7 @@ _IDLE_BYTES = 256 << 20  # of unused buffers that a thread keeps when it needs a
 _SCRATCH_BYTES = 64 << 20  # that a thread keeps between two calls
 
 _local = threading.local()
+W = TypeVar("W")
 
 
 def _buffer(nbytes: int) -> Array:
@@ -81,6 +84,34 @@ def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         if nbytes <= _SCRATCH_BYTES:
             named[name] = buffer
     return np.ndarray(shape, dtype, buffer)
+
+
+class Scratch:
+    """A block of memory that grows to the largest array taken from it, and is used again."""
+
+    def __init__(self) -> None:
+        self._block: Array | None = None
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return an uninitialized array in the block: its values last until the next call."""
+        nbytes = math.prod(shape) * dtype.itemsize
+        if self._block is None or self._block.size < nbytes:
+            self._block = _buffer(nbytes)
+        return np.ndarray(shape, dtype, self._block)
+
+
+@contextmanager
+def borrowed(kind: type[W]) -> Iterator[W]:
+    """Lend this thread's workspace of the class `kind`, whose attributes are `Scratch` objects.
+
+    A second borrower in the same thread, as a signal handler may be, gets a workspace of its own.
+    """
+    idle: dict[type[Any], list[Any]] = vars(_local).setdefault("workspaces", {})
+    workspace = idle.setdefault(kind, []).pop() if idle.get(kind) else kind()
+    try:
+        yield workspace
+    finally:
+        idle.setdefault(kind, []).append(workspace)
 
 
 def free() -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.threads import slices
-from allconv.functional.toom_cook import Bilinear, convolution, gradient
-from allconv.validation import Array, Pair
+from allconv.functional.winograd.bilinear import Bilinear, convolution, gradient
+from allconv.parallel.threads import slices
+from allconv.typing import Array, Pair
 
 SMALL = 1_000_000  # up to this M N K OpenBLAS multiplies without packing its operands first, a fifth faster on AVX-512
 

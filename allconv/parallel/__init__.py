@@ -1,0 +1,1 @@
+"""What runs on threads and processes, and the memory that it works in; no mathematics of layers."""

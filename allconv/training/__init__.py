@@ -1,0 +1,1 @@
+"""The training loop, and what a training run needs around it."""
