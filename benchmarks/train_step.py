@@ -1,14 +1,17 @@
-"""Time training steps and prediction: allconv, PyTorch and ONNX Runtime on the same machine, in turn.
+"""Time training steps and predictions: allconv, PyTorch, ONNX Runtime and MyGrad on the same machine, in turn.
 
-    pip install torch==2.13.0 onnx onnxruntime matplotlib
+    pip install torch==2.13.0 onnx onnxruntime mygrad matplotlib
     python benchmarks/train_step.py [--threads 2] [--runs 9] [--warm 0] [--only NAME ...] [--out FOLDER]
 
-A row is one network at one batch size. The peers are PyTorch in its own layout, with channels_last, and compiled (which
-needs a C++ compiler), and for prediction ONNX Runtime; those that are not installed are skipped. All have the same
-weights and float32, and the largest difference of their losses or scores to ours is printed, so that it is plain that
-they compute the same. In each round every one of them makes one call, after a short rest, which lets the others'
-threads fall asleep; with `--warm 2`, two untimed calls come right before it, as in a training loop, where step follows
-step. Medians over the rounds, after two that do not count; ours in prediction is the fused copy.
+A row is one network at one batch size. The peers are PyTorch in its own layout, PyTorch with channels_last, and PyTorch
+compiled, which needs a C++ compiler. ONNX Runtime joins them in prediction, and MyGrad, which is pure NumPy like this
+library, in the step of the small net. A peer that is not installed is left out.
+
+All have the same weights in float32. The largest difference of their first losses or scores to ours is printed, and
+shows that they compute the same. In each round each of them makes one timed call, after a short rest in which the
+threads of the others fall asleep. With `--warm 2`, two untimed calls come right before the timed one, as in a training
+loop, where a step follows a step. The times are medians over the rounds; the first call and the first round do not
+count. Our prediction is that of the fused model.
 """
 
 import argparse
@@ -25,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peer_models import nchw, onnx_runtime, to_torch
+from peer_models import nchw, onnx_runtime, to_mygrad, to_torch
 
 import allconv as ac
 from allconv.models.fusion import fuse
@@ -33,13 +36,21 @@ from allconv.parallel.threads import single_threaded_blas
 from allconv.typing import Array
 
 RATE = 3e-4
-REST = 0.02  # seconds
+REST = 0.02  # A rest before a timed call takes this many seconds.
 Call = Callable[[], Any]
 Build = Callable[[np.random.Generator], ac.Sequential]
 
 
 def perceptron(rng: np.random.Generator) -> ac.Sequential:
     return ac.Sequential(ac.Linear(784, 64, rng=rng), ac.ReLU(), ac.Linear(64, 10, rng=rng))
+
+
+def small_net(rng: np.random.Generator) -> ac.Sequential:
+    return ac.Sequential(
+        *(ac.Conv2D(3, 32, 3, rng=rng), ac.ReLU(), ac.MaxPool2D(2)),
+        *(ac.Conv2D(32, 64, 3, rng=rng), ac.ReLU(), ac.MaxPool2D(2)),
+        *(ac.Flatten(), ac.Linear(8 * 8 * 64, 10, rng=rng)),
+    )
 
 
 def article(kind: str, activation: str) -> Build:
@@ -56,6 +67,7 @@ class Case:
     batch: int
     target: float | None
     training: bool = True
+    beside_mygrad: bool = False
 
 
 CIFAR = (32, 32, 3)
@@ -67,6 +79,7 @@ CASES = [
     Case("paper's All-CNN-C step", lambda rng: ac.models.all_cnn("C", "allcnn", rng=rng), CIFAR, 128, 1.6),
     Case("LeNet step", lambda rng: ac.models.lenet(rng=rng), (28, 28, 1), 32, 2.0),
     Case("perceptron step", perceptron, (784,), 32, 2.0),
+    Case("small net step", small_net, CIFAR, 50, None, beside_mygrad=True),
     *(
         Case(f"{label} prediction", article(kind, "relu"), CIFAR, batch, target, training=False)
         for label, kind in (("ConvPool", "convpool"), ("All-CNN", "allcnn"))
@@ -79,7 +92,7 @@ def our_step(model: ac.Sequential, images: Array, labels: Array) -> Call:
     loss, optimizer = ac.SoftmaxCrossEntropy(), ac.AMSGrad(model.parameters(), RATE)
 
     def step() -> float:
-        with single_threaded_blas():  # as the training loop does
+        with single_threaded_blas():  # The training loop does so, too.
             scores, cache = model.forward(images, training=True)
             value, dscores = loss(scores, labels)
             model.backward_parameters(dscores, cache, release=True)
@@ -148,6 +161,31 @@ def onnx_calls(case: Case, model: ac.Sequential, images: Array, threads: int) ->
     return {"ONNX Runtime": partial(predict, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))}
 
 
+def mygrad_calls(case: Case, model: ac.Sequential, images: Array, labels: Array) -> dict[str, Call]:
+    """Return MyGrad's step; it has no Adam, and takes plain gradient steps, which cost less."""
+    if not case.beside_mygrad:
+        return {}
+    try:
+        forward, weights = to_mygrad(model, case.in_shape)
+    except ImportError:
+        print("MyGrad is not installed, and left out")
+        return {}
+    from mygrad.nnet.losses import softmax_crossentropy
+
+    x = nchw(images)
+
+    def step() -> float:
+        value = softmax_crossentropy(forward(x), labels)
+        value.backward()
+        for weight in weights:
+            weight.data -= RATE * weight.grad
+        result = float(value.item())
+        value.null_grad()
+        return result
+
+    return {"MyGrad": step}
+
+
 def measure(case: Case, threads: int, runs: int, warm: int) -> tuple[dict[str, float], float]:
     """Return the median milliseconds of each, ours first, and the largest relative difference of first results."""
     rng = np.random.default_rng(0)
@@ -155,13 +193,14 @@ def measure(case: Case, threads: int, runs: int, warm: int) -> tuple[dict[str, f
     labels = rng.integers(0, 10, case.batch)
     model = case.build(rng)
     peers = torch_calls(case, model, images, labels, threads) | onnx_calls(case, model, images, threads)
+    peers |= mygrad_calls(case, model, images, labels)
     ours = our_step(model, images, labels) if case.training else partial(fuse(model), images)
     calls, first = {"allconv": ours} | peers, {}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for name, call in list(calls.items()):
         try:
             first[name] = np.asarray(call())
-        except Exception as error:  # whatever this machine's compiler does not like
+        except Exception as error:  # The compiler of a machine may refuse in any way.
             if name != "compiled":
                 raise
             print(f"torch.compile is left out: {str(error).splitlines()[0]}")
@@ -186,7 +225,7 @@ def machine() -> str:
     processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     wide = next((name for name in ("avx512f", "avx2") if any(name in line for line in lines)), "")
     versions = []
-    for package in ("numpy", "torch", "onnxruntime"):
+    for package in ("numpy", "torch", "onnxruntime", "mygrad"):
         with suppress(PackageNotFoundError):
             versions.append(f"{package} {version(package)}")
     return f"{processor or platform.processor()} {wide}, Python {platform.python_version()}, {', '.join(versions)}"
@@ -212,7 +251,7 @@ def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Print the table; with --out write it and the plot there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2, help="of each library (default: 2)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each library (default: 2)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds (default: 9)")
     parser.add_argument("--warm", type=int, default=0, help="untimed calls right before each timed one (default: 0)")
     parser.add_argument("--only", nargs="+", default=[""], help="rows whose name contains one of these")
@@ -220,7 +259,7 @@ def main() -> None:
     arguments = parser.parse_args()
     ac.set_num_threads(arguments.threads)
     print(f"{machine()}; {arguments.threads} threads, float32, median of {arguments.runs} rounds in ms")
-    peers = ("PyTorch", "channels_last", "compiled", "ONNX Runtime")
+    peers = ("PyTorch", "channels_last", "compiled", "ONNX Runtime", "MyGrad")
     print(f"{'':24} {'batch':>5} {'allconv':>9} " + " ".join(f"{name:>13}" for name in peers), end="")
     print(f" {'best / ours':>11} {'target':>6} {'difference':>10}")
     results: dict[str, dict[str, Any]] = {}

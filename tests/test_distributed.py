@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -132,19 +131,6 @@ def test_without_mpi_the_extra_is_named(missing, monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None if missing == "package" else WithoutLibrary("mpi4py"))
     with pytest.raises(ImportError, match=r"several processes need mpi4py and an MPI: pip install 'allconv\[mpi\]'"):
         distributed.start()
-
-
-def test_the_table_of_costs_is_the_models():
-    page = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
-    table = page.partition("<!-- allreduce: begin")[2].partition("-->\n")[2].partition("\n<!-- allreduce: end")[0]
-    model = runpy.run_path(str(ROOT / "benchmarks" / "allreduce_model.py"))
-    assert table == model["table"]()
-    # By hand: 2 (p - 1) = 30 messages of a 16th of 6,469,248 bytes; or 8 of 1/2, 1/4, 1/8, 1/16 and back.
-    assert model["ring"](16, 30e-6, 1.25e9) == pytest.approx(30 * (30e-6 + 404_328 / 1.25e9))
-    sent = 2 * 6_469_248 * (1 / 2 + 1 / 4 + 1 / 8 + 1 / 16)
-    assert model["halving_doubling"](16, 30e-6, 1.25e9) == pytest.approx(8 * 30e-6 + sent / 1.25e9)
-    parameters = ac.models.article_net("convpool", rng=np.random.default_rng(0)).parameters()
-    assert model["GRADIENT_BYTES"] == sum(parameter.value.nbytes for parameter in parameters)
 
 
 # A whole training, against that of one process: in float64, so that another order of the sums is all that may show.
