@@ -1,6 +1,6 @@
-"""One row for each public layer, loss and optimizer: how to build it, and what to feed it.
+"""One row for each public layer: how to build it, and what to feed it.
 
-A public class without a row fails `test_contract.py`. `ARGUMENTS` are bad constructor arguments; each must be refused
+A public layer without a row fails `test_contract.py`. `ARGUMENTS` are bad constructor arguments; each must be refused
 with an error that names the argument, the rule and the value.
 """
 
