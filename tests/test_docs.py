@@ -1,12 +1,14 @@
 """What the documentation states about the published experiment is what the published curves hold."""
 
 import csv
+import re
 import runpy
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+STATIC = ROOT / "docs" / "_static" / "results"
 
 
 @pytest.fixture
@@ -37,33 +39,33 @@ def test_the_table_of_published_results(curves):
         assert cells == [expected[name](curve) for curve in curves.values()], name
 
 
-def test_the_report_on_the_experiment_is_the_one_that_its_script_makes():
-    """The pictures are left aside: they need matplotlib, and differ between its versions."""
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    script = runpy.run_path(str(ROOT / "benchmarks" / "experiment_report.py"))
-    pictures = [line for line in text.partition("## Curves\n\n")[2].splitlines() if line]
-    assert text == script["page"]([line for picture in pictures for line in (picture, "")])
-    for picture in pictures:
-        assert (ROOT / "docs" / picture.partition("](")[2].rstrip(")")).is_file()
-    assert len(pictures) == len({config["case"] for config, _ in script["runs"]()})
-
-
 @pytest.fixture
 def dilated_study(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return runpy.run_path(str(ROOT / "benchmarks" / "dilated_study.py"))
+    monkeypatch.syspath_prepend(ROOT / "experiments" / "dilated")
+    return runpy.run_path(str(ROOT / "experiments" / "dilated" / "study.py"))
 
 
-def test_the_dilated_page_has_the_tables_that_its_script_makes(dilated_study):
-    text = (ROOT / "docs" / "dilated.md").read_text(encoding="utf-8")
-    begin, end = f"{dilated_study['BEGIN']}\n", f"\n{dilated_study['END']}"
-    assert text.partition(begin)[2].partition(end)[0] == dilated_study["tables"]()
+def test_the_dilated_page_includes_the_tables_that_its_script_makes(dilated_study):
+    page = (ROOT / "docs" / "dilated.md").read_text(encoding="utf-8")
+    for name, text in dilated_study["tables"]().items():
+        assert (STATIC / name).read_text(encoding="utf-8") == text
+        assert f"{{include}} _static/results/{name}" in page
+
+
+def test_the_paper_s_page_includes_the_table_that_its_script_makes():
+    script = runpy.run_path(str(ROOT / "experiments" / "paper" / "table.py"))
+    assert (STATIC / "paper.md").read_text(encoding="utf-8") == script["table"]()
+    assert "{include} _static/results/paper.md" in (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+
+
+def test_every_included_file_and_picture_exists_and_every_generated_file_is_shown():
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")]
+    shown = {name for page in pages for name in re.findall(r"_static/results/([\w.]+)", page)}
+    assert shown == {path.name for path in STATIC.iterdir()}
 
 
 def test_the_dilated_gradients_are_those_in_the_results(dilated_study):
-    checks = [
-        row for net, (kind, *_) in dilated_study["NETS"].items() for row in dilated_study["check_rows"](kind, net)
-    ]
+    checks = [row for net, kind in dilated_study["NETS"].items() for row in dilated_study["check_rows"](kind, net)]
     assert [{name: str(value) for name, value in row.items()} for row in checks] == dilated_study["read"]("check")
     measured = dilated_study["angle_rows"]("allcnn", "All-CNN", epochs=(1,))
     kept = [row for row in dilated_study["read"]("angles") if (row["net"], row["epoch"]) == ("All-CNN", "1")]

@@ -38,7 +38,7 @@ def tiny(paper, monkeypatch):
 
 @pytest.fixture
 def paper_table():
-    spec = importlib.util.spec_from_file_location("paper_table", ROOT / "benchmarks" / "paper_table.py")
+    spec = importlib.util.spec_from_file_location("paper_table", ROOT / "experiments" / "paper" / "table.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
