@@ -1,10 +1,10 @@
-"""The algorithm that a convolution chooses, beside the best, for the layers of our networks and 24 typical shapes.
+"""Compare the algorithm that a convolution chooses with the best one, for our networks' layers and 24 typical shapes.
 
     python benchmarks/convolutions.py [--runs 7] [--threads 2]
 
-For each shape, pass and algorithm: the median of the runs after one that does not count, the algorithms in turn. The
-forward pass is y alone; the backward pass gives dL/dx, dL/dW and dL/db. The last column is the time of the choice over
-that of the best.
+Each time is the median over the runs; the first run does not count, and the algorithms take turns. The forward pass
+gives y alone; the backward pass gives dL/dx, dL/dW and dL/db. The last column is the time of the chosen algorithm
+over the time of the best one.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from allconv.functional.choice import choose
 from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.winograd.tiling import applies
 
-# N, H = W, C, O, kernel, stride, groups
+# Each shape is N, H = W, C, O, kernel, stride, groups.
 OURS = {
     "article, conv 1": (50, 32, 3, 96, 3, 1, 1),
     "article, conv 2": (50, 32, 96, 96, 3, 1, 1),
@@ -92,7 +92,7 @@ def passes(geometry: Geometry) -> dict[str, dict[str, Callable[[], object]]]:
         names.append("winograd")
 
     def calls(function: Callable[..., object], *arrays: np.ndarray) -> dict[str, Callable[[], object]]:
-        # The depthwise algorithm is the automatic one where there is one.
+        # The depthwise algorithm has no name of its own: "auto" chooses it for the shapes that it applies to.
         options = {name: "auto" if name == "depthwise" else name for name in names}
         return {name: partial(function, *arrays, geometry, algorithm=option) for name, option in options.items()}
 

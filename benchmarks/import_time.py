@@ -1,9 +1,9 @@
-"""How long `import allconv` takes in a fresh process.
+"""Measure how long `import allconv` takes in a fresh process.
 
     python benchmarks/import_time.py
 
-Prints the median of 5 processes after one that warms the disk's cache: of the import statement alone, as that process
-measures it, and of the same for NumPy, which is most of it. The target is 0.3 s.
+Each process times its import statement alone. The time is the median over 5 processes, after one that warms the disk's
+cache. NumPy is measured in the same way, because it takes a large part of the time. The target is 0.3 s.
 """
 
 import statistics
@@ -14,7 +14,7 @@ MEASURE = "import time; start = time.perf_counter(); import {}; print(time.perf_
 
 
 def import_seconds(module: str, processes: int = 5) -> float:
-    """Return the median time of ``import module`` over `processes` fresh ones, the first, cold one left out."""
+    """Return the median seconds of ``import module`` over `processes` fresh processes, after a first, cold one."""
     command = [sys.executable, "-c", MEASURE.format(module)]
     times = [
         float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(processes + 1)

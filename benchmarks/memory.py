@@ -1,10 +1,11 @@
-"""Peak memory of a training step of the article's ConvPool-CNN: allconv and PyTorch, each in a process of its own.
+"""Measure the peak memory of a ConvPool-CNN training step in allconv and in PyTorch, each in a process of its own.
 
     pip install torch==2.13.0
     python benchmarks/memory.py [--batch 50] [--steps 3] [--threads 2]
 
-The figure is the largest resident set of the whole process, the interpreter and the libraries included, after a few
-steps on random images with AMSGrad (float32, ReLU). The first line is what the imports alone take.
+The network is the article's, in float32 with ReLU, and takes a few steps on random images with AMSGrad. A figure is
+the largest resident set of the whole process, with the interpreter and the libraries. The first column is the imports
+alone.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-WIDTHS = (96, 96, 192, 192, 192, 192, 192)  # of the 3x3 convolutions; a mean pool follows the third and the sixth
+# The 3x3 convolutions have these numbers of maps. A mean pool follows the third and the sixth of them.
+WIDTHS = (96, 96, 192, 192, 192, 192, 192)
 
 
 def ours(batch: int, steps: int, threads: int) -> None:

@@ -1,10 +1,10 @@
-"""What logging, plots and a checkpoint every minute cost, as a share of the time that a run takes.
+"""Measure what logging, plots and a checkpoint every minute cost, as a share of the time that a run takes.
 
     pip install matplotlib
     python benchmarks/overhead.py [--step-ms 375] [--out FOLDER]
 
-Times what the example does beside training: the record and the progress bar of a step, a checkpoint of case d with its
-digests, the logs, and the plots after 21 epochs. One step is taken as --step-ms long, an epoch has 2,000 of them.
+The script times what the example does beside training: the progress bar of a step, a checkpoint of case d with its
+digests, the logs, and the plots after 21 epochs. A step is assumed to take --step-ms; an epoch has 2,000 steps.
 """
 
 import argparse
@@ -29,7 +29,7 @@ STEPS = 2000
 
 
 def seconds(action: Callable[[], object], runs: int = 7) -> float:
-    """Return the median time of an action after one that does not count."""
+    """Return the median seconds of an action over the runs, after one that does not count."""
     times = []
     for _ in range(runs + 1):
         start = time.perf_counter()

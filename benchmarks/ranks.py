@@ -1,11 +1,12 @@
-"""Images per second of one process and of several, one thread each: training steps of the article's ConvPool-CNN.
+"""Measure the images per second of one process and of several, with one thread each, in ConvPool-CNN training steps.
 
     pip install 'allconv[mpi]'
     python benchmarks/ranks.py [--ranks 2] [--batch 50] [--steps 10] [--rounds 5]
 
-Steps as in training: loading, per_step normalization, forward, backward, the sum of the gradients, AMSGrad. One process
-and several take turns, so that both see the same machine; a round's figure is the median over its steps, the first two
-left out. Target: 2 ranks at least 1.8 times one. Needs as many idle cores as ranks.
+A step is a whole training step: loading, per_step normalization, forward, backward, the sum of the gradients,
+AMSGrad. One process and several take turns, so that both see the same machine. The figure of a round is the median
+over its steps; the first two do not count. The target is that 2 ranks are at least 1.8 times as fast as one. The
+benchmark needs as many idle cores as ranks.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def images_per_second(activation: str, batch: int, steps: int) -> float:
 
 def measure(ranks: int, activation: str, batch: int, steps: int) -> float:
     """Return the images per second of so many processes."""
-    # The launcher beside this Python, if there is one: the wheel's, which fits the library that mpi4py will load.
+    # A launcher beside this Python comes from the wheel, and fits the library that mpi4py will load.
     mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
     program = [__file__, "--run", activation, "--batch", str(batch), "--steps", str(steps)]
     command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "mpi4py", *program]
