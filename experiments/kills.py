@@ -67,7 +67,8 @@ def look_after_a_kill(out: Path, step: int, counts: Counter[str]) -> int:
     if not ac.checkpoint.exists(out / "checkpoints"):
         counts["checkpoints lost"] += step > 0
         return step
-    with warnings.catch_warnings(record=True) as caught:  # Loading warns when it has to take the checkpoint before.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # Loading warns when it has to take the checkpoint before the newest one.
         newest = int(ac.checkpoint.load(out / "checkpoints")["step"])
     counts["newest file damaged"] += len(caught)
     counts["checkpoints lost"] += newest < step
