@@ -13,9 +13,11 @@ from allconv.layers.dropout import Dropout
 from allconv.layers.elu import ELU
 from allconv.layers.flatten import Flatten
 from allconv.layers.gelu import GELU
+from allconv.layers.global_average_pool import GlobalAveragePool2D
 from allconv.layers.leaky_relu import LeakyReLU
 from allconv.layers.linear import Linear
-from allconv.layers.pool import GlobalAveragePool2D, MaxPool2D, MeanPool2D
+from allconv.layers.max_pool import MaxPool2D
+from allconv.layers.mean_pool import MeanPool2D
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.layers.sigmoid import Sigmoid

@@ -13,8 +13,10 @@ from allconv.gradcheck.point import INPUT, Point, Snapshot
 from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
 from allconv.layers.elu import ELU
+from allconv.layers.global_average_pool import GlobalAveragePool2D
 from allconv.layers.linear import Linear
-from allconv.layers.pool import GlobalAveragePool2D, MaxPool2D, MeanPool2D
+from allconv.layers.max_pool import MaxPool2D
+from allconv.layers.mean_pool import MeanPool2D
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.layers.skip import Skip

@@ -9,6 +9,7 @@ from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
 from allconv.initializers import he_normal
 from allconv.layers.base import Layer
+from allconv.layers.short import short_pair
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache, Initializer, Pair
 from allconv.validation import (
@@ -186,13 +187,10 @@ class Conv2D(Layer):
         return height * width * self.weight.value.size
 
     def __repr__(self) -> str:
-        def short(pair: Pair) -> int | Pair:
-            return pair[0] if pair[0] == pair[1] else pair
-
-        text = f"{self.in_channels}, {self.out_channels}, {short(self.kernel_size)}"
+        text = f"{self.in_channels}, {self.out_channels}, {short_pair(self.kernel_size)}"
         for name, default in (("stride", 1), ("dilation", 1)):
-            if short(getattr(self, name)) != default:
-                text += f", {name}={short(getattr(self, name))}"
+            if short_pair(getattr(self, name)) != default:
+                text += f", {name}={short_pair(getattr(self, name))}"
         text += "" if self.padding == "same" else f", padding={self.padding!r}"
         text += "" if self.groups == 1 else f", groups={self.groups}"
         text += "" if self.bias is not None else ", bias=False"

@@ -8,7 +8,8 @@ from allconv.initializers import glorot_uniform, he_normal
 from allconv.layers.conv import Conv2D
 from allconv.layers.flatten import Flatten
 from allconv.layers.linear import Linear
-from allconv.layers.pool import MaxPool2D, MeanPool2D
+from allconv.layers.max_pool import MaxPool2D
+from allconv.layers.mean_pool import MeanPool2D
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.layers.sigmoid import Sigmoid

@@ -7,7 +7,8 @@ from allconv.functional.padding import Padding
 from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
 from allconv.layers.dropout import Dropout
-from allconv.layers.pool import GlobalAveragePool2D, MaxPool2D
+from allconv.layers.global_average_pool import GlobalAveragePool2D
+from allconv.layers.max_pool import MaxPool2D
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.validation import check_bool, check_choice, check_dtype, check_generator, check_int

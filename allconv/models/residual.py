@@ -6,8 +6,8 @@ from numpy.typing import DTypeLike
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.conv import Conv2D
+from allconv.layers.global_average_pool import GlobalAveragePool2D
 from allconv.layers.linear import Linear
-from allconv.layers.pool import GlobalAveragePool2D
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.layers.skip import Skip

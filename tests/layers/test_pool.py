@@ -6,7 +6,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numeric import numeric_input_grad
 
-from allconv.layers.pool import GlobalAveragePool2D, MaxPool2D, MeanPool2D
+from allconv.layers.global_average_pool import GlobalAveragePool2D
+from allconv.layers.max_pool import MaxPool2D
+from allconv.layers.mean_pool import MeanPool2D
 
 pairs = st.tuples(st.integers(1, 7), st.integers(1, 7))
 strides = st.tuples(st.integers(1, 3), st.integers(1, 3))

@@ -1,0 +1,71 @@
+"""Max pooling."""
+
+from allconv.functional.padding import Padding
+from allconv.functional.pool import max_pool, max_pool_input_grad
+from allconv.layers.pool import Pool2D
+from allconv.typing import Array, Cache, Pair
+from allconv.validation import check_gradient, check_images
+
+
+class MaxPool2D(Pool2D):
+    r"""Max pooling: the output holds the maximum of each window.
+
+    .. math:: y_{n,i,j,c} = \max_{u,v} x_{n,\; i s + u d - p,\; j s + v d - p,\; c}
+
+    with stride s, dilation d and padding p; the padding holds :math:`-\infty`.
+    The maximum of a window with a NaN is NaN.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of int
+        The height and the width of a window, (K_h, K_w).
+    stride : int or pair of int, optional
+        The distance between windows. The default is `kernel_size`, so that the windows tile the input.
+    padding : {"valid", "same", "same_lower"}, int, pair or four of int, default "valid"
+        The rows and columns around the input. "valid" adds none. "same" gives ceil(H / stride) x ceil(W / stride)
+        outputs and puts an odd row or column at the bottom or right, as TensorFlow does; "same_lower" puts it at the
+        top or left. A pair is (vertical, horizontal); four numbers are (top, left, bottom, right).
+    dilation : int or pair of int, default 1
+        The distance between the positions of a window.
+    ceil_mode : bool, default False
+        Whether a last window may hang over the end of the padded input, where rows or columns are left that fill no
+        window. A window that would start in the padding at the end is dropped.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range; from `forward` and `output_shape`, if no window fits the input or a window
+        would hold padding only; from `forward`, if x is not floating images (N, H, W, C).
+
+    Notes
+    -----
+    Input ``(N, H, W, C)``, output ``(N, H_out, W_out, C)``. Riesenhuber and Poggio (1999); Scherer et al. (2010).
+
+    Examples
+    --------
+    >>> MaxPool2D(2)(np.arange(4.0).reshape(1, 2, 2, 1))
+    array([[[[3.]]]])
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        *,
+        stride: int | Pair | None = None,
+        padding: Padding = "valid",
+        dilation: int | Pair = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return y for x of shape ``(N, H, W, C)``."""
+        x = check_images("x", x)
+        y = max_pool(x, self._windows(x.shape[1:3]))
+        return y, (x, y)
+
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        """Return dL/dx: each dL/dy goes to the maximum of its window, of equal ones to the first, row by row."""
+        x, y = cache
+        dy = check_gradient(dy, y)
+        return max_pool_input_grad(dy, x, y, self._windows(x.shape[1:3]))
