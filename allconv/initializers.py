@@ -1,7 +1,9 @@
 """Initial weights: functions ``(rng, shape, dtype) -> array``.
 
-A weight's shape is (..., fan_in axis, fan_out axis): ``(in, out)`` of a Linear, ``(kh, kw, in / groups, out)`` of a
-Conv2D. Draws are made in float64 and rounded, so that float32 and float64 models start from the same numbers.
+The last two axes of a weight are its inputs and its outputs. The weight of a `Linear` has the shape ``(in, out)``, and
+the weight of a `Conv2D` has the shape ``(K_h, K_w, in / groups, out)``. fan_in is the number of inputs that an output
+sees, and fan_out is the number of outputs that an input reaches; a convolution counts them over the whole kernel. All
+draws are made in float64 and then rounded, so that float32 and float64 models start from the same numbers.
 """
 
 import math
@@ -14,18 +16,60 @@ from allconv.validation import check_positive
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return how many inputs each output sees, and how many outputs each input reaches."""
+    """Return fan_in, how many inputs each output sees, and fan_out, how many outputs each input reaches."""
     window = math.prod(shape[:-2])
     return window * shape[-2], window * shape[-1]
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:  # noqa: ARG001
-    """Return zeros; draws nothing."""
+    """Return zeros, without a draw from the generator.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The generator, which is not used.
+    shape : tuple of int
+        The shape of the weight.
+    dtype : dtype
+        The dtype of the weight.
+
+    Returns
+    -------
+    array
+        Zeros of that shape and dtype.
+
+    Examples
+    --------
+    >>> zeros(np.random.default_rng(0), (3,), np.dtype(np.float32))
+    array([0., 0., 0.], dtype=float32)
+    """
     return np.zeros(shape, dtype)
 
 
 def normal(std: float) -> Initializer:
-    """Return the initializer N(0, std^2), not truncated; the article's has std 0.05."""
+    r"""Return the initializer that draws from the normal distribution :math:`N(0, \text{std}^2)`, not truncated.
+
+    Parameters
+    ----------
+    std : float
+        The standard deviation, above 0. The networks of the 2018 article have 0.05.
+
+    Returns
+    -------
+    callable
+        The initializer ``(rng, shape, dtype) -> array``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `std` is not a positive number.
+
+    Examples
+    --------
+    >>> weight = normal(0.05)(np.random.default_rng(0), (100, 100), np.dtype(np.float64))
+    >>> round(float(weight.std()), 3)
+    0.05
+    """
     std = check_positive("std", std)
 
     def initializer(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -35,20 +79,103 @@ def normal(std: float) -> Initializer:
 
 
 def he_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Draw N(0, 2 / fan_in), which keeps the variance of activations under ReLU. He et al. (2015), equation 10."""
+    r"""Draw from :math:`N(0, 2 / \text{fan in})`, which keeps the variance of the activations under ReLU.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The generator that draws the weight.
+    shape : tuple of int
+        The shape of the weight, with at least two axes.
+    dtype : dtype
+        The dtype of the weight.
+
+    Returns
+    -------
+    array
+        The weight.
+
+    Notes
+    -----
+    He et al. (2015), equation 10.
+
+    Examples
+    --------
+    >>> weight = he_normal(np.random.default_rng(0), (200, 100), np.dtype(np.float64))
+    >>> round(float(weight.std()), 2)  # sqrt(2 / 200)
+    0.1
+    """
     fan_in, _ = _fans(shape)
     return (math.sqrt(2 / fan_in) * rng.standard_normal(shape)).astype(dtype)
 
 
 def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Draw U(-a, a) with a = sqrt(6 / (fan_in + fan_out)). Glorot and Bengio (2010), equation 16."""
+    r"""Draw from the uniform distribution on :math:`[-a, a)` whose variance suits tanh and sigmoid.
+
+    .. math:: a = \sqrt{6 / (\text{fan in} + \text{fan out})}
+
+    This variance is a compromise between the two that keep the size of the activations and of the gradients.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The generator that draws the weight.
+    shape : tuple of int
+        The shape of the weight, with at least two axes.
+    dtype : dtype
+        The dtype of the weight.
+
+    Returns
+    -------
+    array
+        The weight.
+
+    Notes
+    -----
+    Glorot and Bengio (2010), equation 16.
+
+    Examples
+    --------
+    >>> weight = glorot_uniform(np.random.default_rng(0), (300, 300), np.dtype(np.float64))
+    >>> round(float(np.abs(weight).max()), 3)  # sqrt(6 / 600)
+    0.1
+    """
     limit = math.sqrt(6 / sum(_fans(shape)))
     return rng.uniform(-limit, limit, shape).astype(dtype)
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Draw a random (semi-)orthogonal matrix, (all inputs, outputs). Saxe et al. (2014), section 3."""
+    """Draw a random orthogonal matrix, which keeps the norm of what it multiplies.
+
+    All axes but the last count as the rows of the matrix, so that it is (fan_in, outputs). If it is not square, its
+    rows or its columns, whichever are fewer, are orthonormal.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The generator that draws the weight.
+    shape : tuple of int
+        The shape of the weight, with at least one axis.
+    dtype : dtype
+        The dtype of the weight.
+
+    Returns
+    -------
+    array
+        The weight.
+
+    Notes
+    -----
+    Saxe et al. (2014), section 3.
+
+    Examples
+    --------
+    >>> weight = orthogonal(np.random.default_rng(0), (5, 2), np.dtype(np.float64))
+    >>> np.allclose(weight.T @ weight, np.eye(2))
+    True
+    """
     rows, columns = math.prod(shape[:-1]), shape[-1]
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
-    q *= np.sign(np.diag(r))  # without it the distribution is not uniform over the orthogonal matrices
+    # Only with these signs is the distribution uniform over the orthogonal matrices.
+    q *= np.sign(np.diag(r))
     return (q if rows >= columns else q.T).reshape(shape).astype(dtype)

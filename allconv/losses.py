@@ -9,13 +9,14 @@ from allconv.typing import Array
 from allconv.validation import check_batch, check_choice, check_floating, check_real, describe, is_int
 
 _REDUCTIONS = ("mean", "sum")
-_SUM_TOLERANCE = 1e-3  # how far a row of probabilities may be from a sum of one: float16 rows are within it
+# The largest distance of the sum of a row of probabilities from 1. The rounding of float16 rows stays within it.
+_SUM_TOLERANCE = 1e-3
 
 
 class SoftmaxCrossEntropy:
     r"""Cross-entropy between target probabilities and the softmax of the scores.
 
-    For scores s and target probabilities t, both (N, K), of smoothing :math:`\varepsilon` and class weights w,
+    For scores s and target probabilities t, both (N, K), with label smoothing :math:`\varepsilon` and class weights w,
 
     .. math::
 
@@ -24,24 +25,31 @@ class SoftmaxCrossEntropy:
         L = -\frac{1}{D} \sum_{n,k} q_{nk} \log p_{nk}
 
     An integer label stands for the row t that is 1 at the label and 0 elsewhere. D is 1 for ``reduction="sum"``.
-    For "mean" it is N with rows of probabilities, and the sum of the labels' class weights, :math:`\sum_n w_{y_n}`,
-    with integer labels; ignored labels enter neither sum. All of it as `torch.nn.functional.cross_entropy`.
+    For "mean", D is N with rows of probabilities, and the sum of the labels' class weights, :math:`\sum_n w_{y_n}`,
+    with integer labels. Ignored labels enter neither L nor D. All values are those of
+    `torch.nn.functional.cross_entropy`.
 
     Parameters
     ----------
-    label_smoothing : float in [0, 1], default 0.0
-        The share of the target that is spread evenly over the classes.
-    class_weight : sequence of K non-negative floats, optional
-        The weight of each class; 1 by default.
+    label_smoothing : float, default 0.0
+        The share of the target, in [0, 1], that is spread evenly over the classes.
+    class_weight : sequence of float, optional
+        The K weights of the classes, each at least 0. The default is 1 for every class.
     ignore_index : int, optional
-        A label whose examples count for nothing: no loss, no gradient. By default every label must be a class.
-    reduction : "mean" or "sum", default "mean"
-        Whether the sum over the examples is divided by D.
+        The label whose examples have neither loss nor gradient. By default every label must be a class.
+    reduction : {"mean", "sum"}, default "mean"
+        The kind of sum over the examples: "mean" divides it by D.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range; from a call, as `__call__` says.
 
     Notes
     -----
-    ``loss(scores, target)`` takes scores (N, K) of any real floating dtype, and as target either integer labels (N,)
-    in 0 to K - 1 or rows of probabilities (N, K). It returns the value, a float, and dL/ds (N, K) in the scores' dtype.
+    ``loss(scores, target)`` takes scores (N, K) of any real floating dtype. The target is either integer labels (N,)
+    from 0 to K - 1, or rows of probabilities (N, K). The call returns L as a float, and dL/ds, (N, K), in the scores'
+    dtype.
     Goodfellow et al. (2016), section 6.2.2.3; label smoothing: Szegedy et al. (2016), section 7.
 
     Examples
@@ -72,11 +80,11 @@ class SoftmaxCrossEntropy:
         Raises
         ------
         TypeError
-            For a target that is neither integer labels nor rows of probabilities.
+            If the scores are not floating, or the target is neither integer labels nor rows of probabilities.
         ValueError
-            For scores that are not (N, K), labels out of range, rows with a NaN, a negative number or a sum that is
-            not one, class weights of another number than K, `ignore_index` with rows of probabilities, and a mean
-            over nothing: every label ignored or of weight 0.
+            If the scores are not (N, K), or there are not K class weights; if a label is out of range, or the target
+            has another number of rows; if a row of probabilities has a NaN, a negative number or a sum other than 1,
+            or `ignore_index` is set; if a mean has no example that counts.
         """
         scores = check_batch("scores", scores)
         if scores.ndim != 2:
@@ -172,19 +180,25 @@ def _check_class_weight(value: Sequence[float] | Array | None) -> Array | None:
 
 
 class MeanSquaredError:
-    r"""The squared difference of scores and target, averaged over all elements.
+    r"""Mean of the squared differences between scores and target.
 
     .. math:: L = \frac{1}{D} \sum_i (s_i - t_i)^2
 
     Parameters
     ----------
-    reduction : "mean" or "sum", default "mean"
-        Whether D is the number of elements (of examples times outputs), or 1.
+    reduction : {"mean", "sum"}, default "mean"
+        The kind of sum. For "mean", D is the number of elements, which is examples times outputs; for "sum", D is 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `reduction` is another word; from a call, if the scores hold no example, or the scores or the target are
+        not floating, or their shapes differ.
 
     Notes
     -----
-    ``loss(scores, target)`` takes two floating arrays of one shape, ``(N, ...)``. It returns the value, a float, and
-    dL/ds, ``(N, ...)``, in the scores' dtype. As `torch.nn.functional.mse_loss`.
+    ``loss(scores, target)`` takes two floating arrays of one shape, ``(N, ...)``. The call returns L as a float, and
+    dL/ds, ``(N, ...)``, in the scores' dtype. All values are those of `torch.nn.functional.mse_loss`.
 
     Examples
     --------

@@ -11,21 +11,28 @@ class Parameter:
 
     Parameters
     ----------
-    value : array of float32 or float64
-        The initial value; copied.
+    value : array of a floating dtype
+        The initial value, of any shape. The parameter keeps a copy.
     trainable : bool, default True
-        Whether optimizers update it and layers compute a gradient for it.
+        Whether optimizers update the value and layers compute a gradient for it.
     decay : bool, default True
-        Whether weight decay applies to it.
+        Whether weight decay applies to the value.
 
     Attributes
     ----------
     value : array
-        Assigning copies into the array that is there, so that every view of it stays valid.
+        The value. An assignment copies the new numbers into the same array, so that every view of it stays valid.
     grad : array or None
-        The gradient added since the last optimizer step.
+        The sum of the gradients added since the last optimizer step, or None if there were none.
     name : str
-        The path in the model that last listed it (``3.body.0.weight``); "" before that.
+        The path in the model that last listed the parameter, such as ``3.body.0.weight``, and "" before that.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not floating, or a flag is not a bool; on assignment, if the new value is not floating.
+    ValueError
+        On assignment, if the new value has another shape.
 
     Examples
     --------
@@ -43,7 +50,7 @@ class Parameter:
 
     @property
     def value(self) -> Array:
-        """The array itself."""
+        """The array of numbers itself, not a copy."""
         return self._value
 
     @value.setter
@@ -54,7 +61,18 @@ class Parameter:
         self._value[...] = array
 
     def add_grad(self, grad: Array) -> None:
-        """Set the gradient, or add to it if there is one; `grad` itself is never written to."""
+        """Set the gradient, or add to it if there is one.
+
+        Parameters
+        ----------
+        grad : array
+            The gradient of the loss, in the shape of `value`. It is kept without a copy and never written to.
+
+        Raises
+        ------
+        ValueError
+            If `grad` has another shape than `value`.
+        """
         if grad.shape != self._value.shape:
             raise ValueError(f"grad must have shape {self._value.shape}, got {describe(grad)}")
         # A first gradient is kept without a copy: layers hand over an array of their own. A second one

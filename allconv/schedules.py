@@ -1,11 +1,9 @@
 r"""Learning rates as pure functions of the epochs elapsed.
 
-A schedule is any function from the epochs elapsed, :math:`e \ge 0`, fractions included, to a learning rate. Those
-of this module check their arguments when they are made, and :math:`e` when they are called. Where PyTorch has the same
-schedule, the values at :math:`e = 0, 1, 2, \dots` are its sequence.
-
-Rates, decays and the factors of `linear` are at least 0; gammas, powers, lengths in epochs and divisors are above 0. An
-argument out of range raises ValueError, one that is no real number TypeError.
+A schedule is any function from the epochs elapsed, :math:`e \ge 0`, to a learning rate. The epochs elapsed may be
+fractional. A function of this module checks its arguments when it makes a schedule, and the schedule checks :math:`e`
+at each call: a number out of its range raises ValueError, and anything that is no real number raises TypeError. Where
+PyTorch has the same schedule, the values at :math:`e = 0, 1, 2, \dots` are its sequence.
 
 >>> rate = inverse_time(3e-4, 0.001)
 >>> rate(0), round(rate(20), 9)
@@ -22,7 +20,28 @@ from allconv.validation import check_choice, check_non_negative, check_positive,
 
 
 def constant(rate: float) -> Schedule:
-    """Return the schedule that is `rate` at all times."""
+    """Return the schedule that has one rate at all times.
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate, at least 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Examples
+    --------
+    >>> constant(0.1)(7)
+    0.1
+    """
     rate = check_non_negative("rate", rate)
 
     def schedule(epochs: float) -> float:
@@ -33,25 +52,96 @@ def constant(rate: float) -> Schedule:
 
 
 def inverse_time(rate: float, decay: float) -> Schedule:
-    r"""Return :math:`\text{rate} / (1 + \text{decay} \cdot e)`.
+    r"""Return the schedule :math:`\text{rate} / (1 + \text{decay} \cdot e)`.
 
-    The article's is ``inverse_time(0.0003, 0.001)``, called with whole epochs.
+    The schedule of the 2018 article is ``inverse_time(0.0003, 0.001)``, called with whole epochs.
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start, at least 0.
+    decay : float
+        The growth of the divisor per epoch, at least 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Examples
+    --------
+    >>> inverse_time(0.1, 0.5)(2)
+    0.05
     """
     rate, decay = check_non_negative("rate", rate), check_non_negative("decay", decay)
     return lambda epochs: rate / (1 + decay * _elapsed(epochs))
 
 
 def step(rate: float, step_size: float, gamma: float) -> Schedule:
-    r"""Return :math:`\text{rate} \cdot \gamma^{\lfloor e / \text{step size} \rfloor}`: `gamma` times every so often."""
+    r"""Return the schedule :math:`\text{rate} \cdot \gamma^{\lfloor e / \text{step size} \rfloor}`.
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start, at least 0.
+    step_size : float
+        The number of epochs between two changes of the rate, above 0.
+    gamma : float
+        The factor :math:`\gamma` of each change, above 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Examples
+    --------
+    >>> rate = step(1.0, 10, 0.5)
+    >>> rate(9), rate(10), rate(25)
+    (1.0, 0.5, 0.25)
+    """
     rate, gamma = check_non_negative("rate", rate), check_positive("gamma", gamma)
     step_size = check_positive("step_size", step_size)
     return lambda epochs: rate * gamma ** math.floor(_elapsed(epochs) / step_size)
 
 
 def multistep(rate: float, milestones: Sequence[float], gamma: float) -> Schedule:
-    r"""Return :math:`\text{rate} \cdot \gamma^n`, n the number of `milestones` that are at most :math:`e`.
+    r"""Return the schedule :math:`\text{rate} \cdot \gamma^n`, where n is the number of milestones reached.
 
-    `milestones` are positive, in increasing order.
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start, at least 0.
+    milestones : sequence of float
+        The epochs at which the rate changes, positive and in increasing order.
+    gamma : float
+        The factor :math:`\gamma` of each change, above 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Examples
+    --------
+    >>> rate = multistep(1.0, [10, 15], 0.5)
+    >>> rate(9), rate(10), rate(20)
+    (1.0, 0.5, 0.25)
     """
     rate, gamma = check_non_negative("rate", rate), check_positive("gamma", gamma)
     milestones = _milestones(milestones)
@@ -59,15 +149,65 @@ def multistep(rate: float, milestones: Sequence[float], gamma: float) -> Schedul
 
 
 def exponential(rate: float, gamma: float) -> Schedule:
-    r"""Return :math:`\text{rate} \cdot \gamma^e`."""
+    r"""Return the schedule :math:`\text{rate} \cdot \gamma^e`.
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start, at least 0.
+    gamma : float
+        The factor :math:`\gamma` per epoch, above 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Examples
+    --------
+    >>> exponential(1.0, 0.5)(3)
+    0.125
+    """
     rate, gamma = check_non_negative("rate", rate), check_positive("gamma", gamma)
     return lambda epochs: rate * gamma ** _elapsed(epochs)
 
 
 def linear(rate: float, start: float, end: float, epochs: float) -> Schedule:
-    r"""Return `rate` times a factor that goes in a straight line from `start` to `end` and stays there: a warm-up.
+    r"""Return the schedule that multiplies the rate by a factor on a straight line: a warm-up, for instance.
 
     .. math:: \text{rate} \cdot (\text{start} + (\text{end} - \text{start}) \min(e / \text{epochs}, 1))
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate that the factor multiplies, at least 0.
+    start : float
+        The factor at the start, at least 0.
+    end : float
+        The factor after `epochs` epochs and from then on, at least 0.
+    epochs : float
+        The length of the line in epochs, above 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Examples
+    --------
+    >>> rate = linear(1.0, 0.5, 1.0, 4)
+    >>> rate(0), rate(2), rate(9)
+    (0.5, 0.75, 1.0)
     """
     rate, start, end = (
         check_non_negative("rate", rate),
@@ -79,19 +219,71 @@ def linear(rate: float, start: float, end: float, epochs: float) -> Schedule:
 
 
 def polynomial(rate: float, epochs: float, power: float = 1.0) -> Schedule:
-    r"""Return :math:`\text{rate} \cdot (1 - \min(e / \text{epochs}, 1))^\text{power}`."""
+    r"""Return the schedule :math:`\text{rate} \cdot (1 - \min(e / \text{epochs}, 1))^\text{power}`.
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start, at least 0.
+    epochs : float
+        The length of the decay in epochs, above 0. After it the rate is 0.
+    power : float, default 1.0
+        The exponent, above 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Examples
+    --------
+    >>> polynomial(1.0, 10, power=2.0)(5)
+    0.25
+    """
     rate, power = check_non_negative("rate", rate), check_positive("power", power)
     length = check_positive("epochs", epochs)
     return lambda epochs: rate * (1 - min(_elapsed(epochs) / length, 1.0)) ** power
 
 
 def cosine(rate: float, epochs: float, final: float = 0.0) -> Schedule:
-    r"""Return half a cosine wave from `rate` down to `final`, where it stays.
+    r"""Return the schedule that goes along half a cosine wave from `rate` down to `final`, and stays there.
 
     .. math:: \text{final} + \tfrac12 (\text{rate} - \text{final}) (1 + \cos(\pi \min(e / \text{epochs}, 1)))
 
-    Loshchilov and Hutter (2017), SGDR: stochastic gradient descent with warm restarts, equation 5. (PyTorch's climbs
-    back after the end.)
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start, at least 0.
+    epochs : float
+        The length of the half wave in epochs, above 0.
+    final : float, default 0.0
+        The rate at its end and from then on, at least 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Notes
+    -----
+    Loshchilov and Hutter (2017), SGDR: stochastic gradient descent with warm restarts, equation 5. PyTorch's
+    ``CosineAnnealingLR`` climbs back after the end.
+
+    Examples
+    --------
+    >>> rate = cosine(1.0, 10)
+    >>> rate(0), rate(5), rate(20)
+    (1.0, 0.5, 0.0)
     """
     rate, final = check_non_negative("rate", rate), check_non_negative("final", final)
     length = check_positive("epochs", epochs)
@@ -99,9 +291,38 @@ def cosine(rate: float, epochs: float, final: float = 0.0) -> Schedule:
 
 
 def cosine_restarts(rate: float, first: float, factor: float = 1, final: float = 0.0) -> Schedule:
-    """Return cosine waves one after the other: the first takes `first` epochs, each next one `factor` times as many.
+    """Return the schedule of half cosine waves one after the other, each from `rate` down to `final`.
 
-    Each starts at `rate` and goes down to `final`. `factor` is at least 1. Loshchilov and Hutter (2017), as `cosine`.
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the start of each wave, at least 0.
+    first : float
+        The length of the first wave in epochs, above 0.
+    factor : float, default 1
+        The length of each wave divided by the length of the wave before it, at least 1.
+    final : float, default 0.0
+        The rate at the end of each wave, at least 0.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
+
+    Notes
+    -----
+    Loshchilov and Hutter (2017), SGDR: stochastic gradient descent with warm restarts, section 3.
+
+    Examples
+    --------
+    >>> rate = cosine_restarts(1.0, 10, factor=2)
+    >>> rate(5), rate(10), rate(20)
+    (0.5, 1.0, 0.5)
     """
     rate, final = check_non_negative("rate", rate), check_non_negative("final", final)
     first, factor = check_positive("first", first), check_real("factor", factor, minimum=1.0)
@@ -126,28 +347,44 @@ def one_cycle(
     final_divisor: float = 1e4,
     shape: str = "cosine",
 ) -> Schedule:
-    r"""Return one rise to `peak` and one long fall, to far below the start; it stays there.
+    r"""Return the schedule of one rise to `peak` and one long fall to far below the start, where the rate stays.
 
     Parameters
     ----------
     peak : float
-        The highest rate, at least 0.
+        The highest learning rate, at least 0.
     epochs : float
-        The length of the whole, positive.
+        The length of rise and fall together in epochs, above 0.
     rise : float, default 0.3
-        The part of it, in (0, 1), at whose end the peak is reached.
+        The share of `epochs` after which the rate reaches its peak, in (0, 1).
     start_divisor : float, default 25.0
-        Positive; the rate starts at ``peak / start_divisor``.
+        The positive divisor that sets the rate at the start, ``peak / start_divisor``.
     final_divisor : float, default 1e4
-        Positive; it ends at ``peak / start_divisor / final_divisor``.
+        The positive divisor that sets the rate at the end, ``peak / start_divisor / final_divisor``.
     shape : {"cosine", "linear"}, default "cosine"
-        How it goes from one to the other.
+        The curve of rise and fall: half a cosine wave each, or a straight line each.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no real number or out of its range, or, when the schedule is called, if the epochs are.
 
     Notes
     -----
     Smith and Topin (2018), Super-convergence: very fast training of neural networks using large learning rates.
     PyTorch's ``OneCycleLR`` counts steps 0 to T - 1 and ends at the last one; ``one_cycle(peak, T - 1,
     rise=(p T - 1) / (T - 1))`` is its sequence for ``pct_start=p``.
+
+    Examples
+    --------
+    >>> rate = one_cycle(1.0, 10, shape="linear")
+    >>> [round(rate(e), 3) for e in (0, 3, 6.5, 10)]
+    [0.04, 1.0, 0.5, 0.0]
     """
     peak, length = check_non_negative("peak", peak), check_positive("epochs", epochs)
     top = length * check_real("rise", rise, minimum=0.0, maximum=1.0, open_below=True, open_above=True)
@@ -165,20 +402,35 @@ def one_cycle(
 
 
 def chain(schedules: Sequence[Schedule], milestones: Sequence[float]) -> Schedule:
-    """Return several schedules one after the other: the next takes over at each milestone, from its own beginning.
+    """Return the schedule that runs several schedules one after the other.
 
-    Five epochs of warm-up, then a cosine of 85:
-
-    >>> rate = chain([linear(0.1, 0.2, 1.0, 5), cosine(0.1, 85)], [5])
-    >>> [round(rate(e), 3) for e in (0, 4, 5, 47.5, 90)]
-    [0.02, 0.084, 0.1, 0.05, 0.0]
+    At each milestone the next schedule takes over, and counts its own epochs from 0.
 
     Parameters
     ----------
     schedules : sequence of callables
-        At least one.
+        The schedules in their order, at least one.
     milestones : sequence of float
-        Positive, in increasing order; one fewer than schedules.
+        The epochs at which the next schedule starts, positive and in increasing order. Their number is one less than
+        the number of schedules.
+
+    Returns
+    -------
+    callable
+        The function from the epochs elapsed to the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of that kind, or, when the schedule is called, if the epochs are not.
+
+    Examples
+    --------
+    Five epochs of warm-up come before a cosine of 85 epochs:
+
+    >>> rate = chain([linear(0.1, 0.2, 1.0, 5), cosine(0.1, 85)], [5])
+    >>> [round(rate(e), 3) for e in (0, 4, 5, 47.5, 90)]
+    [0.02, 0.084, 0.1, 0.05, 0.0]
     """
     rule = "schedules must be a non-empty sequence of functions of the epochs elapsed"
     if not isinstance(schedules, Sequence) or not all(callable(schedule) for schedule in schedules):
@@ -208,7 +460,7 @@ def _straight(start: float, end: float, part: float) -> float:
 
 
 def _elapsed(epochs: float) -> float:
-    """Return the argument of a schedule, checked."""
+    """Return the epochs elapsed, which must be a finite number of at least 0."""
     return check_non_negative("epochs", epochs)
 
 

@@ -1,9 +1,9 @@
 """The argument checks of the whole library, and the one form of their messages.
 
-Every message names the argument, the rule, and the value received:
-``stride must be a positive int or a pair of them, got 0``. The checks return the value in
-the form that the caller works with, so that a constructor reads ``self.alpha =
-check_positive("alpha", alpha)``.
+Every message names the argument, the rule, and the value received: ``stride must be a positive int or a pair of them,
+got 0``. A value of the wrong type raises TypeError, and a value out of its range raises ValueError. The checks return
+the value in the form that the caller works with, so that a constructor reads
+``self.alpha = check_positive("alpha", alpha)``.
 """
 
 import math
@@ -20,7 +20,7 @@ from allconv.typing import Array, Pair
 
 
 def describe(value: object) -> str:
-    """Say what `value` is in a few words: arrays by shape and dtype, everything else by repr."""
+    """Return a short description of `value`: shape and dtype of an array, the repr of anything else."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     text = repr(value)
@@ -28,12 +28,12 @@ def describe(value: object) -> str:
 
 
 def is_int(value: object) -> bool:
-    """Tell whether `value` is an integer; bool, though a subclass of int, is not one."""
+    """Tell whether `value` is an integer; a bool does not count, although bool is a subclass of int."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
 
 
 def check_int(name: str, value: object, *, minimum: int = 1) -> int:
-    """Return `value` as an int of at least `minimum`; TypeError or ValueError otherwise."""
+    """Return `value` as an int, which must be at least `minimum`."""
     rule = {0: "a non-negative int", 1: "a positive int"}.get(minimum, f"an int of at least {minimum}")
     if not is_int(value):
         raise TypeError(f"{name} must be {rule}, got {describe(value)}")
@@ -43,7 +43,7 @@ def check_int(name: str, value: object, *, minimum: int = 1) -> int:
 
 
 def check_pair(name: str, value: object, *, minimum: int = 1) -> Pair:
-    """Return an int or a pair of ints, each at least `minimum`, as a pair (vertical, horizontal)."""
+    """Return an int or a pair of ints as a pair (vertical, horizontal); each must be at least `minimum`, 0 or 1."""
     kind = "positive" if minimum == 1 else "non-negative"
     message = f"{name} must be a {kind} int or a pair of them, got {describe(value)}"
     pair = (value, value) if is_int(value) else value
@@ -63,7 +63,7 @@ def check_real(
     open_below: bool = False,
     open_above: bool = False,
 ) -> float:
-    """Return `value` as a finite float between `minimum` and `maximum`, ends included unless open."""
+    """Return `value` as a finite float from `minimum` to `maximum`; an open end does not belong to the range."""
     rule = _interval(minimum, maximum, open_below, open_above)
     if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be {rule}, got {describe(value)}")
@@ -76,6 +76,7 @@ def check_real(
 
 
 def _interval(minimum: float, maximum: float, open_below: bool, open_above: bool) -> str:
+    """Return the words for the numbers that `check_real` accepts."""
     if (minimum, maximum) == (-math.inf, math.inf):
         return "a finite number"
     if maximum == math.inf and minimum == 0:
@@ -96,19 +97,19 @@ def check_non_negative(name: str, value: object) -> float:
 
 
 def check_fraction(name: str, value: object) -> float:
-    """Return `value` as a float in [0, 1): a momentum, a decay, a dropout rate."""
+    """Return `value` as a float in [0, 1), such as a momentum, a decay or a dropout rate."""
     return check_real(name, value, minimum=0.0, maximum=1.0, open_above=True)
 
 
 def check_bool(name: str, value: object) -> bool:
-    """Return `value` as a bool; anything else raises TypeError."""
+    """Return `value` as a bool; numbers do not count as bools."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {describe(value)}")
     return bool(value)
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> str:
-    """Return `value` if it is one of the strings `choices`."""
+    """Return `value`, which must be one of the strings `choices`."""
     if not isinstance(value, str) or value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise (ValueError if isinstance(value, str) else TypeError)(
@@ -118,14 +119,14 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> str:
 
 
 def check_path(name: str, value: object) -> Path:
-    """Return `value`, a str or a path object, as a Path."""
+    """Return `value`, which must be a str or a path object, as a Path."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a path, got {describe(value)}")
     return Path(value)
 
 
 def check_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:
-    """Return `value` as the dtype float32 or float64, in which parameters are kept."""
+    """Return `value` as a dtype in native byte order; only float32 and float64 can hold parameters."""
     try:
         dtype = np.dtype(value)
     except TypeError:
@@ -136,7 +137,7 @@ def check_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:
 
 
 def check_generator(name: str, value: object) -> np.random.Generator:
-    """Return the Generator `value`, or a new unseeded one for None."""
+    """Return `value`, which must be a Generator or None; None gives a new, unseeded Generator."""
     if value is None:
         return np.random.default_rng()
     if not isinstance(value, np.random.Generator):
@@ -145,12 +146,9 @@ def check_generator(name: str, value: object) -> np.random.Generator:
 
 
 def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
-    """Return `value` as an array of a real floating dtype in native byte order, cast to `dtype` if given.
+    """Return `value` as an array of a real floating dtype in native byte order, cast to `dtype` if there is one.
 
-    Raises
-    ------
-    TypeError
-        For integer, bool, complex, object or other non-floating input; the message says how to convert.
+    Integers, bools and complex numbers raise TypeError, and the message says how to convert them.
     """
     array = np.asarray(value)
     if array.dtype.kind != "f":
@@ -162,7 +160,7 @@ def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> 
 
 
 def check_batch(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
-    """Return `value` as by `check_floating`; it must hold a batch: rank 1 or more, and not empty."""
+    """Return `value` as `check_floating` does; the array must be a batch of at least one example, (N, ...)."""
     array = check_floating(name, value, dtype)
     if array.ndim == 0 or array.size == 0:
         raise ValueError(f"{name} must be a batch of at least one example, (N, ...), got {describe(array)}")
@@ -170,7 +168,7 @@ def check_batch(name: str, value: object, dtype: DTypeLike | None = None) -> Arr
 
 
 def check_images(name: str, value: object, dtype: DTypeLike | None = None, channels: int | None = None) -> Array:
-    """Return `value` as by `check_batch`; its shape must be (N, H, W, C), with C = `channels` if given."""
+    """Return `value` as `check_batch` does; its shape must be (N, H, W, C), with C = `channels` unless that is None."""
     array = check_batch(name, value, dtype)
     wanted = "(N, H, W, C)" if channels is None else f"(N, H, W, {channels})"
     if array.ndim != 4:
@@ -184,12 +182,12 @@ def check_images(name: str, value: object, dtype: DTypeLike | None = None, chann
 
 
 def check_gradient(dy: object, like: Array) -> Array:
-    """Return the upstream gradient `dy` in the dtype of the output `like`; its shape must be the output's."""
+    """Return the upstream gradient `dy` in the dtype of the output `like`; both must have the same shape."""
     return check_gradient_shape(dy, like.shape, like.dtype)
 
 
 def check_gradient_shape(dy: object, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """Return the upstream gradient `dy` in `dtype`; its shape must be `shape`, the output's."""
+    """Return the upstream gradient `dy` in `dtype`; its shape must be `shape`, the shape of the layer's output."""
     array = check_floating("dy", dy, dtype)
     if array.shape != shape:
         raise ValueError(f"dy must have the shape of the layer's output, {shape}, got {describe(array)}")

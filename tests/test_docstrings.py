@@ -91,7 +91,8 @@ PUBLIC = public_objects()
 @pytest.mark.parametrize("path", [path for path in PUBLIC if not EXCLUDED.search(path)])
 def test_the_docstring_has_all_sections(path):
     parent = PUBLIC.get(path.rpartition(".")[0])
-    assert errors(PUBLIC[path], method=inspect.isclass(parent)) == []
+    found = errors(PUBLIC[path], method=inspect.isclass(parent))
+    assert not found, "\n".join([f"the docstring of {path}:", *found])
 
 
 def test_an_exception_that_excepts_nothing_is_found():

@@ -24,41 +24,41 @@ from allconv.validation import (
 
 
 class BatchNorm(Layer):
-    r"""Batch normalization: each channel to mean 0 and variance 1 over the batch, then scaled and shifted.
+    r"""Batch normalization: bring each channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
     .. math:: y = \gamma\, \hat x + \beta, \qquad \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}
 
-    In training, the mean and the (biased) variance are those of the batch, over N, or over N, H and W:
+    In training, the mean and the biased variance are taken over the M values that the channel has in the batch:
 
     .. math:: \mu_c = \frac1M \sum_m x_{m,c}, \qquad \sigma_c^2 = \frac1M \sum_m (x_{m,c} - \mu_c)^2
 
-    and the running statistics take a step towards them, with the unbiased variance as in PyTorch. At inference the
-    running statistics take their place. Where several processes share a batch (`allconv.distributed`), both are those
-    of the whole batch.
+    M is N for rows, and N H W for images. Training also moves the running statistics towards the batch's mean and its
+    unbiased variance, as PyTorch does. Inference uses the running statistics in place of the batch's. Where several
+    processes share a batch (`allconv.distributed`), the mean and the variance are taken over the whole batch.
 
     Parameters
     ----------
     channels : int
-        C, the size of the last axis.
+        The number of channels C, which is the length of the last axis.
     eps : float, default 1e-5
-        Added to the variance; must be positive.
-    momentum : float in [0, 1], default 0.1
-        The weight of the new value: running <- (1 - momentum) running + momentum new.
+        The positive number :math:`\varepsilon` that is added to the variance.
+    momentum : float, default 0.1
+        The weight in [0, 1] of the new value: running <- (1 - momentum) running + momentum new.
     dtype : float32 or float64, default float32
-        Of the parameters, and so of the computation.
+        The dtype of the parameters, and so of the computation.
 
     Attributes
     ----------
     weight, bias : Parameter, shape (C,)
-        gamma, 1 at first, and beta, 0 at first.
+        The scale gamma, which starts at 1, and the shift beta, which starts at 0.
     running_mean, running_var : Parameter, shape (C,)
-        0 and 1 at first; not trainable.
+        The running mean, which starts at 0, and the running variance, which starts at 1. Neither is trainable.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument outside its range; from `forward`, for an input that is neither (N, C) nor (N, H, W, C), and in
-        training for one value per channel, whose variance says nothing.
+        If an argument is out of its range; from `forward`, if x is neither (N, C) nor (N, H, W, C), or holds a single
+        value per channel in training; from `backward`, if dy has another shape than y.
 
     Notes
     -----

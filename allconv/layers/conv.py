@@ -24,51 +24,56 @@ from allconv.validation import (
 
 
 class Conv2D(Layer):
-    r"""Two-dimensional convolution, which as everywhere in the field is a cross-correlation.
+    r"""Two-dimensional convolution, computed as a cross-correlation, as is usual in the field.
 
     .. math:: y_{n,i,j,o} = b_o + \sum_{u,v,c} x_{n,\; i s + u d - p,\; j s + v d - p,\; c}\; W_{u,v,c,o}
 
-    with stride s, dilation d and padding p; the input is zero outside. With G groups, output channel o sees only the
-    C / G input channels of its own group.
+    with stride s, dilation d and padding p; x is zero outside the image. With G groups, an output channel sees only
+    the C / G input channels of its own group.
 
     Parameters
     ----------
     in_channels, out_channels : int
-        C and O.
+        The numbers of input channels C and of output channels O.
     kernel_size : int or pair of int
-        (K_h, K_w).
+        The height and the width of the kernel, (K_h, K_w).
     stride : int or pair of int, default 1
-        A stride of 2 is the "strided convolution" that replaces a pooling layer in an all convolutional net.
+        The step from one output position to the next. A stride of 2 halves the maps without a pooling layer.
     padding : {"same", "same_lower", "valid"}, int, pair or four of int, default "same"
-        "same" gives ceil(H / stride) x ceil(W / stride) outputs, TensorFlow's rule: an odd row and column of zeros go
-        to the bottom and right. A pair is (vertical, horizontal), four are (top, left, bottom, right).
+        The rows and columns of zeros around x. "same" gives ceil(H / stride) x ceil(W / stride) outputs and puts an odd
+        row or column at the bottom or right, as TensorFlow does; "same_lower" puts it at the top or left. "valid" adds
+        none. A pair is (vertical, horizontal); four numbers are (top, left, bottom, right).
     dilation : int or pair of int, default 1
         The distance between the taps of the kernel (a-trous convolution).
     groups : int, default 1
-        Divides both channel counts; ``groups=in_channels`` is a depthwise convolution.
+        The number of groups G, which divides both channel counts. ``groups=in_channels`` is a depthwise convolution.
     bias : bool, default True
-        Whether b is there.
+        Whether the layer adds a bias b.
     initializer : callable, default he_normal
-        ``(rng, shape, dtype) -> array`` for the weight; see `allconv.initializers`. The bias starts at zero.
+        The function ``(rng, shape, dtype) -> array`` that draws the weight; see `allconv.initializers`. The bias starts
+        at zero.
     dtype : float32 or float64, default float32
-        Of the parameters, and so of the computation.
+        The dtype of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
-        Draws the weight; None is an unseeded one.
+        The generator that draws the weight. The default is a new, unseeded one.
     algorithm : {"auto", "im2col", "winograd"}, default "auto"
-        How to compute it: see `set_algorithm`, which says what "auto" means. "winograd" is for kernels from
-        3x3 to 7x7 with stride 1 or 2, dilation 1 and one group.
+        The algorithm that computes the convolution. "auto" takes the cheapest by an estimate from the shapes.
+        "winograd" needs a kernel from 3x3 to 7x7, stride 1 or 2, dilation 1 and one group.
 
     Attributes
     ----------
     weight : Parameter, shape (K_h, K_w, C / groups, O)
+        The kernel W.
     bias : Parameter, shape (O,), or None
+        The bias b.
     algorithm : str
-        Assignable.
+        The argument `algorithm`, which may be assigned at any time.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument outside its range; from forward, for an input that is not (N, H, W, C).
+        If an argument is out of its range; from `forward`, if x is not floating images (N, H, W, C); from `backward`,
+        if dy has another shape than y.
 
     Notes
     -----
@@ -117,7 +122,7 @@ class Conv2D(Layer):
 
     @property
     def algorithm(self) -> str:
-        """How to compute the convolution."""
+        """The algorithm that computes the convolution: "auto", "im2col" or "winograd"."""
         return self._algorithm
 
     @algorithm.setter
@@ -125,11 +130,35 @@ class Conv2D(Layer):
         self._algorithm = check_algorithm(value, self.kernel_size, self.stride, self.dilation, self.groups)
 
     def geometry(self, x_shape: tuple[int, ...]) -> Geometry:
-        """Return the sizes of the convolution of a batch (N, H, W, C)."""
+        """Return the sizes of the convolution of a batch.
+
+        Parameters
+        ----------
+        x_shape : tuple of int
+            The shape of the batch, (N, H, W, C).
+
+        Returns
+        -------
+        Geometry
+            The shapes of input and output, the stride, the padding and the dilation.
+        """
         return geometry_of(x_shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
 
     def chosen_algorithm(self, x_shape: tuple[int, ...], *, backward: bool = False) -> str:
-        """Return the name of the algorithm that computes a pass of a batch (N, H, W, C)."""
+        """Return the name of the algorithm that computes a pass of a batch.
+
+        Parameters
+        ----------
+        x_shape : tuple of int
+            The shape of the batch, (N, H, W, C).
+        backward : bool, default False
+            Whether the backward pass is meant.
+
+        Returns
+        -------
+        str
+            The name: "im2col", "winograd" or "depthwise".
+        """
         return choose(self.geometry(x_shape), self.algorithm, backward=backward)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002

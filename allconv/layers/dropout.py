@@ -12,19 +12,25 @@ from allconv.validation import check_batch, check_fraction, check_generator, che
 
 
 class Dropout(Layer):
-    r"""In training, sets each input to zero with probability `rate` and scales the others up; else the identity.
+    r"""Dropout: in training, set each input to zero with probability `rate`, and scale the others up.
 
     .. math:: y = \frac{m\, x}{1 - \text{rate}}, \qquad m \sim \text{Bernoulli}(1 - \text{rate})
 
-    The scale keeps the expected value ("inverted" dropout), so that inference has nothing to correct.
+    The scale keeps the expected value ("inverted" dropout), so inference is the identity.
 
     Parameters
     ----------
-    rate : float in [0, 1)
-        The probability of a zero.
+    rate : float
+        The probability of a zero, in [0, 1).
     rng : numpy.random.Generator, optional
-        A child of it, made here by `spawn`, draws the masks; None is an unseeded one. The child's state is part of
-        the layer's `state`, so that a training run resumes with the same masks.
+        The generator from which the layer spawns a child, and the child draws the masks. The default is a new, unseeded
+        one. The child's state is part of the layer's `state`, so that a training run resumes with the same masks.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `rate` is out of its range; from `forward`, if x is not floating or holds no example; from `backward`,
+        if dy has another shape than y.
 
     Notes
     -----

@@ -16,7 +16,13 @@ class ELU(Layer):
     Parameters
     ----------
     alpha : float, default 1.0
-        Very negative inputs approach ``-alpha``; must be positive.
+        The positive scale of the negative part: the output approaches ``-alpha`` for very negative inputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `alpha` is not positive; from `forward`, if x is not floating or holds no example; from `backward`,
+        if dy has another shape than y.
 
     Notes
     -----
@@ -43,7 +49,7 @@ class ELU(Layer):
         dy = check_gradient(dy, y)
         return elementwise_into(self._input_grad, dy, y)
 
-    # Minima and maxima are four times as fast as np.where, whose branches follow the signs.
+    # np.minimum and np.maximum are four times as fast as np.where, whose branches follow the signs of the numbers.
 
     def _value(self, x: Array, y: Array) -> None:
         np.minimum(x, 0, out=y)

@@ -8,11 +8,17 @@ from allconv.validation import check_batch, check_gradient_shape
 
 
 class Flatten(Layer):
-    """Each example's numbers in one row, in C order: the last axis varies fastest.
+    """Write the numbers of each example in one row, in C order: the last axis varies fastest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        From `forward`, if x is not floating or holds no example; from `backward`, if dy has another shape than y.
 
     Notes
     -----
-    Input ``(N, ...)``, output ``(N, D)`` with D the product of the other axes; ``(N,)`` becomes ``(N, 1)``.
+    Input ``(N, ...)``, output ``(N, D)``. D is the product of the lengths of the other axes, so ``(N,)`` becomes
+    ``(N, 1)``.
 
     Examples
     --------

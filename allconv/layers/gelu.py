@@ -9,23 +9,32 @@ from allconv.parallel.threads import elementwise
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_choice, check_gradient
 
-_CUBIC = 0.044715  # of the tanh form, as in the paper
+# The two constants of the tanh form: the factor of x^3, and the scale of the polynomial.
+_CUBIC = 0.044715
 _SCALE = math.sqrt(2 / math.pi)
 
 
 class GELU(Layer):
-    r"""Gaussian error linear unit, element by element: each input times the probability that a normal one is smaller.
+    r"""Gaussian error linear unit, element by element.
+
+    Each input is multiplied by the probability that a standard normal variable is smaller.
 
     .. math:: y = x\, \Phi(x), \qquad \Phi(x) = \tfrac12 \left(1 + \operatorname{erf}(x / \sqrt 2)\right)
 
-    or, with ``approximate="tanh"``, with
+    With ``approximate="tanh"``, the probability is
 
     .. math:: \Phi(x) \approx \tfrac12 \left(1 + \tanh(\sqrt{2 / \pi}\, (x + 0.044715\, x^3))\right)
 
     Parameters
     ----------
-    approximate : "none" or "tanh", default "none"
-        "tanh" is the faster by far, and differs by less than 5e-4.
+    approximate : {"none", "tanh"}, default "none"
+        How to compute the probability. "tanh" is much faster, and changes the output by less than 5e-4.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `approximate` is another word; from `forward`, if x is not floating or holds no example; from `backward`,
+        if dy has another shape than y.
 
     Notes
     -----
@@ -64,19 +73,19 @@ class GELU(Layer):
 
 
 def _exact(x: Array) -> Array:
-    from scipy.special import ndtr  # here, since importing it takes longer than importing the rest of the library
+    from scipy.special import ndtr  # Importing scipy.special takes longer than importing the rest of the library.
 
-    return np.asarray(ndtr(x), dtype=x.dtype)  # which has no float16
+    return np.asarray(ndtr(x), dtype=x.dtype)  # ndtr returns float32 for float16.
 
 
 def _exact_gradient(x: Array) -> Array:
-    z = np.clip(x, -40, 40)  # beyond, the density is 0, and x^2 could overflow
+    z = np.clip(x, -40, 40)  # Outside this range the density rounds to 0, and x^2 could overflow.
     slope: Array = _exact(x) + z * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     return slope
 
 
 def _tanh(x: Array) -> Array:
-    z = np.clip(x, -10, 10)  # beyond, the tanh is 1 to the last bit, and x^3 could overflow
+    z = np.clip(x, -10, 10)  # Outside this range the tanh rounds to -1 or 1, and x^3 could overflow.
     phi: Array = (1 + np.tanh(_SCALE * z * (1 + _CUBIC * z * z))) / 2
     return phi
 

@@ -16,7 +16,13 @@ class LeakyReLU(Layer):
     Parameters
     ----------
     negative_slope : float, default 0.01
-        The slope a for negative inputs; not negative.
+        The slope a for negative inputs, at least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `negative_slope` is negative; from `forward`, if x is not floating or holds no example; from `backward`,
+        if dy has another shape than y.
 
     Notes
     -----
@@ -35,7 +41,7 @@ class LeakyReLU(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
         x = check_batch("x", x)
-        # One of the two terms is 0: a sum in place of np.where, whose branches are slow.
+        # One of the two terms is 0. Their sum is faster than np.where, whose branches follow the signs of the numbers.
         y = elementwise(lambda x: np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0), x)
         return y, y
 

@@ -20,36 +20,41 @@ from allconv.validation import (
 
 
 class Linear(Layer):
-    r"""Fully connected layer.
+    r"""Fully connected layer: every output is a weighted sum of all inputs, plus a bias.
 
     .. math:: y_{n,o} = b_o + \sum_i x_{n,i} W_{i,o}, \qquad Y = X W + b
 
     Parameters
     ----------
     in_features, out_features : int
-        Sizes of an input and an output row.
+        The lengths of an input row and of an output row.
     bias : bool, default True
-        Whether b is there.
+        Whether the layer adds a bias b.
     initializer : callable, default he_normal
-        ``(rng, shape, dtype) -> array`` for the weight. The bias starts at zero.
+        The function ``(rng, shape, dtype) -> array`` that draws the weight; see `allconv.initializers`. The bias starts
+        at zero.
     dtype : float32 or float64, default float32
-        Of the parameters, and so of the computation.
+        The dtype of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
-        Draws the weight; None is an unseeded one.
+        The generator that draws the weight. The default is a new, unseeded one.
 
     Attributes
     ----------
     weight : Parameter, shape (in_features, out_features)
+        The matrix W.
     bias : Parameter, shape (out_features,), or None
+        The bias b.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument outside its range; from forward, for an input that is not (N, in_features).
+        If an argument is out of its range; from `forward`, if x is not floating rows (N, in_features); from `backward`,
+        if dy has another shape than y.
 
     Notes
     -----
     Input ``(N, in_features)``, output ``(N, out_features)``. Images go through `Flatten` first.
+    Goodfellow et al. (2016), section 6.1.
 
     Examples
     --------
@@ -117,11 +122,13 @@ class Linear(Layer):
         return f"Linear({self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'})"
 
 
-_SHARED = 1 << 22  # multiply-adds: below (80 us), handing work to other threads costs about what it saves
+# The smallest product that is shared among threads, in multiply-adds (80 us). Handing a smaller one to other threads
+# costs about as much time as it saves.
+_SHARED = 1 << 22
 
 
 def _matmul(a: Array, b: Array) -> Array:
-    """Return a b, blocks of rows of `a` over the workers where that pays."""
+    """Return the matrix product of `a` and `b`; blocks of rows of a large `a` are shared among the threads."""
     work = len(a) * b.size
     if work < _SHARED:
         with single_threaded_blas():

@@ -13,6 +13,11 @@ class ReLU(Layer):
 
     .. math:: y = \max(x, 0)
 
+    Raises
+    ------
+    TypeError, ValueError
+        From `forward`, if x is not floating or holds no example; from `backward`, if dy has another shape than y.
+
     Notes
     -----
     Input and output have the same shape, ``(N, ...)``. The derivative at the kink x = 0 is taken to be 0.
@@ -34,7 +39,7 @@ class ReLU(Layer):
         """Return dL/dx = dL/dy where y > 0, 0 elsewhere: the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
-        # A product with the mask: four times as fast as np.where, whose branches follow the signs.
+        # The product with the mask is four times as fast as np.where, whose branches follow the signs of the numbers.
         return elementwise_into(lambda dy, y, out: np.multiply(dy, y > 0, out=out), dy, y)
 
     def __repr__(self) -> str:

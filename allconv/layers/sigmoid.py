@@ -8,9 +8,14 @@ from allconv.validation import check_batch, check_gradient
 
 
 class Sigmoid(Layer):
-    r"""Logistic function, element by element; stable for x of any size.
+    r"""Logistic function, element by element, without overflow for any x.
 
     .. math:: y = \sigma(x) = \frac{1}{1 + e^{-x}}
+
+    Raises
+    ------
+    TypeError, ValueError
+        From `forward`, if x is not floating or holds no example; from `backward`, if dy has another shape than y.
 
     Notes
     -----

@@ -12,6 +12,11 @@ class SiLU(Layer):
 
     .. math:: y = x\, \sigma(x), \qquad \sigma(x) = \frac{1}{1 + e^{-x}}
 
+    Raises
+    ------
+    TypeError, ValueError
+        From `forward`, if x is not floating or holds no example; from `backward`, if dy has another shape than y.
+
     Notes
     -----
     Input and output have the same shape, ``(N, ...)``. Hendrycks and Gimpel (2016), section 2; Elfwing et al. (2018).

@@ -20,21 +20,22 @@ def _check_input(x: object, axis: int) -> Array:
 
 
 class Softmax(Layer):
-    r"""Scores to probabilities: positive, of sum one along an axis.
+    r"""Softmax: turn scores into probabilities, which are positive and have the sum 1 along an axis.
 
     .. math:: y_k = \frac{e^{x_k}}{\sum_j e^{x_j}}
 
-    A net that is trained with `SoftmaxCrossEntropy` ends in scores, without this layer: the loss contains it.
+    A network that is trained with `SoftmaxCrossEntropy` ends without this layer, since the loss contains it.
 
     Parameters
     ----------
     axis : int, default -1
-        The axis of the classes, counted with the batch axis; the last one by default.
+        The axis of the classes, counted with the batch axis. The default is the last axis.
 
     Raises
     ------
-    ValueError
-        In `forward`, for an input without that axis.
+    TypeError, ValueError
+        If `axis` is not an int; from `forward`, if x is not floating, holds no example or lacks that axis; from
+        `backward`, if dy has another shape than y.
 
     Notes
     -----
@@ -66,19 +67,20 @@ class Softmax(Layer):
 
 
 class LogSoftmax(Layer):
-    r"""The logarithm of the softmax, finite where the softmax itself underflows to 0.
+    r"""Logarithm of the softmax, which stays finite where the softmax itself underflows to 0.
 
     .. math:: y_k = x_k - \log \sum_j e^{x_j}
 
     Parameters
     ----------
     axis : int, default -1
-        The axis of the classes, counted with the batch axis; the last one by default.
+        The axis of the classes, counted with the batch axis. The default is the last axis.
 
     Raises
     ------
-    ValueError
-        In `forward`, for an input without that axis.
+    TypeError, ValueError
+        If `axis` is not an int; from `forward`, if x is not floating, holds no example or lacks that axis; from
+        `backward`, if dy has another shape than y.
 
     Notes
     -----

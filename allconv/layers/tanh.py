@@ -13,6 +13,11 @@ class Tanh(Layer):
 
     .. math:: y = \tanh(x)
 
+    Raises
+    ------
+    TypeError, ValueError
+        From `forward`, if x is not floating or holds no example; from `backward`, if dy has another shape than y.
+
     Notes
     -----
     Input and output have the same shape, ``(N, ...)``. LeCun et al. (1998b), section 4.4.
