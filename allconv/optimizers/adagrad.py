@@ -11,7 +11,7 @@ from allconv.validation import check_non_negative, check_positive
 
 
 class AdaGrad(Optimizer):
-    r"""Divides each gradient by the root of the sum of all squares so far.
+    r"""AdaGrad: divide each gradient by the root of the sum of its squares so far.
 
     .. math::
 
@@ -20,27 +20,32 @@ class AdaGrad(Optimizer):
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to update.
+        The parameters to update, at least one.
     learning_rate : float, default 1e-2
-        :math:`\eta`, at least 0.
+        The learning rate :math:`\eta`, at least 0.
     eps : float, default 1e-10
-        :math:`\epsilon`, positive.
+        The positive number :math:`\epsilon` in the divisor.
     initial_accumulator : float, default 0.0
-        :math:`s_0`, at least 0.
+        The start :math:`s_0` of the sum of squares, at least 0.
     weight_decay : float, default 0.0
-        Coupled (L2), at least 0.
+        The factor of the coupled (L2) weight decay, at least 0; see `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct; from `step`, as `Optimizer` says.
 
     Notes
     -----
-    PyTorch's conventions; TensorFlow and Keras start at 0.1. Duchi, Hazan and Singer (2011), Adaptive subgradient
-    methods for online learning and stochastic optimization, section 1.1, the diagonal form.
+    The conventions are PyTorch's; TensorFlow and Keras start the sum at 0.1. Duchi, Hazan and Singer (2011), Adaptive
+    subgradient methods for online learning and stochastic optimization, section 1.1, the diagonal form.
 
     Examples
     --------
     >>> p = Parameter(np.array([1.0, 1.0])); optimizer = AdaGrad([p], learning_rate=0.1)
     >>> for _ in range(2):
     ...     p.add_grad(np.array([1e-3, -1e3])); optimizer.step()
-    >>> p.value.round(4)  # 0.1 + 0.1 / sqrt(2), either way
+    >>> p.value.round(4)  # 1 minus or plus 0.1 + 0.1 / sqrt(2)
     array([0.8293, 1.1707])
     """
 

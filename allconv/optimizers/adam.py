@@ -5,14 +5,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from allconv.optimizers.base import Optimizer, Piece
+from allconv.optimizers.base import Optimizer
+from allconv.optimizers.pieces import Piece
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_bool, check_fraction, check_positive, describe
 
 
 class Adam(Optimizer):
-    r"""Adaptive moments: each weight's step is scaled by a running root mean square of its gradient.
+    r"""Adam (adaptive moments): scale the step of each weight by a running root mean square of its gradient.
 
     .. math::
 
@@ -22,29 +23,35 @@ class Adam(Optimizer):
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to update.
+        The parameters to update, at least one.
     learning_rate : float, default 1e-3
-        :math:`\eta`, at least 0.
+        The learning rate :math:`\eta`, at least 0.
     betas : pair of float, default (0.9, 0.999)
-        :math:`\beta_1` and :math:`\beta_2`, each in [0, 1).
+        The decays :math:`\beta_1` of the mean and :math:`\beta_2` of the mean square, each in [0, 1).
     eps : float, default 1e-8
-        :math:`\epsilon`, positive.
+        The positive number :math:`\epsilon` in the divisor.
     weight_decay : float, default 0.0
-        Coupled (L2), at least 0; see `AdamW` for the decoupled one.
+        The factor of the coupled (L2) weight decay, at least 0; `AdamW` has the decoupled one.
     epsilon_hat : bool, default False
-        Add `eps` to :math:`\sqrt{v_t}`, before its bias is corrected, as TensorFlow and Keras do. The default is
-        Algorithm 1 of the paper, which PyTorch and optax follow.
+        Whether to add `eps` to :math:`\sqrt{v_t}` before its bias is corrected, as TensorFlow and Keras do. The default
+        follows Algorithm 1 of the paper, as PyTorch and optax do.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct; from `step`, as `Optimizer` says.
 
     Notes
     -----
-    Kingma and Ba (2015), Adam: a method for stochastic optimization, Algorithm 1. The code is the form at the end
-    of their section 2, which saves two passes: with :math:`\eta_t = \eta \sqrt{1 - \beta_2^t} / (1 - \beta_1^t)` and
-    :math:`\hat\epsilon = \epsilon \sqrt{1 - \beta_2^t}` (with `epsilon_hat`: :math:`\hat\epsilon = \epsilon`),
-    :math:`w_t = w_{t-1} - \eta_t m_t / (\sqrt{v_t} + \hat\epsilon)`.
+    Kingma and Ba (2015), Adam: a method for stochastic optimization, Algorithm 1. The code takes the equal form at the
+    end of their section 2, which saves two passes over the arrays:
+    :math:`w_t = w_{t-1} - \eta_t m_t / (\sqrt{v_t} + \hat\epsilon)`, with
+    :math:`\eta_t = \eta \sqrt{1 - \beta_2^t} / (1 - \beta_1^t)` and
+    :math:`\hat\epsilon = \epsilon \sqrt{1 - \beta_2^t}`. With `epsilon_hat`, :math:`\hat\epsilon = \epsilon`.
 
     Examples
     --------
-    The first step has the size of the learning rate, whatever the gradient's:
+    The first step has the size of the learning rate, whatever the size of the gradient:
 
     >>> p = Parameter(np.array([1.0, 1.0])); p.add_grad(np.array([1e-3, -1e3]))
     >>> Adam([p], learning_rate=0.1).step()
@@ -75,7 +82,7 @@ class Adam(Optimizer):
         self._move(w, m, v, *self._corrections())
 
     def _corrections(self) -> tuple[float, float]:
-        """Return what the moments of this step are to be divided by."""
+        """Return the divisors that correct the bias of m and of v at this step."""
         beta1, beta2 = self.betas
         return 1 - beta1**self.step_count, 1 - beta2**self.step_count
 
@@ -100,28 +107,33 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    r"""Adam with decoupled weight decay: the weights shrink by a factor, past the moments.
+    r"""Adam with decoupled weight decay: the weights shrink by a factor, and the moments never see the decay.
 
     .. math:: w_t = (1 - \eta \lambda) w_{t-1} - \text{the step of Adam}
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to update.
+        The parameters to update, at least one.
     learning_rate : float, default 1e-3
-        :math:`\eta`, at least 0.
+        The learning rate :math:`\eta`, at least 0.
     betas : pair of float, default (0.9, 0.999)
-        As in `Adam`.
+        The decays :math:`\beta_1` of the mean and :math:`\beta_2` of the mean square, each in [0, 1).
     eps : float, default 1e-8
-        As in `Adam`.
+        The positive number :math:`\epsilon` in the divisor.
     weight_decay : float, default 0.01
-        :math:`\lambda`, at least 0; applies to every parameter with ``decay=True``.
+        The factor :math:`\lambda`, at least 0, for every parameter with ``decay=True``.
     epsilon_hat : bool, default False
-        As in `Adam`.
+        Whether to add `eps` before the bias is corrected, as in `Adam`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct; from `step`, as `Optimizer` says.
 
     Notes
     -----
-    Loshchilov and Hutter (2019), Decoupled weight decay regularization, Algorithm 2, with the decay times the
+    Loshchilov and Hutter (2019), Decoupled weight decay regularization, Algorithm 2. The decay is multiplied by the
     learning rate, as in PyTorch and Keras.
 
     Examples
@@ -146,8 +158,8 @@ class AdamW(Adam):
             parameters, learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, epsilon_hat=epsilon_hat
         )
 
-    def _decayed(self, piece: Piece) -> Array:
-        """Shrink the weights in place; the gradient stays as it is."""
+    def _apply_weight_decay(self, piece: Piece) -> Array:
+        """Shrink the weights in place, and return the gradient unchanged."""
         if self.weight_decay and piece.decay:
             w = piece.w
             w *= 1 - self.learning_rate * self.weight_decay
@@ -155,7 +167,7 @@ class AdamW(Adam):
 
 
 def check_betas(betas: object) -> tuple[float, float]:
-    """Return `betas` as a pair of floats in [0, 1)."""
+    """Return `betas`, which must be a pair of numbers in [0, 1), as floats."""
     if not isinstance(betas, tuple | list):
         raise TypeError(f"betas must be a pair of numbers in [0, 1), got {describe(betas)}")
     if len(betas) != 2:

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from allconv.optimizers.adam import Adam
-from allconv.optimizers.base import Piece, over_slices
+from allconv.optimizers.pieces import Piece, over_slices
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_choice
 
 
 class AMSGrad(Adam):
-    r"""Adam that divides by the largest mean square so far, so that no weight's step size grows again.
+    r"""AMSGrad: Adam that divides by the largest mean square so far, so that the divisor of a weight never falls.
 
     .. math::
 
@@ -23,29 +23,36 @@ class AMSGrad(Adam):
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to update.
+        The parameters to update, at least one.
     learning_rate : float, default 1e-3
-        :math:`\eta`, at least 0.
+        The learning rate :math:`\eta`, at least 0.
     betas : pair of float, default (0.9, 0.999)
-        :math:`\beta_1` and :math:`\beta_2`, each in [0, 1).
+        The decays :math:`\beta_1` of the mean and :math:`\beta_2` of the mean square, each in [0, 1).
     eps : float, default 1e-8
-        :math:`\epsilon`, positive.
+        The positive number :math:`\epsilon` in the divisor.
     weight_decay : float, default 0.0
-        Coupled (L2), at least 0.
+        The factor of the coupled (L2) weight decay, at least 0; see `Optimizer`.
     epsilon_hat : bool, default False
-        Add `eps` before the bias of :math:`\bar v_t` is corrected, as Keras does; not with "before_max".
+        Whether to add `eps` before the bias of :math:`\bar v_t` is corrected, as Keras does. "before_max" excludes it.
     bias_correction : {"after_max", "before_max", "none"}, default "after_max"
-        "after_max" is the equation above, and PyTorch's code. "before_max" takes the maximum of
-        :math:`v_t / (1 - \beta_2^t)`, as optax does. "none" leaves both divisors out: the original.
+        The place of the divisors that correct the bias. "after_max" follows the equation above, as PyTorch does.
+        "before_max" takes the maximum of :math:`v_t / (1 - \beta_2^t)`, as optax does. "none" leaves both divisors
+        out, as the paper does.
     maximum : {"elementwise", "tensor"}, default "elementwise"
-        "tensor" is the article's: :math:`\bar v_t` is the one of :math:`v_t` and :math:`\bar v_{t-1}` whose sum over
-        the whole parameter is larger.
+        The kind of maximum. "tensor" follows the 2018 article: :math:`\bar v_t` is either :math:`v_t` or
+        :math:`\bar v_{t-1}` as a whole, whichever has the larger sum over the parameter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct, or `epsilon_hat` meets
+        ``bias_correction="before_max"``; from `step`, as `Optimizer` says.
 
     Notes
     -----
-    Reddi, Kale and Kumar (2018), On the convergence of Adam and beyond, Algorithm 2. The article's AMSGrad is
-    ``AMSGrad(parameters, betas=(0.9, 0.9), bias_correction="none", maximum="tensor")``. In all variants
-    :math:`v_t` itself goes on without the maximum.
+    Reddi, Kale and Kumar (2018), On the convergence of Adam and beyond, Algorithm 2. The AMSGrad of the
+    2018 article is ``AMSGrad(parameters, betas=(0.9, 0.9), bias_correction="none", maximum="tensor")``. In all
+    variants the recursion of :math:`v_t` itself leaves the maximum out.
 
     Examples
     --------
@@ -78,20 +85,20 @@ class AMSGrad(Adam):
         self.bias_correction = check_choice("bias_correction", bias_correction, ("after_max", "before_max", "none"))
         self.maximum = check_choice("maximum", maximum, ("elementwise", "tensor"))
         if self.epsilon_hat and self.bias_correction == "before_max":
-            # Its v is corrected before eps comes in, so there is no other place for eps.
+            # "before_max" corrects v before eps is added, so there is no other place for eps.
             raise ValueError("epsilon_hat must be False with bias_correction='before_max', got True")
         self.add_slot("vmax")
 
-    # One slot more than Adam's; only `step` calls it, with the slots that there are.
+    # This update has one slot more than Adam's. Only `step` calls it, and passes all slots.
     def update(self, w: Array, g: Array, m: Array, v: Array, vmax: Array) -> None:  # type: ignore[override]
         """Change `w`, `m`, `v` and `vmax` in place; the maximum is taken element by element."""
-        early, *late = self._divisors()
+        divisor_v, divisor_m, divisor_vmax = self._divisors()
         self._moments(g, m, v)
-        np.maximum(vmax, v if early == 1 else v / early, out=vmax)
-        self._move(w, m, vmax, *late)
+        np.maximum(vmax, v if divisor_v == 1 else v / divisor_v, out=vmax)
+        self._move(w, m, vmax, divisor_m, divisor_vmax)
 
     def _divisors(self) -> tuple[float, float, float]:
-        """Return what v is divided by before the maximum, then m and vmax after it."""
+        """Return the divisor of v before the maximum, and the divisors of m and of vmax after it."""
         correction1, correction2 = self._corrections()
         return {
             "after_max": (1.0, correction1, correction2),
@@ -103,15 +110,18 @@ class AMSGrad(Adam):
         if self.maximum == "elementwise":
             super()._apply(pieces)
             return
-        early, *late = self._divisors()
+        divisor_v, divisor_m, divisor_vmax = self._divisors()
 
         def moments(piece: Piece) -> float:
-            self._moments(self._decayed(piece), piece.slots["m"], piece.slots["v"])
-            return float(piece.slots["v"].sum()) / early - float(piece.slots["vmax"].sum())
+            self._moments(self._apply_weight_decay(piece), piece.slots["m"], piece.slots["v"])
+            return float(piece.slots["v"].sum()) / divisor_v - float(piece.slots["vmax"].sum())
 
         def take_over(piece: Piece) -> None:
-            np.divide(piece.slots["v"], early, out=piece.slots["vmax"])
+            np.divide(piece.slots["v"], divisor_v, out=piece.slots["vmax"])
+
+        def move(piece: Piece) -> None:
+            self._move(piece.w, piece.slots["m"], piece.slots["vmax"], divisor_m, divisor_vmax)
 
         growth = over_slices(moments, pieces)
         over_slices(take_over, [piece for piece, parts in zip(pieces, growth, strict=True) if sum(parts) > 0])
-        over_slices(lambda piece: self._move(piece.w, piece.slots["m"], piece.slots["vmax"], *late), pieces)
+        over_slices(move, pieces)

@@ -1,63 +1,53 @@
 """What all optimizers share: the parameters, the step, weight decay, and the state that a checkpoint keeps."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
-from allconv.parallel.threads import run, slices
+from allconv.optimizers.pieces import Piece, flush, over_slices
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_floating, check_int, check_non_negative, describe
 
-T = TypeVar("T")
-
-_SLICE_ELEMENTS = 1 << 16  # 256 KB of float32; measured: smaller slices lose more to call overhead than caches give
-_PARALLEL_ELEMENTS = 1 << 18  # below this, handing work to other threads (50 us) costs about what it saves
-_FLUSH_PERIOD = 64  # steps; 0.9 ** 64 = 1e-3, so what is cut at 1e8 times the smallest normal number stays normal
-
-
-@dataclass(slots=True)
-class Piece:
-    """A parameter, or a slice of one, as flat arrays of one length: weights `w`, gradient `g`, and the slots."""
-
-    w: Array
-    g: Array
-    slots: dict[str, Array]
-    decay: bool
-
-    def __getitem__(self, part: slice) -> "Piece":
-        slots = {name: slot[part] for name, slot in self.slots.items()}
-        return Piece(self.w[part], self.g[part], slots, self.decay)
+# The number of steps between two searches for slots that are about to become denormal. A slot shrinks by at most
+# 0.9 ** 64 = 1e-3 in between, so what `flush` leaves, at least 1e8 times the smallest normal number, stays normal.
+_FLUSH_PERIOD = 64
 
 
 class Optimizer:
-    """The base of all optimizers; to write one's own, call `add_slot` in ``__init__`` and define `update`.
+    """The base of all optimizers.
+
+    A subclass defines `update`, and calls `add_slot` in ``__init__`` for each array that it keeps per parameter.
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to update, usually ``model.parameters()``. At least one, each of them once.
+        The parameters to update, usually ``model.parameters()``: at least one, and each of them once.
     learning_rate : float
-        At least 0; may be assigned at any time.
+        The learning rate, at least 0, which may be assigned at any time.
     weight_decay : float, default 0.0
-        At least 0. Coupled (an L2 penalty): ``weight_decay * w`` is added to the gradient of every parameter
-        with ``decay=True``.
+        The factor of the coupled weight decay (an L2 penalty), at least 0: a step adds ``weight_decay * w`` to the
+        gradient of every parameter with ``decay=True``.
 
     Attributes
     ----------
     parameters : list of Parameter
-        Those that are not trainable at the time of a step are skipped.
+        The parameters. A step skips those that are not trainable at that time.
     step_count : int
-        How many steps have been made.
+        The number of steps so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct or share a name.
 
     Notes
     -----
-    Values are updated in place. The gradients are read, never written to, and given up (``grad = None``) at the
-    end of the step. The number of steps is the optimizer's, not the parameter's: a parameter that was frozen for a
-    while comes back with the slots that it left with. Slots (momentum, mean squares) that fade away are set to zero
-    before they become denormal numbers, which slow some processors 20 to 50 times.
+    A step updates the values in place. It reads the gradients, never writes to them, and sets ``grad`` to None at its
+    end. The number of steps belongs to the optimizer and not to a parameter: while a parameter is frozen, its slots
+    keep their values. Slots such as momentum or mean squares may fade away. They are set to zero before they become
+    denormal numbers, which slow some processors 20 to 50 times.
 
     Examples
     --------
@@ -78,7 +68,7 @@ class Optimizer:
         self.weight_decay = check_non_negative("weight_decay", weight_decay)
         self.step_count = 0
         self._slots: dict[str, list[Array]] = {}
-        # Taken now, because listing the parameters of a part of the model renames them.
+        # The names are taken now, because listing the parameters of a part of the model renames them.
         self._paths = check_paths(self.parameters)
 
     @property
@@ -91,15 +81,49 @@ class Optimizer:
         self._learning_rate = check_non_negative("learning_rate", rate)
 
     def add_slot(self, name: str, fill: float = 0.0) -> None:
-        """Give every parameter an array of its shape and dtype, full of `fill`, that `update` gets as `name`."""
+        """Give every parameter an array of its shape and dtype, which `update` gets as a slice.
+
+        Parameters
+        ----------
+        name : str
+            The name of the argument by which `update` gets the slot.
+        fill : float, default 0.0
+            The initial value of all elements.
+        """
         self._slots[name] = [np.full_like(parameter.value, fill) for parameter in self.parameters]
 
     def update(self, w: Array, g: Array, *args: Any, **slots: Any) -> None:
-        """Change the flat array `w` and the slots in place for the gradient `g`, element by element."""
+        """Change the weights and the slots in place, element by element.
+
+        A step calls this for slices of the parameters, perhaps on several threads at once. So an element may depend on
+        the elements at its own place only.
+
+        Parameters
+        ----------
+        w : array, shape (n,)
+            The weights, which are changed.
+        g : array, shape (n,)
+            The gradient with the weight decay added, which is only read.
+        *args : array, shape (n,)
+            The base class passes none; a subclass names its slots instead.
+        **slots : array, shape (n,)
+            The slots by name, which are changed.
+
+        Raises
+        ------
+        NotImplementedError
+            If a subclass does not define it.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define update")
 
     def start_epoch(self, epoch: int) -> None:
-        """Do what is due when an epoch, counted from 0, starts: nothing in most optimizers."""
+        """Prepare for an epoch; `train` calls this when the epoch starts, and most optimizers do nothing.
+
+        Parameters
+        ----------
+        epoch : int
+            The number of the epoch, counted from 0.
+        """
 
     def step(self) -> None:
         """Apply the gradients to the trainable parameters, and clear all gradients.
@@ -107,9 +131,9 @@ class Optimizer:
         Raises
         ------
         RuntimeError
-            If a trainable parameter has no gradient, or one of another shape; nothing is changed then.
+            If a trainable parameter has no gradient, or its gradient has another shape; nothing is changed then.
         TypeError
-            If a gradient is not of a real floating dtype; likewise.
+            If a gradient is not of a real floating dtype; nothing is changed then.
         """
         pieces = [
             Piece(
@@ -124,35 +148,45 @@ class Optimizer:
         self.step_count += 1
         self._apply(pieces)
         if self.step_count % _FLUSH_PERIOD == 0:
-            over_slices(_flush, pieces)
+            over_slices(flush, pieces)
         for parameter in self.parameters:
             parameter.grad = None
 
     def _apply(self, pieces: list[Piece]) -> None:
-        """Update all pieces in one sweep; an optimizer that needs sums over whole tensors makes several."""
-        over_slices(lambda piece: self.update(piece.w, self._decayed(piece), **piece.slots), pieces)
+        """Update all pieces in one sweep; an optimizer that needs sums over whole tensors makes several sweeps."""
+        over_slices(lambda piece: self.update(piece.w, self._apply_weight_decay(piece), **piece.slots), pieces)
 
-    def _decayed(self, piece: Piece) -> Array:
-        """Return the gradient with the weight decay's part added."""
+    def _apply_weight_decay(self, piece: Piece) -> Array:
+        """Apply the weight decay to a piece, and return the gradient for `update`; here the decay is added to it."""
         if self.weight_decay == 0 or not piece.decay:
             return piece.g
         return piece.g + self.weight_decay * piece.w
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold: ``step_count``, and copies of the slots as ``slot/parameter path``.
+        """Return what a checkpoint must hold.
 
-        The path is the name that the parameter had when the optimizer was made, or its place in the list if it had
-        none.
+        Returns
+        -------
+        dict
+            The int ``step_count``, and a copy of each slot under the key ``slot/parameter path``. The path is the name
+            that the parameter had when the optimizer was made, or its index in the list if it had no name.
         """
         return {"step_count": self.step_count} | {key: array.copy() for key, array in self._entries().items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned, bit by bit; a state that does not fit raises and changes nothing.
+        """Take over what `state` returned, bit by bit; a state that does not fit changes nothing.
+
+        Parameters
+        ----------
+        state : mapping
+            The value that `state` returned.
 
         Raises
         ------
+        TypeError
+            If `state` is no mapping, or an entry has the wrong type.
         ValueError
-            Names all entries that are missing or unexpected, or the first one of another shape.
+            If entries are missing or unexpected, all of which the message names, or an entry has another shape.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a dict as from state(), got {describe(state)}")
@@ -186,7 +220,7 @@ class Optimizer:
 
 
 def check_parameters(parameters: object) -> list[Parameter]:
-    """Return `parameters` as a list of distinct Parameters, at least one."""
+    """Return `parameters` as a list, which must hold at least one Parameter and none of them twice."""
     rule = "parameters must be a non-empty iterable of distinct Parameters"
     if not isinstance(parameters, Iterable):
         raise TypeError(f"{rule}, got {describe(parameters)}")
@@ -205,7 +239,7 @@ def check_parameters(parameters: object) -> list[Parameter]:
 
 
 def check_paths(parameters: list[Parameter]) -> list[str]:
-    """Return the names of `parameters`, which must be distinct; the place in the list stands for a missing one."""
+    """Return the names of `parameters`, which must be distinct; the index in the list stands for a missing name."""
     places: dict[str, int] = {}
     for index, parameter in enumerate(parameters):
         path = path_of(parameter, index)
@@ -219,12 +253,12 @@ def check_paths(parameters: list[Parameter]) -> list[str]:
 
 
 def path_of(parameter: Parameter, index: int) -> str:
-    """Return the parameter's name, or its place in the list if it has none."""
+    """Return the parameter's name, or its index in the list if it has no name."""
     return parameter.name or str(index)
 
 
 def gradient_of(parameter: Parameter, index: int) -> Array:
-    """Return the gradient in the dtype of the value; RuntimeError if there is none, or one of another shape."""
+    """Return the gradient in the dtype of the value; RuntimeError if it is missing or has another shape."""
     value, grad = parameter.value, parameter.grad
     if grad is None:
         raise RuntimeError(
@@ -238,26 +272,3 @@ def gradient_of(parameter: Parameter, index: int) -> Array:
             f"the gradient of {path_of(parameter, index)} must have shape {value.shape}, got {describe(grad)}"
         )
     return grad
-
-
-def over_slices(function: Callable[[Piece], T], pieces: Sequence[Piece]) -> list[list[T]]:
-    """Return ``function(slice)`` for the slices of each piece, grouped by piece and in order.
-
-    The cuts depend on the sizes alone, so sums of the results have the same bits for any number of threads.
-    """
-    cut = [
-        [piece] if piece.w.size <= _SLICE_ELEMENTS else [piece[part] for part in slices(piece.w.size, _SLICE_ELEMENTS)]
-        for piece in pieces
-    ]
-    parts = [part for group in cut for part in group]
-    if sum(piece.w.size for piece in pieces) < _PARALLEL_ELEMENTS:
-        results = iter([function(part) for part in parts])
-    else:
-        results = iter(run(lambda number: function(parts[number]), len(parts)))
-    return [[next(results) for _ in group] for group in cut]
-
-
-def _flush(piece: Piece) -> None:
-    """Set to zero what is about to become denormal and no longer moves a weight."""
-    for slot in piece.slots.values():
-        slot[np.abs(slot) < 1e8 * np.finfo(slot.dtype).tiny] = 0

@@ -18,17 +18,19 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     Parameters
     ----------
     parameters : iterable of Parameter
-        Those that are not trainable are left out.
+        The parameters whose gradients are clipped. Those that are not trainable are left out.
     max_norm : float
-        Positive.
+        The largest joint norm, above 0.
 
     Returns
     -------
     float
-        The norm before clipping.
+        The joint norm before clipping.
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct.
     RuntimeError
         If a trainable parameter has no gradient.
     FloatingPointError
@@ -37,7 +39,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     Notes
     -----
     Pascanu, Mikolov and Bengio (2013), On the difficulty of training recurrent neural networks, section 3.2. The
-    small number in the denominator is PyTorch's.
+    number 1e-6 in the denominator is PyTorch's.
 
     Examples
     --------
@@ -52,7 +54,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     gradients = {index: gradient_of(p, index) for index, p in enumerate(parameters) if p.trainable}
     square = 0.0
     for index, grad in gradients.items():
-        # In float64, so that nothing overflows, and without BLAS, whose sums depend on its number of threads.
+        # float64 avoids an overflow. BLAS is not used, because its sums depend on its number of threads.
         part = float(np.square(grad, dtype=np.float64).sum())
         if not math.isfinite(part):
             raise FloatingPointError(
@@ -64,7 +66,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     scale = max_norm / (norm + 1e-6)
     if scale < 1:
         for index, grad in gradients.items():
-            parameters[index].grad = grad * scale  # a new array: the old one may be its giver's
+            parameters[index].grad = grad * scale  # A new array, since the caller may still own the old one.
     return norm
 
 
@@ -74,12 +76,14 @@ def clip_grad_value(parameters: Iterable[Parameter], clip_value: float) -> None:
     Parameters
     ----------
     parameters : iterable of Parameter
-        Those that are not trainable are left out.
+        The parameters whose gradients are clipped. Those that are not trainable are left out.
     clip_value : float
-        Positive.
+        The largest absolute value of an element, above 0.
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct.
     RuntimeError
         If a trainable parameter has no gradient; nothing is changed then.
 

@@ -1,4 +1,4 @@
-"""The article's optimizer: AMSGrad, with shortcuts that fade from epoch to epoch."""
+"""The optimizer of the 2018 article: AMSGrad, with shortcuts that fade from epoch to epoch."""
 
 from allconv.layers.base import Layer
 from allconv.layers.skip import Skip
@@ -7,32 +7,47 @@ from allconv.validation import check_int, check_real, describe
 
 
 class DilatedAMSGrad(AMSGrad):
-    r"""AMSGrad that also sets the scale of the model's `Skip` layers when an epoch starts.
+    r"""AMSGrad that also sets the scale r of the model's `Skip` layers when an epoch e starts.
 
     .. math:: r(e) = r(0) / (1 + e), \qquad e = 0, 1, 2, \dots
 
     Parameters
     ----------
     model : Layer
-        Its parameters are updated, its Skips scaled; it must hold at least one Skip.
+        The model whose parameters are updated and whose Skips are scaled. It must hold at least one Skip.
     learning_rate : float, default 1e-3
-        At least 0.
+        The learning rate, at least 0.
     initial_scale : float, default 0.8
-        :math:`r(0)`, a finite number.
-    betas, eps, weight_decay, epsilon_hat, bias_correction, maximum
-        As in `AMSGrad`.
+        The scale :math:`r(0)` of the first epoch, a finite number.
+    betas : pair of float, default (0.9, 0.999)
+        The decays of the two moments, as in `AMSGrad`.
+    eps : float, default 1e-8
+        The positive number in the divisor, as in `AMSGrad`.
+    weight_decay : float, default 0.0
+        The factor of the coupled (L2) weight decay, at least 0; see `Optimizer`.
+    epsilon_hat : bool, default False
+        Whether to add `eps` before the bias is corrected, as in `AMSGrad`.
+    bias_correction : {"after_max", "before_max", "none"}, default "after_max"
+        The place of the divisors that correct the bias, as in `AMSGrad`.
+    maximum : {"elementwise", "tensor"}, default "elementwise"
+        The kind of maximum, as in `AMSGrad`.
 
     Attributes
     ----------
     skips : list of Skip
-        The model's, in forward order. Their scales stay as they are until `start_epoch` is called.
+        The model's Skips, in forward order. Their scales do not change until `start_epoch` is called.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model is no Layer or holds no Skip, or an argument is out of its range; from `step`, as `Optimizer` says.
 
     Notes
     -----
-    "Dilated" as in the article: a shortcut carries the gradient from a later layer straight to an earlier one. It has
-    nothing to do with the holes of a dilated convolution. An optimizer sees finished gradients, so the shortcuts
-    themselves are layers of the model. The article's is ``DilatedAMSGrad(model, betas=(0.9, 0.9),
-    bias_correction="none", maximum="tensor")``.
+    "Dilated" is the word of the 2018 article: a shortcut carries the gradient from a later layer straight to an earlier
+    one. The word does not mean the holes of a dilated convolution. An optimizer sees finished gradients, so the
+    shortcuts themselves are layers of the model. The optimizer of the article is ``DilatedAMSGrad(model,
+    betas=(0.9, 0.9), bias_correction="none", maximum="tensor")``.
 
     Examples
     --------

@@ -11,44 +11,50 @@ from allconv.validation import check_bool, check_fraction, check_positive
 
 
 class RMSprop(Optimizer):
-    r"""Divides each gradient by a running root mean square.
+    r"""RMSprop: divide each gradient by its running root mean square.
 
     .. math::
 
         v_t = \alpha v_{t-1} + (1 - \alpha) g_t^2, \qquad w_t = w_{t-1} - \eta \, \frac{g_t}{\sqrt{v_t} + \epsilon}
 
-    Centered, the running mean :math:`\bar g_t = \alpha \bar g_{t-1} + (1 - \alpha) g_t` makes it a standard deviation:
-    :math:`v_t - \bar g_t^2` stands for :math:`v_t` under the root. With a momentum :math:`\mu`, the fraction goes into
-    a velocity: :math:`u_t = \mu u_{t-1} + g_t / (\sqrt{v_t} + \epsilon)`, :math:`w_t = w_{t-1} - \eta u_t`.
+    With ``centered=True``, the divisor is a running standard deviation: :math:`v_t - \bar g_t^2` takes the place of
+    :math:`v_t` under the root, where :math:`\bar g_t = \alpha \bar g_{t-1} + (1 - \alpha) g_t`. With a momentum
+    :math:`\mu`, the fraction goes into a velocity :math:`u_t = \mu u_{t-1} + g_t / (\sqrt{v_t} + \epsilon)`, and
+    :math:`w_t = w_{t-1} - \eta u_t`.
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to update.
+        The parameters to update, at least one.
     learning_rate : float, default 1e-2
-        :math:`\eta`, at least 0.
+        The learning rate :math:`\eta`, at least 0.
     decay : float, default 0.99
-        :math:`\alpha` in [0, 1).
+        The decay :math:`\alpha` of the running means, in [0, 1).
     eps : float, default 1e-8
-        :math:`\epsilon`, positive.
+        The positive number :math:`\epsilon` in the divisor.
     momentum : float, default 0.0
-        :math:`\mu` in [0, 1).
+        The momentum :math:`\mu`, in [0, 1).
     centered : bool, default False
         Whether to divide by the standard deviation.
     weight_decay : float, default 0.0
-        Coupled (L2), at least 0.
+        The factor of the coupled (L2) weight decay, at least 0; see `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct; from `step`, as `Optimizer` says.
 
     Notes
     -----
-    PyTorch's conventions; TensorFlow adds eps under the root. Hinton, Srivastava and Swersky (2012), Neural networks
-    for machine learning, lecture 6e; centered: Graves (2013), Generating sequences with recurrent neural networks,
-    equations 38 to 45. Rounding can put the variance a little below 0; it is then taken as 0.
+    The conventions are PyTorch's; TensorFlow adds eps under the root. Hinton, Srivastava and Swersky (2012), Neural
+    networks for machine learning, lecture 6e; centered: Graves (2013), Generating sequences with recurrent neural
+    networks, equations 38 to 45. A variance that rounding puts below 0 is taken as 0.
 
     Examples
     --------
     >>> p = Parameter(np.array([1.0, 1.0])); p.add_grad(np.array([1e-3, -1e3]))
     >>> RMSprop([p], learning_rate=0.01, decay=0.99).step()
-    >>> p.value.round(3)  # 0.01 / sqrt(1 - 0.99), either way
+    >>> p.value.round(3)  # 1 minus or plus 0.01 / sqrt(1 - 0.99)
     array([0.9, 1.1])
     """
 

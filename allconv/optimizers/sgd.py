@@ -9,7 +9,7 @@ from allconv.validation import check_bool, check_fraction, check_real
 
 
 class SGD(Optimizer):
-    r"""Stochastic gradient descent, with momentum if wanted.
+    r"""Stochastic gradient descent, with or without momentum.
 
     .. math::
 
@@ -20,23 +20,29 @@ class SGD(Optimizer):
     Parameters
     ----------
     parameters : iterable of Parameter
-        What to update.
+        The parameters to update, at least one.
     learning_rate : float
-        :math:`\eta`, at least 0.
+        The learning rate :math:`\eta`, at least 0.
     momentum : float, default 0.0
-        :math:`\mu` in [0, 1).
+        The momentum :math:`\mu`, in [0, 1).
     nesterov : bool, default False
-        Look one step of the velocity ahead; needs a momentum and no dampening.
+        Whether to take the gradient's part one step of the velocity ahead. It needs a momentum and no dampening.
     dampening : float, default 0.0
-        :math:`\tau` in [0, 1]: how much of each gradient after the first is left out of the velocity.
+        The share :math:`\tau`, in [0, 1], of each gradient after the first that is left out of the velocity.
     weight_decay : float, default 0.0
-        Coupled (L2), at least 0.
+        The factor of the coupled (L2) weight decay, at least 0; see `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or the parameters are not distinct, or `nesterov` comes without a momentum
+        or with a dampening; from `step`, as `Optimizer` says.
 
     Notes
     -----
-    PyTorch's conventions. TensorFlow 1's ``MomentumOptimizer``, which the article uses, is the same without
-    dampening. Sutskever et al. (2013), On the importance of initialization and momentum in deep learning, section 2,
-    scale the gradient, not the velocity, by the learning rate; for a constant rate that is the same.
+    The conventions are PyTorch's. TensorFlow 1's ``MomentumOptimizer``, which the 2018 article uses, is the same
+    without dampening. Sutskever et al. (2013), On the importance of initialization and momentum in deep learning,
+    section 2, scale the gradient by the learning rate, and not the velocity. Both agree for a constant rate.
 
     Examples
     --------

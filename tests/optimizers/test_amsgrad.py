@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from optimizers import scalar_reference
 from optimizers.trajectories import assert_close, gradient, one_weight, ours, pytorchs, start
 
-from allconv.optimizers import AMSGrad, base
+from allconv.optimizers import AMSGrad, pieces
 from allconv.parameter import Parameter
 
 VARIANTS = [("after_max", False), ("after_max", True), ("before_max", False), ("none", False), ("none", True)]
@@ -50,7 +50,7 @@ def test_pytorch(options):
 
 @pytest.mark.parametrize("slice_elements", [1 << 16, 7])
 def test_the_articles(slice_elements, monkeypatch):
-    monkeypatch.setattr(base, "_SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr(pieces, "_SLICE_ELEMENTS", slice_elements)
     expected = []
     for w in start():
         # The gradients depend on the weights, so the reference starts anew for each number of steps.

@@ -8,7 +8,7 @@ from optimizers.trajectories import assert_close, gradient, ours, start
 from optimizers.variants import CLASSES, VARIANTS, assert_same, each_variant, make_parameters, snapshot, take_step
 
 from allconv import optimizers
-from allconv.optimizers import SGD, Adam, Optimizer, base
+from allconv.optimizers import SGD, Adam, Optimizer, pieces
 from allconv.parallel import threads
 from allconv.parameter import Parameter
 
@@ -168,7 +168,7 @@ def test_a_bad_gradient_is_named_and_nothing_changes(bad):
 @pytest.mark.parametrize("slice_elements", [1, 7, 64])
 def test_the_cuts_do_not_matter(make, slice_elements, monkeypatch):
     whole = ours(make, (1, 5))
-    monkeypatch.setattr(base, "_SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr(pieces, "_SLICE_ELEMENTS", slice_elements)
     cut = ours(make, (1, 5))
     for a, b in zip(whole, cut, strict=True):
         assert_same(a, b)
@@ -177,7 +177,7 @@ def test_the_cuts_do_not_matter(make, slice_elements, monkeypatch):
 @each_variant
 def test_the_same_bits_for_any_number_of_threads(make):
     shapes = [(3, 100_003), (11,), (70_000,)]
-    assert sum(math.prod(shape) for shape in shapes) > base._PARALLEL_ELEMENTS
+    assert sum(math.prod(shape) for shape in shapes) > pieces._PARALLEL_ELEMENTS
     before = threads.get_num_threads()
     results = []
     try:
