@@ -1,9 +1,13 @@
 """What every test and doctest may use without an import."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def _doctest_names(doctest_namespace: dict[str, object]) -> None:
+def _doctest_names(request: pytest.FixtureRequest, doctest_namespace: dict[str, object]) -> None:
     doctest_namespace["np"] = np
+    if request.node.name.startswith("allconv.data.imgaug_adapter.") and find_spec("imgaug") is None:
+        pytest.skip("the examples need imgaug")

@@ -1,8 +1,8 @@
-"""Augmentation in NumPy, vectorized over the batch: flips and affine warps, each image with its own parameters.
+"""Augmentation in NumPy, vectorized over the batch: flips and affine warps, with parameters of its own for each image.
 
-An augmenter is called as ``augmenter(images, rng)``, with images (N, H, W, C) uint8, and returns new images of the
-same shape and dtype. All parameters are drawn from `rng` before the arithmetic is shared among threads. Names and
-meanings are those of imgaug 0.4, so that a recipe reads alike with both.
+An augmenter is called as ``augmenter(images, rng)``, with images (N, H, W, C) uint8 and a Generator, and returns new
+images of the same shape and dtype. All parameters are drawn from `rng` before the arithmetic is shared among threads.
+Names and meanings are taken from imgaug 0.4, so that a recipe reads alike with both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,8 @@ Range = tuple[float, float]
 RangeLike = float | Range
 AxesLike = RangeLike | Mapping[str, RangeLike]
 
-_SLICE_PIXELS = 1 << 14  # positions of a slice: with its coordinates and four taps it stays in a core's cache
+# The size of a slice, in output pixels. With its coordinates and four taps it stays in the cache of a core.
+_SLICE_PIXELS = 1 << 14
 
 
 class Fliplr:
@@ -28,7 +29,12 @@ class Fliplr:
     Parameters
     ----------
     p : float, default 1.0
-        In [0, 1].
+        The probability, in [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `p` is out of its range; from a call, if the images are not uint8 images or `rng` is no Generator.
 
     Examples
     --------
@@ -56,19 +62,25 @@ class Affine:
     r"""Scale, rotate and translate each image about its centre, with its own parameters.
 
     A pixel at :math:`p = (x, y)` moves to :math:`R S (p - c) + t + c`, with :math:`c = (W / 2 - 1/2, H / 2 - 1/2)`,
-    :math:`S` the diagonal of the two scales, :math:`R` the rotation and :math:`t` the translation. Values between
-    pixels are bilinear, the outside is 0, and the result is rounded to the nearest grey level.
+    :math:`S` the diagonal matrix of the two scales, :math:`R` the rotation and :math:`t` the translation. Values
+    between pixels are interpolated bilinearly, and values outside the image are 0. The result is rounded to the nearest
+    grey level.
 
     Parameters
     ----------
     scale : number, (low, high), or {"x": ..., "y": ...}; default 1.0
-        Above 0. A pair is drawn from uniformly, for each image. Without "x" and "y", both axes share one draw;
-        with them, they are drawn apart, and one that is missing stays at 1.
+        The factor of the size, above 0. A pair is the range of a uniform draw for each image. A number or a pair is one
+        draw for both axes. A dict has a draw for each axis, and an axis that is missing keeps the factor 1.
     translate_percent : number, (low, high), or {"x": ..., "y": ...}; default 0.0
-        Fraction of the image's width ("x", to the right) and height ("y", down), drawn as `scale`, then rounded to
-        whole pixels, as imgaug did until 0.2.
+        The translation as a fraction of the image's width ("x", to the right) and height ("y", down), drawn like
+        `scale`. It is rounded to whole pixels, as in imgaug up to version 0.2.
     rotate : number or (low, high); default 0.0
-        Degrees, clockwise.
+        The angle in degrees, clockwise.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range; from a call, if the images are not uint8 images or `rng` is no Generator.
 
     Examples
     --------
@@ -90,7 +102,7 @@ class Affine:
         scale_x, scale_y = _draw(self.scale, count, rng)
         shift_x, shift_y = _draw(self.translate_percent, count, rng)
         angle = np.deg2rad(rng.uniform(*self.rotate, count))
-        # The inverse, S^-1 R^T (p - c - t) + c, says from where an output pixel takes its value.
+        # An output pixel at p takes its value from the inverse of the motion, S^-1 R^T (p - c - t) + c.
         cos, sin = np.cos(angle), np.sin(angle)
         linear = np.stack([cos / scale_x, sin / scale_x, -sin / scale_y, cos / scale_y], axis=1).reshape(-1, 2, 2)
         centre = np.array([width / 2 - 0.5, height / 2 - 0.5])
@@ -103,14 +115,27 @@ class Affine:
 
 
 class Sometimes:
-    """Apply an augmenter to each image with probability `p`; the others stay as they are.
+    """Apply an augmenter to each image with probability `p`, and leave the other images unchanged.
 
     Parameters
     ----------
     p : float
-        In [0, 1].
+        The probability, in [0, 1].
     augmenter : callable
-        Gets the chosen images of a batch together, at least one.
+        The augmenter, which gets the chosen images of a batch together, at least one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `p` is out of its range, or `augmenter` is not callable; from a call, if the images are not uint8 images or
+        `rng` is no Generator.
+
+    Examples
+    --------
+    >>> images = np.arange(6, dtype=np.uint8).reshape(2, 1, 3, 1)
+    >>> Sometimes(0.5, Fliplr())(images, np.random.default_rng(8)).reshape(2, 3)
+    array([[2, 1, 0],
+           [3, 4, 5]], dtype=uint8)
     """
 
     def __init__(self, p: float, augmenter: Augmenter) -> None:
@@ -136,8 +161,22 @@ class Sequential:
     Parameters
     ----------
     augmenters : sequence of callables
+        The augmenters in their order.
     random_order : bool, default False
-        Draw a new order at each call, one for the whole batch.
+        Whether each call draws a new order for the whole batch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an augmenter is not callable, or `random_order` is not a bool; from a call, if the images are not uint8
+        images or `rng` is no Generator.
+
+    Examples
+    --------
+    >>> images = np.arange(3, dtype=np.uint8).reshape(1, 1, 3, 1)
+    >>> twice = Sequential([Fliplr(), Fliplr()])
+    >>> twice(images, np.random.default_rng(0)).ravel()
+    array([0, 1, 2], dtype=uint8)
     """
 
     def __init__(self, augmenters: Sequence[Augmenter], *, random_order: bool = False) -> None:
@@ -157,12 +196,24 @@ class Sequential:
 
 
 class KeepOriginals:
-    """Return the images as they are, followed by their augmented copies: twice as many.
+    """Return the unchanged images, followed by their augmented copies: twice as many images.
 
     Parameters
     ----------
     augmenter : callable
-        Makes the copies.
+        The augmenter that makes the copies.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `augmenter` is not callable; from a call, if the images are not uint8 images or `rng` is no Generator.
+
+    Examples
+    --------
+    >>> images = np.arange(3, dtype=np.uint8).reshape(1, 1, 3, 1)
+    >>> KeepOriginals(Fliplr())(images, np.random.default_rng(0)).reshape(2, 3)
+    array([[0, 1, 2],
+           [2, 1, 0]], dtype=uint8)
     """
 
     def __init__(self, augmenter: Augmenter) -> None:
@@ -178,10 +229,22 @@ class KeepOriginals:
 
 
 def article_augment() -> Sequential:
-    """Return the article's augmenter: four operators in an order drawn once per step.
+    """Return the augmenter of the 2018 article: four operators in an order that is drawn once per step.
 
-    A mirror image always; each with probability 0.1, image by image: a translation of up to 20 % an axis, a
-    rotation of up to 25 degrees either way, a scaling by 0.8 to 1.2 an axis.
+    Every image is mirrored. Each of the other three operators applies to an image with probability 0.1: a translation
+    by up to 20 % along each axis, a rotation by up to 25 degrees either way, and a scaling by 0.8 to 1.2 along each
+    axis.
+
+    Returns
+    -------
+    Sequential
+        The augmenter.
+
+    Examples
+    --------
+    >>> images = np.zeros((4, 32, 32, 3), np.uint8)
+    >>> article_augment()(images, np.random.default_rng(0)).shape
+    (4, 32, 32, 3)
     """
     return Sequential(
         [
@@ -199,16 +262,17 @@ def warp(images: Array, linear: Array, offset: Array) -> Array:
 
     Parameters
     ----------
-    images : (N, H, W, C) uint8
-    linear : (N, 2, 2) float64
-        L, for each image; rows and columns in the order x, y.
-    offset : (N, 2) float64
-        o, in pixels.
+    images : array of uint8, shape (N, H, W, C)
+        The images.
+    linear : array of float64, shape (N, 2, 2)
+        The matrix L of each image, with rows and columns in the order x, y.
+    offset : array of float64, shape (N, 2)
+        The vector o of each image, in pixels.
 
     Returns
     -------
-    (N, H, W, C) uint8
-        Bilinear, 0 outside, rounded to the nearest grey level.
+    array of uint8, shape (N, H, W, C)
+        The new images: bilinear between pixels, 0 outside, and rounded to the nearest grey level.
     """
     count, height, width, channels = images.shape
     result = np.empty_like(images, order="C")
@@ -220,7 +284,7 @@ def warp(images: Array, linear: Array, offset: Array) -> Array:
         part = parts[index]
         number = part.stop - part.start
         matrix, shift = linear[part, :, :, None], offset[part, :, None]
-        # The frame of zeros, one pixel before and two after, makes the taps of any clipped position valid.
+        # The frame of zeros is one pixel wide before the image and two after it, so a clipped position has all taps.
         frame = np.zeros((number, height + 3, stride, channels), np.uint8)
         frame[:, 1 : height + 1, 1 : width + 1] = images[part]
         pixels = frame.reshape(-1, channels)
@@ -232,7 +296,7 @@ def warp(images: Array, linear: Array, offset: Array) -> Array:
         tap = (np.arange(number)[:, None] * (height + 3) + top + 1) * stride + left + 1  # (number, H W)
         upper = pixels[tap] * (1 - right_weight) + pixels[tap + 1] * right_weight
         lower = pixels[tap + stride] * (1 - right_weight) + pixels[tap + stride + 1] * right_weight
-        # A convex combination of grey levels stays within 0..255: there is nothing to clip.
+        # A convex combination of grey levels stays within 0..255, so no clipping is needed.
         values = upper * (1 - bottom_weight) + lower * bottom_weight
         result[part] = np.rint(values).reshape(number, height, width, channels)
 
@@ -241,13 +305,13 @@ def warp(images: Array, linear: Array, offset: Array) -> Array:
 
 
 def _draw(ranges: tuple[Range, Range | None], count: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return `count` values for the x axis and for the y axis; without a range for y, they are the same."""
+    """Return `count` values for the x axis and for the y axis; both are the same if y has no range of its own."""
     x = rng.uniform(*ranges[0], count)
     return x, x if ranges[1] is None else rng.uniform(*ranges[1], count)
 
 
 def check_call(images: object, rng: object) -> tuple[Array, np.random.Generator]:
-    """Return the arguments of an augmenter's call: uint8 images, and a Generator."""
+    """Return the arguments of an augmenter's call, which must be uint8 images and a Generator."""
     return check_uint8_images("images", images), check_generator("rng", rng)
 
 
@@ -258,7 +322,7 @@ def _check_augmenter(value: Augmenter) -> Augmenter:
 
 
 def _check_range(name: str, value: object, *, minimum: float | None = None) -> Range:
-    """Return a number or a pair low <= high as a pair; above `minimum` where that is given."""
+    """Return a number or a pair low <= high as a pair; both ends must be above `minimum` unless that is None."""
     ends = value if isinstance(value, tuple | list) else (value, value)
     if len(ends) != 2:
         raise ValueError(f"{name} must be a number or a pair (low, high), got {describe(value)}")
@@ -272,7 +336,7 @@ def _check_range(name: str, value: object, *, minimum: float | None = None) -> R
 def _check_axes(
     name: str, value: object, *, default: float, minimum: float | None = None
 ) -> tuple[Range, Range | None]:
-    """Return the ranges of the x and y axes; None for y where one draw serves both."""
+    """Return the ranges of the x axis and of the y axis; None for y means one draw for both axes."""
     if not isinstance(value, Mapping):
         return _check_range(name, value, minimum=minimum), None
     if not value or not set(value) <= {"x", "y"}:

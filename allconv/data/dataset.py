@@ -9,7 +9,7 @@ from allconv.validation import check_int, describe
 
 
 def check_uint8_images(name: str, value: object) -> Array:
-    """Return `value` as an array of uint8 images, shape (N, H, W, C) with no axis of length 0."""
+    """Return `value` as an array of uint8 images, (N, H, W, C), in which no axis has the length 0."""
     images = np.asarray(value)
     if images.dtype != np.uint8:
         raise TypeError(f"{name} must be uint8 images (N, H, W, C) with values 0..255, got {describe(value)}")
@@ -23,22 +23,25 @@ class Dataset:
 
     Parameters
     ----------
-    images : (N, H, W, C) uint8, N >= 1
-        Kept as they are, not copied.
-    labels : (N,) integers
-        Each in 0..classes - 1.
+    images : array of uint8, shape (N, H, W, C)
+        The images, at least one. They are not copied.
+    labels : array of int, shape (N,)
+        The label of each image, from 0 to classes - 1.
     classes : int, optional
-        How many classes there are; by default as many as there are names, or the largest label plus 1.
+        The number of classes. The default is the number of names, or the largest label plus 1 if there are no names.
     names : sequence of str, optional
         The name of each class.
 
     Attributes
     ----------
-    images : (N, H, W, C) uint8
-    labels : (N,) int64
+    images : array of uint8, shape (N, H, W, C)
+        The images.
+    labels : array of int64, shape (N,)
+        The labels.
     classes : int
+        The number of classes.
     names : tuple of str
-        Empty where the classes have no names.
+        The names, or an empty tuple if the classes have no names.
 
     Raises
     ------
@@ -71,7 +74,7 @@ class Dataset:
         return len(self.images)
 
     def __getitem__(self, part: slice) -> "Dataset":
-        """Return the examples of a slice, such as ``dataset[:100]``, as a Dataset that shares the images."""
+        """Return the examples of a slice, such as ``dataset[:100]``, as a Dataset on the same memory."""
         if not isinstance(part, slice):
             raise TypeError(f"a Dataset is indexed by a slice, such as dataset[:100], got {describe(part)}")
         return Dataset(self.images[part], self.labels[part], classes=self.classes, names=self.names or None)

@@ -1,4 +1,4 @@
-"""Augmentation by imgaug, the package of the article; the extra ``augment`` installs it."""
+"""Augmentation by imgaug, the package of the 2018 article; the extra ``augment`` installs it."""
 
 import importlib
 from typing import Any
@@ -13,13 +13,24 @@ from allconv.validation import check_int, describe
 def import_imgaug() -> Any:
     """Return the module imgaug, also on NumPy 2, where a plain ``import imgaug`` fails.
 
-    imgaug 0.4.0, of 2020 and its last release, reads ``np.sctypes`` while it is imported, which NumPy 2 has no more:
-    the name is there for as long as the import takes. The maintained fork imaug has the same import name, and works.
+    imgaug 0.4.0 of 2020, its last release, reads ``np.sctypes`` during its import, and NumPy 2 lacks that name. This
+    function provides the name for the time of the import. The maintained fork imaug has the same import name, and
+    works too.
+
+    Returns
+    -------
+    module
+        The module imgaug.
 
     Raises
     ------
     ImportError
-        If imgaug, or a library that it needs, is not installed.
+        If imgaug, or a library that imgaug needs, is not installed.
+
+    Examples
+    --------
+    >>> import_imgaug().__version__ >= "0.4"
+    True
     """
     missing = not hasattr(np, "sctypes")
     if missing:
@@ -40,24 +51,27 @@ def import_imgaug() -> Any:
 
 
 class Imgaug:
-    """Let an augmenter of imgaug work as one of ours, with its randomness from the passed Generator.
+    """Wrap an augmenter of imgaug as an augmenter of this library, which draws from the passed Generator.
 
     Parameters
     ----------
     augmenter : imgaug.augmenters.Augmenter
-        One that keeps the images' shape. It is seeded anew at each call, with all its children.
+        The augmenter, which must keep the shape of the images. Each call seeds it anew, with all its children.
 
     Raises
     ------
     ImportError
         If imgaug is not installed.
+    TypeError, ValueError
+        If `augmenter` is not an augmenter of imgaug; from a call, if the images are not uint8 images, `rng` is no
+        Generator, or the augmenter changed the shape or dtype of the images.
 
-    Notes
-    -----
-    For example::
-
-        iaa = import_imgaug().augmenters
-        augment = Imgaug(iaa.Sequential([iaa.Fliplr(0.5), iaa.Multiply((0.8, 1.2))]))
+    Examples
+    --------
+    >>> iaa = import_imgaug().augmenters
+    >>> augment = Imgaug(iaa.Sequential([iaa.Fliplr(1.0), iaa.Multiply(2.0)]))
+    >>> augment(np.arange(3, dtype=np.uint8).reshape(1, 1, 3, 1), np.random.default_rng(0)).ravel()
+    array([4, 2, 0], dtype=uint8)
     """
 
     def __init__(self, augmenter: Any) -> None:
@@ -66,9 +80,9 @@ class Imgaug:
         self.augmenter = augmenter
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
-        """Return the augmented images, (N, H, W, C) uint8 as they came."""
+        """Return the augmented images, (N, H, W, C) uint8."""
         images, rng = check_call(images, rng)
-        # The argument `seed` of imgaug's Sequential does not reach its children; seed_ does.
+        # The argument `seed` of imgaug's Sequential does not reach its children, but the method seed_ does.
         self.augmenter.seed_(int(rng.integers(2**31)))
         result = self.augmenter(images=images)
         if not isinstance(result, np.ndarray) or (result.shape, result.dtype) != (images.shape, images.dtype):
@@ -80,18 +94,32 @@ class Imgaug:
 
 
 def imgaug_article_augment(size: int = 32) -> Imgaug:
-    """Return the article's augmenter built of imgaug's operators; `article_augment` is the same in NumPy.
+    """Return the augmenter of the 2018 article, built of imgaug's operators.
+
+    `article_augment` does the same in NumPy.
 
     Parameters
     ----------
     size : int, default 32
-        Width and height of the images. imgaug 0.2 rounded a translation in per cent to whole pixels, 0.4 does not:
-        they are drawn in pixels here, so that they stay what the article had.
+        The width and height of the images in pixels. imgaug 0.2, which the article used, rounded a translation in per
+        cent to whole pixels, and imgaug 0.4 does not. So translations are drawn in pixels here.
+
+    Returns
+    -------
+    Imgaug
+        The augmenter.
 
     Raises
     ------
     ImportError
         If imgaug is not installed.
+    TypeError, ValueError
+        If `size` is not a positive int.
+
+    Examples
+    --------
+    >>> imgaug_article_augment()(np.zeros((4, 32, 32, 3), np.uint8), np.random.default_rng(0)).shape
+    (4, 32, 32, 3)
     """
     reach = 0.2 * check_int("size", size)
     imgaug = import_imgaug()

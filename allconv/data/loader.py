@@ -1,4 +1,4 @@
-"""The steps of an epoch: shuffled, augmented, normalized, each one reproducible alone."""
+"""The steps of an epoch: shuffled, augmented, normalized, and each of them reproducible alone."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,25 +15,32 @@ Normalize = Callable[[Array], Array]  # (N, H, W, C) uint8 -> (N, H, W, C) float
 class Loader:
     """The batches of a data set, epoch after epoch.
 
-    A step takes the next `batch_size` images in the epoch's order, augments and normalizes them. Order and
-    augmentation are drawn from generators that (seed, epoch, step) determine, so that any step can be produced
-    alone, and training that resumes in the middle of an epoch goes on with the same bits.
+    A step takes the next `batch_size` images in the epoch's order, augments them and normalizes them. The generators of
+    order and augmentation depend on the seed, the epoch and the step alone. So any step can be produced alone, and
+    training that resumes in the middle of an epoch goes on with the same bits.
 
     Parameters
     ----------
     dataset : Dataset
+        The images and labels.
     batch_size : int
-        Images taken from the data set in a step, at least 1. The last step of an epoch has what is left.
+        The number of images that a step takes from the data set, at least 1. The last step of an epoch takes the rest.
     shuffle : bool, default True
-        A new order for each epoch; False keeps the data set's.
+        Whether each epoch draws a new order. False keeps the order of the data set.
     augment : callable, optional
-        ``augment(images, rng)`` with `images` (N, H, W, C) uint8, its own to overwrite, and a Generator; returns
-        as many images of the same shape and dtype, or k times as many, the originals or copies of each in the same
-        order k times: then the labels are repeated to match, and the step is shuffled (see `KeepOriginals`).
+        The function ``augment(images, rng)`` of images (N, H, W, C) uint8, which it may overwrite, and a Generator. It
+        returns N or k N images of the same size and dtype: k times a version of each image, in the same order. The
+        labels are repeated to match, and for k > 1 the step is shuffled; see `KeepOriginals`.
     normalize : callable, optional
-        ``normalize(images)``: (N, H, W, C) uint8 to float32 of the same shape. By default ``images / 255``.
+        The function ``normalize(images)`` from (N, H, W, C) uint8 to float32 of the same shape. The default divides by
+        255.
     seed : int, default 0
-        Not negative.
+        The seed of order and augmentation, at least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
 
     Examples
     --------
@@ -75,20 +82,20 @@ class Loader:
         Parameters
         ----------
         epoch : int
-            Counted from 0.
+            The number of the epoch, counted from 0.
         start : int, default 0
-            The first step to produce, at most ``len(loader)``: then there is none left.
+            The first step to produce, at most ``len(loader)``, which leaves no step.
 
         Returns
         -------
         iterator of (images, labels)
-            (N, H, W, C) float32 and (N,) int64.
+            The images (N, H, W, C) float32 and the labels (N,) int64 of each step.
 
         Raises
         ------
         TypeError, ValueError
-            At the call, if an argument is wrong; in the iteration, if `augment` or `normalize` returned something
-            of another shape, dtype or number than they may.
+            At the call, if an argument is out of its range; in the iteration, if `augment` or `normalize` returned an
+            array of the wrong shape, dtype or length.
         """
         epoch = check_int("epoch", epoch, minimum=0)
         start = check_int("start", start, minimum=0)
@@ -107,7 +114,7 @@ class Loader:
             yield self._normalized(images), labels
 
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
-        """Return the generator of an epoch's order, `stream` 0, or of one of its steps, `stream` step + 1."""
+        """Return the generator of an epoch's order, for `stream` 0, or of a step, for `stream` step + 1."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, stream)))
 
     def _augmented(self, images: Array, labels: Array, rng: np.random.Generator) -> tuple[Array, Array]:

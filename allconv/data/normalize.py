@@ -7,29 +7,37 @@ from allconv.parallel.threads import run, slices
 from allconv.typing import Array
 from allconv.validation import check_choice, describe
 
-_SLICE_BYTES = 1 << 18  # of uint8: a slice's wider temporaries stay in a core's cache
+# The size of a slice of uint8 images, in bytes. The wider temporaries of a slice then stay in the cache of a core.
+_SLICE_BYTES = 1 << 18
 
 
 def per_step(images: Array) -> Array:
-    r"""Standardize every pixel of every channel over the images of this step, as the article does.
+    r"""Standardize every pixel of every channel over the images of one step, as the 2018 article does.
 
     .. math:: y_{nhwc} = (x_{nhwc} - \mu_{hwc}) / \sigma_{hwc}, \qquad
         \mu_{hwc} = \frac{1}{N} \sum_n x_{nhwc}, \qquad \sigma_{hwc}^2 = \frac{1}{N} \sum_n (x_{nhwc} - \mu_{hwc})^2
 
-    There is no epsilon; a pixel whose deviation is 0 becomes 0.
+    There is no epsilon. A pixel whose deviation is 0 becomes 0.
 
     Parameters
     ----------
-    images : (N, H, W, C) uint8
+    images : array of uint8, shape (N, H, W, C)
+        The images of the step.
 
     Returns
     -------
-    (N, H, W, C) float32
+    array of float32, shape (N, H, W, C)
+        The standardized images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `images` is not uint8 images.
 
     Notes
     -----
-    An image's values depend on the others of its step, and a single image becomes all 0: to predict for a few
-    images, use `Standardize` with the statistics of a large set.
+    The result for an image depends on the other images of its step, and a single image becomes all 0. To predict for
+    a few images, use `Standardize` with the statistics of a large set.
 
     Examples
     --------
@@ -44,17 +52,24 @@ class Standardize:
 
     Parameters
     ----------
-    mean, std : (C,) or (H, W, C)
-        Statistics of each channel, or of each pixel of each channel; finite, `std` not negative.
+    mean, std : array, shape (C,) or (H, W, C)
+        The finite statistics :math:`\mu` and :math:`\sigma` of each channel, or of each pixel of each channel. `std`
+        must be at least 0.
 
     Attributes
     ----------
-    mean, std : float64 arrays
-        All there is to save: ``Standardize(mean, std)`` is the same again.
+    mean, std : array of float64
+        The statistics, which are all there is to save: ``Standardize(mean, std)`` makes an equal normalizer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the statistics are out of their range or differ in shape; from a call, if the images are not uint8 images
+        that match the statistics.
 
     Notes
     -----
-    Images are (N, H, W, C) uint8, the result has the same shape in float32.
+    A call takes images (N, H, W, C) uint8, and returns an array of the same shape in float32.
 
     Examples
     --------
@@ -81,9 +96,21 @@ class Standardize:
 
         Parameters
         ----------
-        images : (N, H, W, C) uint8
-        per : {"channel", "pixel"}
-            "channel": over images and positions, shape (C,); "pixel": over the images alone, shape (H, W, C).
+        images : array of uint8, shape (N, H, W, C)
+            The images, usually the whole training set.
+        per : {"channel", "pixel"}, default "channel"
+            The axes of the statistics. "channel" takes them over images and positions, so that their shape is (C,);
+            "pixel" takes them over the images alone, so that it is (H, W, C).
+
+        Returns
+        -------
+        Standardize
+            The normalizer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is out of its range.
         """
         images = check_uint8_images("images", images)
         check_choice("per", per, ("channel", "pixel"))
@@ -101,8 +128,8 @@ class Standardize:
         if per == "channel":
             count *= images.shape[1] * images.shape[2]
             total, squares = total.sum(axis=(0, 1)), squares.sum(axis=(0, 1))
-        # The sums are exact. Moved to an integer next to the mean they stay so, and the difference of the two
-        # terms of the variance cannot cancel: it is exactly 0 for a constant, and only then.
+        # The sums are exact integers, and remain so around an integer next to the mean. The two terms of the variance
+        # then cannot cancel: their difference is exactly 0 for constant pixels, and only for those.
         centre = np.rint(total / count).astype(np.int64)
         squares = squares - 2 * centre * total + count * centre**2
         rest = (total - count * centre) / count

@@ -9,37 +9,43 @@ from allconv.parallel.threads import run, slices
 from allconv.typing import Array
 from allconv.validation import check_int
 
-# From places u, v (N, P) and radius (N, 1) to signed distances (N, P) from a shape's edge, in pixels, negative inside.
+# A function from the places u, v (N, P) and the radius (N, 1) to the signed distances (N, P) from the edge of a shape.
+# All lengths are in pixels, and the distance is negative inside the shape.
 Distance = Callable[[Array, Array, Array], Array]
 
-SIZE = 32
-_CONTRAST = 96  # grey levels between a shape and its ground in each channel, at least
-_SLICE = 250  # images drawn from one generator; part of what a seed means
+SIZE = 32  # The height and the width of an image, in pixels.
+_CONTRAST = 96  # The least difference between a shape and its ground in each channel, in grey levels.
+_SLICE = 250  # The number of images that one generator draws. Another number would give other images for a seed.
 
 
 def shapes(n: int, *, seed: int) -> Dataset:
     """Return `n` drawn 32x32 colour images of ten classes, in equal numbers as far as `n` allows.
 
-    Each image has one shape or texture of random place, size, aspect, rotation and colour, on a ground whose colour
-    changes from side to side, with specks of clutter and noise. For lessons, tests and places without CIFAR-10: a
-    convolutional network learns it in minutes, a linear classifier on the pixels does not.
+    Each image has one shape or texture of random place, size, aspect, rotation and colour. The colour of the ground
+    changes from side to side, with specks of clutter and noise. The data set serves lessons, tests and machines without
+    CIFAR-10: a convolutional network learns it in minutes, and a linear classifier on the pixels does not.
 
     Parameters
     ----------
     n : int
-        At least 1.
+        The number of images, at least 1.
     seed : int
-        Not negative. Take another one for the test set.
+        The seed of all random numbers, at least 0. The test set needs another seed than the training set.
 
     Returns
     -------
     Dataset
-        Images (n, 32, 32, 3) uint8, shuffled; `names` holds the classes' names.
+        The images (n, 32, 32, 3) uint8, shuffled, with their labels and the names of the classes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
 
     Notes
     -----
-    Only operations that IEEE 754 rounds exactly are used, no trigonometric function and no sum in an order of the
-    machine's choice: the bits depend on the arguments and on NumPy's generator alone.
+    The code uses only operations that IEEE 754 rounds exactly: no trigonometric functions, and no sums whose order the
+    machine chooses. So the bits depend on the arguments and on NumPy's generator alone.
 
     Examples
     --------
@@ -72,7 +78,7 @@ def _draw(labels: Array, rng: np.random.Generator) -> Array:
         chosen = labels == label
         coverage[chosen] = cover(distance(u[chosen], v[chosen], radius[chosen]))
 
-    # Dark grounds: a shape is lighter in most images, but where the sum passes 255 it is darker.
+    # Grounds are dark, so a shape is lighter in most images; it is darker where the sum passes 255.
     ground = rng.integers(0, 144, (count, 1, 3))
     shade = (ground + rng.integers(_CONTRAST, 257 - _CONTRAST, (count, 1, 3))) % 256
     slope_x, slope_y = _uniform(rng, -1.5, 1.5, (2, count, 1, 3))
@@ -88,7 +94,7 @@ def _draw(labels: Array, rng: np.random.Generator) -> Array:
 def _coordinates(x: Array, y: Array, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return the pixels' places (N, 1024) in each shape's own coordinates: shifted, rotated, squeezed."""
     centre_x, centre_y = _uniform(rng, 12.0, 19.0, (2, count, 1))
-    # (1 - t^2, 2 t) / (1 + t^2) is a point of the unit circle: -33 to 33 degrees without a sine.
+    # (1 - t^2, 2 t) / (1 + t^2) is a point of the unit circle, so this rotates by -33 to 33 degrees without a sine.
     t = _uniform(rng, -0.3, 0.3, (count, 1))
     cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     aspect = _uniform(rng, 0.9, 1.1, (count, 1))
@@ -111,7 +117,7 @@ def _uniform(rng: np.random.Generator, low: float, high: float, shape: tuple[int
 
 
 def cover(distance: Array) -> Array:
-    """Return how much of a pixel a shape covers, 0 to 1: its edge is a ramp one pixel wide."""
+    """Return the share of each pixel that a shape covers, from 0 to 1; the edge is a ramp one pixel wide."""
     coverage: Array = np.clip(0.5 - distance, 0, 1)
     return coverage
 
@@ -140,7 +146,7 @@ def _frame(u: Array, v: Array, radius: Array) -> Array:
 
 
 def _triangle(u: Array, v: Array, radius: Array) -> Array:
-    return np.maximum(v, 0.8660254037844386 * np.abs(u) - 0.5 * v) - 0.55 * radius  # the number is sqrt(3) / 2
+    return np.maximum(v, 0.8660254037844386 * np.abs(u) - 0.5 * v) - 0.55 * radius  # The factor is sqrt(3) / 2.
 
 
 def _cross(u: Array, v: Array, radius: Array) -> Array:
@@ -155,7 +161,7 @@ def _stripes(u: Array, v: Array, radius: Array) -> Array:  # noqa: ARG001 - one 
 
 def _checks(u: Array, v: Array, radius: Array) -> Array:
     a, b = _stripes_of(u, radius), _stripes_of(v, radius)
-    distance: Array = np.maximum(np.minimum(a, b), -np.maximum(a, b))  # in one of the two, not in both
+    distance: Array = np.maximum(np.minimum(a, b), -np.maximum(a, b))  # Inside one of the two, and not inside both.
     return distance
 
 

@@ -10,32 +10,44 @@ from allconv.parallel.threads import run, single_threaded_blas, slices
 from allconv.typing import Array
 from allconv.validation import check_floating, check_images, check_positive, describe
 
-_MIN_DIVISOR = 1e-8  # pylearn2's: what an image is never divided by less than
-_LARGEST = 64 * 64 * 3  # values of an image: their covariance then takes 1.2 GB, its eigenvectors as much again
-_SLICE_IMAGES = 64  # whitened by one task: enough that reading the matrix is little beside the product with it
-_BLOCK_IMAGES = 512  # of which the covariance takes the products at a time
-_BAND = 192  # rows of the covariance that one task sums
+# The least divisor of an image, as in pylearn2. An image with a smaller one is not divided.
+_MIN_DIVISOR = 1e-8
+# The largest number of values of an image. Its covariance takes 1.2 GB, and the eigenvectors take as much again.
+_LARGEST = 64 * 64 * 3
+# The number of images that one task whitens. It is large enough that reading the matrix takes little time beside the
+# product with it.
+_SLICE_IMAGES = 64
+# The number of images whose products are added to the covariance at a time.
+_BLOCK_IMAGES = 512
+# The number of rows of the covariance that one task sums.
+_BAND = 192
 
 
 class GlobalContrast:
-    r"""Subtract from each image its mean, and scale what is left to the norm `scale`.
+    r"""Global contrast normalization: subtract from each image its mean, and scale the rest to the norm `scale`.
 
     .. math:: y_n = s \, \frac{x_n - \bar x_n}{\lVert x_n - \bar x_n \rVert}, \qquad
         \bar x_n = \frac{1}{H W C} \sum_{hwc} x_{nhwc}
 
-    where the norm is that of all :math:`H W C` values of the image. Each image is normalized by itself, so there is
-    nothing to fit. An image whose norm, divided by :math:`s`, is under 1e-8 has no contrast, and is not divided.
+    where the norm is the Euclidean norm of all :math:`H W C` values of the image. Each image is normalized by itself,
+    so there is nothing to fit. An image whose norm, divided by :math:`s`, is below 1e-8 has no contrast, and is not
+    divided.
 
     Parameters
     ----------
     scale : float, default 55.0
-        :math:`s`, positive. For images of 32x32x3 values the default makes the mean square of a value 0.98.
+        The norm :math:`s`, above 0. For images of 32x32x3 values the default makes the mean square of a value 0.98.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `scale` is not a positive number; from a call, if the images are neither uint8 nor finite floating images.
 
     Notes
     -----
-    pylearn2's ``global_contrast_normalize(X, scale=55., sqrt_bias=0., min_divisor=1e-8)``, in pylearn2/expr/
-    preprocessing.py; 55 is what pylearn2/scripts/datasets/make_cifar10_gcn_whitened.py takes. Goodfellow et al. (2013),
-    Maxout networks, whose preprocessing the paper follows (its section 3.1).
+    The function is pylearn2's ``global_contrast_normalize(X, scale=55., sqrt_bias=0., min_divisor=1e-8)``, in
+    pylearn2/expr/preprocessing.py, and 55 is the scale in pylearn2/scripts/datasets/make_cifar10_gcn_whitened.py.
+    Springenberg et al. (2015), section 3.1, follow the preprocessing of Goodfellow et al. (2013), Maxout networks.
 
     Examples
     --------
@@ -65,38 +77,47 @@ class GlobalContrast:
 
 
 class ZCA:
-    r"""Decorrelate the values of an image, and bring each direction to about the same variance.
+    r"""ZCA whitening: decorrelate the values of an image, and bring each direction to about the same variance.
 
     .. math:: y = P (x - \mu), \qquad P = E (\Lambda + \varepsilon I)^{-1/2} E^T, \qquad
         \Sigma = \frac{1}{N} \sum_n (x_n - \mu)(x_n - \mu)^T = E \Lambda E^T
 
     with images as vectors of :math:`D = H W C` values. The covariance of the result is :math:`P \Sigma P`, with the
-    eigenvalues :math:`\lambda / (\lambda + \varepsilon)`: 1 in the directions where the images vary by much more than
-    :math:`\varepsilon`, and less where there is little but noise, which is not blown up. Of all matrices that whiten
-    so, the symmetric :math:`P` leaves the images closest to what they were: they still look like images.
+    eigenvalues :math:`\lambda / (\lambda + \varepsilon)`. They are near 1 in directions where the images vary by much
+    more than :math:`\varepsilon`. They are smaller in directions of little but noise, so that noise is not amplified.
+    Of all matrices that whiten like this, the symmetric :math:`P` changes the images least: they still look like
+    images.
 
     Parameters
     ----------
-    mean : (H, W, C)
-        :math:`\mu`, finite.
-    matrix : (D, D)
-        :math:`P`, finite.
+    mean : array, shape (H, W, C)
+        The mean image :math:`\mu`, with finite values.
+    matrix : array, shape (D, D)
+        The matrix :math:`P`, with finite values.
     contrast : GlobalContrast, optional
-        What is applied to the images first. By default nothing is.
+        The normalization that is applied to the images first. The default is none.
 
     Attributes
     ----------
-    mean, matrix : float32 arrays
+    mean, matrix : array of float32
+        The arguments, rounded to float32.
     contrast : GlobalContrast or None
+        The argument `contrast`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range; from a call, if the images are neither uint8 nor finite floating images, or
+        have another shape than the mean.
 
     Notes
     -----
     Bell and Sejnowski (1997), The "independent components" of natural scenes are edge filters. The bias, its default
-    and the division by N are those of ``ZCA(filter_bias=0.1)`` in pylearn2/datasets/preprocessing.py.
+    and the division by N agree with ``ZCA(filter_bias=0.1)`` in pylearn2/datasets/preprocessing.py.
 
     Examples
     --------
-    Fitted on the training images alone, it is the `normalize` of a Loader:
+    A whitening that is fitted on the training images alone serves as the `normalize` of a Loader:
 
     >>> images = np.random.default_rng(0).integers(0, 256, (500, 4, 4, 3), dtype=np.uint8)
     >>> normalize = ZCA.fit(images, contrast=GlobalContrast())
@@ -118,23 +139,28 @@ class ZCA:
     def fit(cls, images: Array, *, bias: float = 0.1, contrast: GlobalContrast | None = None) -> "ZCA":
         r"""Return the whitening of `images`.
 
-        Sums and eigenvectors are float64. The images are gone through twice, a block at a time, so that beside them
-        only a few matrices (D, D) need memory: 75 MB each for 32x32x3 values.
+        Sums and eigenvectors are computed in float64. The code reads the images twice, a block at a time. So the only
+        other memory it needs is a few matrices (D, D), of 75 MB each for 32x32x3 values.
 
         Parameters
         ----------
-        images : (N, H, W, C) uint8 or floating
-            The training images, at most 12,288 values each. Fewer images than values will do: the directions in which
-            none of them varies are scaled by :math:`\varepsilon^{-1/2}`.
+        images : array of uint8 or a floating dtype, shape (N, H, W, C)
+            The training images, with at most 12,288 values each. N may be smaller than D: directions in which no image
+            varies are scaled by :math:`\varepsilon^{-1/2}`.
         bias : float, default 0.1
-            :math:`\varepsilon`, positive.
+            The number :math:`\varepsilon`, above 0.
         contrast : GlobalContrast, optional
-            Applied first, here and to all images whitened later.
+            The normalization that is applied first, to these images and to all images whitened later.
+
+        Returns
+        -------
+        ZCA
+            The whitening.
 
         Raises
         ------
         TypeError, ValueError
-            For an argument outside its range.
+            If an argument is out of its range.
         """
         images, bias, contrast = _check(images), check_positive("bias", bias), _check_contrast(contrast)
         count, *shape = images.shape
@@ -146,10 +172,11 @@ class ZCA:
         for part in parts:
             _add_products(covariance, _rows(images[part], contrast) - mean)
         covariance /= count
-        # NumPy's BLAS at one thread gives the same bits whatever the number of cores; LAPACK's work is done once.
+        # NumPy's BLAS on one thread gives the same bits for any number of cores. The loss of time is small, since the
+        # eigenvectors are computed once.
         with single_threaded_blas():
             variances, directions = np.linalg.eigh(covariance, UPLO="U")
-            variances = np.maximum(variances, 0)  # rounding may leave -1e-15 where none of the images varies
+            variances = np.maximum(variances, 0)  # Rounding may leave -1e-15 where no image varies.
             matrix = (directions / np.sqrt(variances + bias)) @ directions.T
         return cls(mean.reshape(shape), matrix, contrast=contrast)
 
@@ -169,18 +196,28 @@ class ZCA:
         return y
 
     def state(self) -> dict[str, Any]:
-        """Return all there is to save, as arrays and plain values; ``ZCA.from_state(state)`` is the same again."""
+        """Return all there is to save, as a dict of arrays and plain values that `from_state` takes."""
         scale = None if self.contrast is None else self.contrast.scale
         return {"mean": self.mean, "matrix": self.matrix, "contrast_scale": scale}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "ZCA":
-        """Return the whitening that `state` described.
+        """Return the whitening that a state describes.
+
+        Parameters
+        ----------
+        state : dict
+            The value that the method `state` returned.
+
+        Returns
+        -------
+        ZCA
+            The whitening, equal to the one that returned the state.
 
         Raises
         ------
-        ValueError
-            The state lacks a part, and the message says which; or one of them is wrong.
+        TypeError, ValueError
+            If an entry is missing, which the message names, or out of its range.
         """
         missing = [key for key in ("mean", "matrix", "contrast_scale") if key not in state]
         if missing:
@@ -193,7 +230,7 @@ class ZCA:
 
 
 def _add_products(covariance: Array, x: Array) -> None:
-    """Add x^T x to the upper triangle of `covariance`, which is all that its eigenvectors need."""
+    """Add x^T x to the upper triangle of `covariance`; its eigenvectors need no more than that triangle."""
     bands = slices(len(covariance), _BAND)
 
     def task(index: int) -> None:
@@ -204,7 +241,7 @@ def _add_products(covariance: Array, x: Array) -> None:
 
 
 def _rows(images: Array, contrast: GlobalContrast | None) -> Array:
-    """Return the images as rows (N, D) of float64, with their contrast normalized if it is to be."""
+    """Return the images as rows (N, D) of float64, normalized by `contrast` unless that is None."""
     x = images.reshape(len(images), -1).astype(np.float64)
     if contrast is not None:
         x -= x.mean(axis=1, keepdims=True)
@@ -215,7 +252,7 @@ def _rows(images: Array, contrast: GlobalContrast | None) -> Array:
 
 
 def _check(value: object) -> Array:
-    """Return images (N, H, W, C), uint8 or floating and finite."""
+    """Return `value`, which must be images (N, H, W, C), uint8 or floating and finite."""
     if getattr(value, "dtype", None) == np.uint8:
         return check_uint8_images("images", value)
     return _check_finite("images", check_images("images", value))

@@ -1,4 +1,4 @@
-"""The two networks of the published experiment."""
+"""The two networks of the 2018 article."""
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -14,7 +14,7 @@ from allconv.layers.sequential import Sequential
 from allconv.layers.skip import Skip
 from allconv.validation import check_bool, check_choice, check_dtype, check_generator
 
-_INITIAL_DILATION = 0.8  # the article's r(0)
+_INITIAL_DILATION = 0.8  # The scale r(0) of the shortcuts in the first epoch.
 
 
 def article_net(
@@ -25,7 +25,7 @@ def article_net(
     dtype: DTypeLike = np.float32,
     rng: np.random.Generator | None = None,
 ) -> Sequential:
-    """Return a network of the published experiment: nine convolutions and a global average pool.
+    """Return a network of the 2018 article: nine convolutions and a global average pool.
 
     ::
 
@@ -42,21 +42,37 @@ def article_net(
     Parameters
     ----------
     kind : {"convpool", "allcnn"}
-        The network of cases a to d, or of e to h.
+        The network: "convpool" belongs to the cases a to d, and "allcnn" to the cases e to h.
     dilated : bool, default False
         Whether a `Skip` of scale 0.8 stands around convolutions 2, 5 and 8 with their activations (cases d and h).
     activation : {"elu", "relu"}, default "elu"
-        After each convolution, the ninth included: ELU in the article's code, ReLU in the paper.
+        The function after each convolution, the ninth included. The article's code has ELU, the paper ReLU.
     dtype : float32 or float64, default float32
-        Of the parameters.
+        The dtype of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
-        Draws the weights.
+        The generator that draws the weights. The default is a new, unseeded one.
 
     Returns
     -------
     Sequential
-        Input ``(N, 32, 32, 3)`` or any other size, output logits ``(N, 10)``; 1,617,312 parameters, no biases,
-        weights drawn from N(0, 0.05^2), padding "same".
+        The network, which maps images ``(N, 32, 32, 3)``, or of any other size, to logits ``(N, 10)``. It has 1,617,312
+        parameters and no biases. The weights are drawn from N(0, 0.05^2), and the padding is "same".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    Springenberg et al. (2015), section 3, tables 1 and 2, models ConvPool-CNN-C and All-CNN-C. In the article the third
+    convolution has 192 maps in place of 96, the pools take means of 2x2, and there are no biases.
+
+    Examples
+    --------
+    >>> model = article_net("allcnn", rng=np.random.default_rng(0))
+    >>> model(np.zeros((2, 32, 32, 3), np.float32)).shape
+    (2, 10)
     """
     strided = check_choice("kind", kind, ("convpool", "allcnn")) == "allcnn"
     activate = {"elu": ELU, "relu": ReLU}[check_choice("activation", activation, ("elu", "relu"))]

@@ -29,7 +29,7 @@ def lenet(
     dtype: DTypeLike = np.float32,
     rng: np.random.Generator | None = None,
 ) -> Sequential:
-    """Return a LeNet-5 for 28x28 images, in the form that today's tutorials have.
+    """Return a LeNet-5 for 28x28 images, in the simplified form of today's tutorials.
 
     ::
 
@@ -40,33 +40,35 @@ def lenet(
     Parameters
     ----------
     classes : int, default 10
-        The output's size.
+        The number of classes.
     channels : int, default 1
-        Of the input.
+        The number of channels of the images.
     activation : {"relu", "sigmoid", "tanh"}, default "relu"
-        After each layer with weights but the last.
+        The function after each layer with weights but the last.
     pool : {"max", "mean"}, default "max"
-        ReLU and max pooling are PyTorch's tutorial, which reads 32x32 images where this pads 28x28 to the same;
-        tanh and mean pooling are nearest to the original.
+        The kind of pooling. PyTorch's tutorial has ReLU and max pooling, and the original is nearest to tanh and mean
+        pooling. The tutorial reads 32x32 images; this network pads 28x28 images to that size.
     dtype : float32 or float64, default float32
-        Of the parameters.
+        The dtype of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
-        Draws the weights: by `he_normal` for ReLU, by `glorot_uniform` for the others.
+        The generator that draws the weights, by `he_normal` for ReLU and by `glorot_uniform` for the other functions.
+        The default is a new, unseeded one.
 
     Returns
     -------
     Sequential
-        Input ``(N, 28, 28, channels)``, output logits ``(N, classes)``; 61,706 parameters for 1 channel and 10 classes.
+        The network, which maps images ``(N, 28, 28, channels)`` to logits ``(N, classes)``. It has 61,706 parameters
+        for 1 channel and 10 classes.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument outside its range.
+        If an argument is out of its range.
 
     Notes
     -----
-    LeCun et al. (1998), section II.B, simplified as is usual: there the pools have weights of their own, the second
-    convolution sees only some of the maps, and the output is a distance to fixed codes.
+    LeCun et al. (1998), section II.B. In the original the pools have weights, the second convolution sees only some of
+    the maps, and the output is a distance to fixed codes.
 
     Examples
     --------

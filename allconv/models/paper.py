@@ -13,7 +13,8 @@ from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.validation import check_bool, check_choice, check_dtype, check_generator, check_int
 
-_KERNELS = {"A": (5,), "B": (5, 1), "C": (3, 3)}  # of the convolutions in each of the first two stages
+# The kernel sizes of the convolutions in each of the first two stages.
+_KERNELS = {"A": (5,), "B": (5, 1), "C": (3, 3)}
 
 
 def all_cnn(
@@ -27,7 +28,7 @@ def all_cnn(
     dtype: DTypeLike = np.float32,
     rng: np.random.Generator | None = None,
 ) -> Sequential:
-    """Return one of the paper's networks: models A, B and C, each in four variants.
+    """Return a network of the paper "Striving for Simplicity": model A, B or C, in one of four variants.
 
     ::
 
@@ -36,7 +37,7 @@ def all_cnn(
         stage 2   5x5, 192      5x5, 192, 1x1, 192         3x3, 192, 3x3, 192       then halved
         stage 3   3x3, 192, 1x1, 192, 1x1, classes, global average pool
 
-    A ReLU follows every convolution, the last included. What halves the maps:
+    A ReLU follows every convolution, the last included. The variant decides what halves the maps:
 
     ============  ====================================================================================
     `variant`     at the end of stages 1 and 2
@@ -52,39 +53,40 @@ def all_cnn(
     kind : {"A", "B", "C"}
         The base model.
     variant : {"base", "strided", "convpool", "allcnn"}, default "base"
-        How it halves the maps. All-CNN-C, the paper's best, is ``all_cnn("C", "allcnn")``.
+        The way of halving the maps. All-CNN-C, the paper's best network, is ``all_cnn("C", "allcnn")``.
     classes : int, default 10
-        The output's size.
+        The number of classes.
     channels : int, default 3
-        Of the input.
+        The number of channels of the images.
     unpadded_last : bool, default False
-        Whether the last 3x3 convolution has the padding "valid": 32x32 pixels then end in the paper's 6x6 maps. With
-        padding, as everywhere else in these networks, they are 8x8.
+        Whether the last 3x3 convolution has the padding "valid", so that 32x32 pixels end in 6x6 maps, as in the paper.
+        With the padding "same", which all other convolutions have, they end in 8x8 maps.
     dropout : bool, default False
-        Whether 20 % of the input, and 50 % after each pool or its replacement, are dropped in training. The weights
-        drawn are the same with and without.
+        Whether training drops 20 % of the input, and 50 % after each pool or its replacement. The weights drawn do not
+        depend on it.
     dtype : float32 or float64, default float32
-        Of the parameters.
+        The dtype of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
-        Draws the weights, and is the parent of each Dropout's generator.
+        The generator that draws the weights, and the parent of each Dropout's generator. The default is a new, unseeded
+        one.
 
     Returns
     -------
     Sequential
-        Input ``(N, 32, 32, channels)`` or any other size, with `unpadded_last` at least 9x9; output logits
-        ``(N, classes)``. Biases, weights by `he_normal`, padding "same". Parameters for 3 channels and 10 classes, in
-        base and strided: A 839,242, B 885,610, C 954,730; in convpool and allcnn: A 1,254,250, B 1,300,618,
-        C 1,369,738.
+        The network, which maps images ``(N, 32, 32, channels)``, or of any other size, to logits ``(N, classes)``; with
+        `unpadded_last`, images must be at least 9x9. The convolutions have biases and the padding "same". For 3
+        channels and 10 classes, "base" and "strided" have 839,242 (A), 885,610 (B) and 954,730 (C) parameters;
+        "convpool" and "allcnn" have 1,254,250 (A), 1,300,618 (B) and 1,369,738 (C).
 
     Raises
     ------
     TypeError, ValueError
-        For an argument outside its range.
+        If an argument is out of its range.
 
     Notes
     -----
-    Springenberg et al. (2015), section 3 with tables 1 and 2; dropout: section 3.1. The paper states neither padding
-    nor initialization.
+    Springenberg et al. (2015), section 3 with tables 1 and 2; section 3.1 has the dropout. The paper states neither
+    the padding nor the initialization.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A residual network: what `Skip` and `Sequential` compose to."""
+"""A residual network, composed of `Skip` and `Sequential`."""
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -43,34 +43,34 @@ def residual_net(
     Parameters
     ----------
     blocks : int, default 3
-        Residual blocks a stage, n; the network has 6 n + 4 layers with weights.
+        The number n of residual blocks in a stage. The network has 6 n + 4 layers with weights.
     width : int, default 16
-        Maps of the first stage.
+        The number of maps in the first stage.
     classes : int, default 10
-        The output's size.
+        The number of classes.
     channels : int, default 3
-        Of the input.
+        The number of channels of the images.
     dtype : float32 or float64, default float32
-        Of the parameters.
+        The dtype of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
-        Draws the weights, by `he_normal`.
+        The generator that draws the weights, by `he_normal`. The default is a new, unseeded one.
 
     Returns
     -------
     Sequential
-        Input ``(N, 32, 32, channels)`` or any other size, output logits ``(N, classes)``. The convolutions have no
-        bias, since the BatchNorm after each would take it away again.
+        The network, which maps images ``(N, 32, 32, channels)``, or of any other size, to logits ``(N, classes)``. The
+        convolutions have no bias, because the BatchNorm after each would remove it again.
 
     Raises
     ------
     TypeError, ValueError
-        For an argument outside its range.
+        If an argument is out of its range.
 
     Notes
     -----
-    He et al. (2016), section 4.2. One thing differs: a `Skip` keeps its input's shape, so the halving is left to a
-    plain strided convolution between two stages, where theirs is the first block of a stage, with a shortcut that
-    drops pixels and adds maps of zeros. That is 2 layers more than their 6 n + 2.
+    He et al. (2016), section 4.2. One thing differs: a `Skip` keeps the shape of its input, so a plain strided
+    convolution between two stages halves the maps. In the paper the first block of a stage does so, with a shortcut
+    that drops pixels and adds maps of zeros. The two convolutions are the difference to the paper's 6 n + 2 layers.
 
     Examples
     --------
