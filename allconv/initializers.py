@@ -1,7 +1,7 @@
 """Initial weights: functions ``(rng, shape, dtype) -> array``.
 
-The last two axes of a weight are its inputs and its outputs. The weight of a `Linear` has the shape ``(in, out)``, and
-the weight of a `Conv2D` has the shape ``(K_h, K_w, in / groups, out)``. fan_in is the number of inputs that an output
+The last two axes of a weight are its inputs and its outputs. The shape is ``(in, out)`` in a `Linear`, and
+``(K_h, K_w, in / groups, out)`` in a `Conv2D`. fan_in is the number of inputs that an output
 sees, and fan_out is the number of outputs that an input reaches; a convolution counts them over the whole kernel. All
 draws are made in float64 and then rounded, so that float32 and float64 models start from the same numbers.
 """

@@ -1,6 +1,6 @@
-"""Augmentation in NumPy, vectorized over the batch: flips and affine warps, with parameters of its own for each image.
+"""Augmentation in NumPy, vectorized over the batch: flips and affine warps, drawn for each image separately.
 
-An augmenter is called as ``augmenter(images, rng)``, with images (N, H, W, C) uint8 and a Generator, and returns new
+An augmenter is called as ``augmenter(images, rng)``, with images (N, H, W, C) uint8 and a Generator. It returns new
 images of the same shape and dtype. All parameters are drawn from `rng` before the arithmetic is shared among threads.
 Names and meanings are taken from imgaug 0.4, so that a recipe reads alike with both.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from allconv.data.dataset import check_uint8_images
-from allconv.parallel.threads import run, slices
+from allconv.data.warp import warp
 from allconv.typing import Array
 from allconv.validation import check_bool, check_generator, check_real, describe
 
@@ -18,9 +18,6 @@ Augmenter = Callable[[Array, np.random.Generator], Array]
 Range = tuple[float, float]
 RangeLike = float | Range
 AxesLike = RangeLike | Mapping[str, RangeLike]
-
-# The size of a slice, in output pixels. With its coordinates and four taps it stays in the cache of a core.
-_SLICE_PIXELS = 1 << 14
 
 
 class Fliplr:
@@ -231,9 +228,8 @@ class KeepOriginals:
 def article_augment() -> Sequential:
     """Return the augmenter of the 2018 article: four operators in an order that is drawn once per step.
 
-    Every image is mirrored. Each of the other three operators applies to an image with probability 0.1: a translation
-    by up to 20 % along each axis, a rotation by up to 25 degrees either way, and a scaling by 0.8 to 1.2 along each
-    axis.
+    Every image is mirrored. Each of the other three operators applies to an image with probability 0.1. They are a
+    translation by up to 20 % per axis, a rotation by up to 25 degrees either way, and a scaling by 0.8 to 1.2 per axis.
 
     Returns
     -------
@@ -255,53 +251,6 @@ def article_augment() -> Sequential:
         ],
         random_order=True,
     )
-
-
-def warp(images: Array, linear: Array, offset: Array) -> Array:
-    r"""Return the images resampled: the output at :math:`p = (x, y)` is the input at :math:`L p + o`.
-
-    Parameters
-    ----------
-    images : array of uint8, shape (N, H, W, C)
-        The images.
-    linear : array of float64, shape (N, 2, 2)
-        The matrix L of each image, with rows and columns in the order x, y.
-    offset : array of float64, shape (N, 2)
-        The vector o of each image, in pixels.
-
-    Returns
-    -------
-    array of uint8, shape (N, H, W, C)
-        The new images: bilinear between pixels, 0 outside, and rounded to the nearest grey level.
-    """
-    count, height, width, channels = images.shape
-    result = np.empty_like(images, order="C")
-    parts = slices(count, max(1, _SLICE_PIXELS // (height * width)))
-    y, x = np.divmod(np.arange(height * width), width)
-    stride = width + 3
-
-    def task(index: int) -> None:
-        part = parts[index]
-        number = part.stop - part.start
-        matrix, shift = linear[part, :, :, None], offset[part, :, None]
-        # The frame of zeros is one pixel wide before the image and two after it, so a clipped position has all taps.
-        frame = np.zeros((number, height + 3, stride, channels), np.uint8)
-        frame[:, 1 : height + 1, 1 : width + 1] = images[part]
-        pixels = frame.reshape(-1, channels)
-        from_x = np.clip(matrix[:, 0, 0] * x + matrix[:, 0, 1] * y + shift[:, 0], -1, width)
-        from_y = np.clip(matrix[:, 1, 0] * x + matrix[:, 1, 1] * y + shift[:, 1], -1, height)
-        left, top = np.floor(from_x).astype(np.intp), np.floor(from_y).astype(np.intp)
-        right_weight = (from_x - left).astype(np.float32)[:, :, None]
-        bottom_weight = (from_y - top).astype(np.float32)[:, :, None]
-        tap = (np.arange(number)[:, None] * (height + 3) + top + 1) * stride + left + 1  # (number, H W)
-        upper = pixels[tap] * (1 - right_weight) + pixels[tap + 1] * right_weight
-        lower = pixels[tap + stride] * (1 - right_weight) + pixels[tap + stride + 1] * right_weight
-        # A convex combination of grey levels stays within 0..255, so no clipping is needed.
-        values = upper * (1 - bottom_weight) + lower * bottom_weight
-        result[part] = np.rint(values).reshape(number, height, width, channels)
-
-    run(task, len(parts))
-    return result
 
 
 def _draw(ranges: tuple[Range, Range | None], count: int, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -118,11 +118,11 @@ class BatchNorm(Layer):
             dx_{m,c} &= \frac{\gamma_c}{\sqrt{\sigma_c^2 + \varepsilon}}
                 \left(dy_{m,c} - \frac{d\beta_c}{M} - \hat x_{m,c} \frac{d\gamma_c}{M}\right)
 
-        The two subtracted terms are the gradient through the mean and the variance: at inference these are constants,
-        and the terms fall away. Where several processes share the batch, the sums in dx are over all of it; gamma and
-        beta get the sums over this process's rows, as every parameter does.
+        The two subtracted terms are the gradient through the mean and the variance. At inference both are constants,
+        and the terms are absent. Where several processes share the batch, the sums in dx run over the whole batch.
+        gamma and beta get the sums over the rows of this process alone, as every parameter does.
         """
-        x, shape, mean, inv_std, M = cache  # M: the rows of the whole batch, 0 at inference
+        x, shape, mean, inv_std, M = cache  # M is the number of rows of the whole batch, and 0 at inference.
         training = M > 0
         dy = np.ascontiguousarray(check_gradient_shape(dy, shape, x.dtype)).reshape(x.shape)
 
@@ -139,7 +139,7 @@ class BatchNorm(Layer):
             self.bias.add_grad(d_bias)
 
         if training:
-            d_weight, d_bias = current().sum(own.copy())  # the parameters keep `own`
+            d_weight, d_bias = current().sum(own.copy())  # A copy, because the parameters keep `own`.
         scale = self.weight.value * inv_std
         dx = empty(x.shape, x.dtype)
 

@@ -75,7 +75,7 @@ class Dropout(Layer):
         return {"generator": _plain(self.rng.bit_generator.state)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over a generator's state; one of another kind or an incomplete one raises and changes nothing."""
+        """Take over a generator's state; the state of another kind of generator raises and changes nothing."""
         super().load_state(state)
         kind = type(self.rng.bit_generator)
         fresh = kind()
@@ -92,7 +92,7 @@ class Dropout(Layer):
 
 
 def _plain(value: Any) -> Any:
-    """Return a generator's state with lists for the arrays that some kinds keep in it."""
+    """Return a generator's state with lists in place of the arrays that some kinds of generators keep in it."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return value.tolist() if isinstance(value, np.ndarray) else value

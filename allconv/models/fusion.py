@@ -69,13 +69,13 @@ def fuse(model: Layer) -> Fused:
     Parameters
     ----------
     model : Layer
-        Looked into where it is a `Sequential` or a `Skip`; any other layer is copied as it is.
+        The model. The layers within a `Sequential` or a `Skip` are fused; any other layer is copied unchanged.
 
     Returns
     -------
     Fused
-        Its outputs are `model`'s up to rounding. ``training=True`` and backward raise; so does writing to a weight that
-        was fused.
+        The copy, whose outputs equal those of `model` up to rounding. ``training=True`` and `backward` raise, and so
+        does writing to a fused weight.
 
     Raises
     ------

@@ -10,8 +10,9 @@ from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_floating, check_int, check_non_negative, describe
 
-# The number of steps between two searches for slots that are about to become denormal. A slot shrinks by at most
-# 0.9 ** 64 = 1e-3 in between, so what `flush` leaves, at least 1e8 times the smallest normal number, stays normal.
+# The number of steps between two searches for slots that are about to become denormal. A slot with the decay 0.9
+# shrinks by the factor 0.9 ** 64 = 1e-3 in between. `flush` leaves elements from 1e8 times the smallest normal number
+# on, so they stay normal.
 _FLUSH_PERIOD = 64
 
 

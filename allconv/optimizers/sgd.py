@@ -26,7 +26,7 @@ class SGD(Optimizer):
     momentum : float, default 0.0
         The momentum :math:`\mu`, in [0, 1).
     nesterov : bool, default False
-        Whether to take the gradient's part one step of the velocity ahead. It needs a momentum and no dampening.
+        Whether a step looks one step of the velocity ahead (Nesterov's momentum). It needs a momentum and no dampening.
     dampening : float, default 0.0
         The share :math:`\tau`, in [0, 1], of each gradient after the first that is left out of the velocity.
     weight_decay : float, default 0.0
