@@ -1,10 +1,22 @@
 """Convolutional networks in pure NumPy: forward and hand-derived backward passes that can be read and changed."""
 
-from allconv import checkpoint, data, distributed, gradcheck, initializers, models, rules, schedules, typing
+from allconv import (
+    article,
+    checkpoint,
+    data,
+    distributed,
+    gradcheck,
+    initializers,
+    models,
+    rules,
+    schedules,
+    typing,
+    validation,
+)
 from allconv.checkpoint.weights import load_weights, save_weights
 from allconv.functional.choice import get_algorithm, set_algorithm
 from allconv.inspection import explain
-from allconv.inspection.activations import layer_statistics
+from allconv.inspection.activations import LayerStatistics, layer_statistics
 from allconv.inspection.profile import profile
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
@@ -36,8 +48,10 @@ from allconv.optimizers.rmsprop import RMSprop
 from allconv.optimizers.sgd import SGD
 from allconv.parallel.threads import get_num_threads, set_num_threads
 from allconv.parameter import Parameter
-from allconv.training.evaluation import evaluate, predict
-from allconv.training.loop import train
+from allconv.training.evaluation import Evaluation, evaluate, predict
+from allconv.training.interrupts import stop_on_signals
+from allconv.training.loop import Record, train
+from allconv.training.run import Run, Stopped, open_run
 
 __version__ = "0.1.0"
 
@@ -53,9 +67,11 @@ __all__ = [
     "Conv2D",
     "DilatedAMSGrad",
     "Dropout",
+    "Evaluation",
     "Flatten",
     "GlobalAveragePool2D",
     "Layer",
+    "LayerStatistics",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -66,13 +82,17 @@ __all__ = [
     "Parameter",
     "RMSprop",
     "ReLU",
+    "Record",
+    "Run",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Skip",
     "Softmax",
     "SoftmaxCrossEntropy",
+    "Stopped",
     "Tanh",
+    "article",
     "checkpoint",
     "clip_grad_norm",
     "clip_grad_value",
@@ -87,6 +107,7 @@ __all__ = [
     "layer_statistics",
     "load_weights",
     "models",
+    "open_run",
     "predict",
     "profile",
     "rules",
@@ -94,6 +115,8 @@ __all__ = [
     "schedules",
     "set_algorithm",
     "set_num_threads",
+    "stop_on_signals",
     "train",
     "typing",
+    "validation",
 ]

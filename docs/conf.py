@@ -60,6 +60,7 @@ REFERENCE = {
     "training": (
         "Training",
         "allconv.training.loop",
+        "allconv.training.run",
         "allconv.training.evaluation",
         "allconv.training.nonfinite",
         "allconv.distributed",
@@ -72,20 +73,17 @@ REFERENCE = {
     ),
     "data": ("Data", "allconv.data"),
     "models": ("Networks", "allconv.models"),
+    "article": ("The experiment", "allconv.article"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
     "explain": ("Looking inside", "allconv.inspection.explain", "allconv.inspection.activations"),
-    "tools": ("Tools", "allconv"),  # what has no page of its own
+    "tools": ("Tools", "allconv", "allconv.validation"),  # what has no page of its own
     "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
 }
 # What public functions return or raise, beside the names that a program writes.
 RETURNED = [
-    "allconv.training.evaluation.Evaluation",
     "allconv.training.nonfinite.NonFiniteError",
-    "allconv.training.interrupts.stop_on_signals",
     "allconv.training.interrupts.Stop",
-    "allconv.inspection.activations.LayerStatistics",
     "allconv.layers.summary.Summary",
-    "allconv.training.loop.Record",
     "allconv.training.loop.Training",
 ]
 

@@ -30,6 +30,7 @@ ALLOWED = {
     "optimizers": GROUND | {"parallel", "parameter"},
     "rules": GROUND | {"layers"},
     "models": GROUND | {"functional", "initializers", "layers", "parallel"},
+    "article": GROUND | {"data", "layers", "models", "optimizers", "rules", "schedules"},
     "checkpoint": GROUND | {"layers"},
     "data": GROUND | {"checkpoint", "parallel"},
     "distributed": GROUND | {"checkpoint", "layers", "optimizers", "parallel", "parameter"},

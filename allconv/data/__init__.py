@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from allconv.data.augment import Affine, Fliplr, KeepOriginals, Sequential, Sometimes, article_augment
+from allconv.data.cifar import CLASSES as CIFAR10_CLASSES
 from allconv.data.cifar import cifar10, find_cifar10
 from allconv.data.dataset import Dataset
 from allconv.data.imgaug_adapter import Imgaug, imgaug_article_augment, import_imgaug
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from allconv.data.download import download_cifar10
 
 __all__ = [
+    "CIFAR10_CLASSES",
     "ZCA",
     "Affine",
     "Dataset",

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop, so that a step can be finished and saved."""
+"""Note Ctrl-C and SIGTERM instead of ending at once, so that a program can finish its step and save."""
 
 import signal
 import threading
@@ -9,7 +9,13 @@ from typing import Any
 
 
 class Stop:
-    """Whether a signal asked to stop: true from then on; `number` is the signal's, 0 before."""
+    """Tells whether a signal asked the program to stop: false before, and true from then on.
+
+    Attributes
+    ----------
+    number : int
+        The number of the signal; 0 as long as none came.
+    """
 
     def __init__(self) -> None:
         self.number = 0
@@ -19,16 +25,21 @@ class Stop:
 
     @property
     def exit_status(self) -> int:
-        """What a shell reports for a process that this signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The status that a shell reports for a process which this signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.number
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """While open, the first Ctrl-C or SIGTERM is noted in the `Stop` that this yields; a second one ends the process.
+    """Open a context in which the first Ctrl-C or SIGTERM is noted, and the second one ends the process.
 
-    Signals that the process ignores stay ignored. Outside the main thread, where Python handles no signals, and for
-    SIGTERM on Windows, which has none, nothing changes.
+    A signal that the process ignores stays ignored. Nothing changes outside the main thread, where Python handles no
+    signals, and for SIGTERM on Windows, which has no such signal.
+
+    Yields
+    ------
+    Stop
+        True as soon as a signal came.
 
     Examples
     --------

@@ -88,6 +88,8 @@ class Training(Iterator[Record]):
 
     Attributes
     ----------
+    epochs : int
+        How many epochs the run has in all.
     epoch, step : int
         The position: epochs finished, and steps done in the one that follows.
     history : list of dict
@@ -108,7 +110,7 @@ class Training(Iterator[Record]):
         check_finite: bool,
     ) -> None:
         self.model, self.loss, self.optimizer, self.loader = model, loss, optimizer, loader
-        self.schedule, self.check_finite = schedule, check_finite
+        self.schedule, self.check_finite, self.epochs = schedule, check_finite, epochs
         self.epoch, self.step, self._sums = 0, 0, Sums()
         self.history: list[dict[str, Any]] = []
         self._data: str | None = None  # the digest, which takes a tenth of a second for CIFAR-10

@@ -1,0 +1,71 @@
+"""The images in the order of the published runs, which can be had without running the published code.
+
+The published code shuffles with ``sklearn.utils.shuffle``, which draws from NumPy's global generator, seeded with 678.
+At the start of an epoch it shuffles all images, as the epoch before left them, and in each step the 50 images of that
+step. Nothing else in the published code draws from that generator. It takes its image files in the order in which
+``os.walk`` lists them; here they are taken in the order of their names.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from allconv.data.dataset import Dataset
+from allconv.data.loader import Loader
+from allconv.typing import Array
+
+_SEED = 678
+
+
+def published_orders(count: int, step: int) -> Iterator[Array]:
+    """Yield the published order of the images for each epoch.
+
+    Parameters
+    ----------
+    count : int
+        How many images there are.
+    step : int
+        How many images a step takes, their augmented copies not counted.
+
+    Yields
+    ------
+    array (count,) of int
+        The indices of the images in the order of an epoch.
+
+    Examples
+    --------
+    >>> [order.tolist() for order in islice(published_orders(4, 2), 2)]
+    [[3, 0, 2, 1], [0, 2, 3, 1]]
+    """
+    random = np.random.RandomState(_SEED)
+    order = np.arange(count)
+    while True:
+        shuffled = np.arange(count)
+        random.shuffle(shuffled)
+        order = order[shuffled]
+        yield order
+        for _ in range(count // step):
+            random.shuffle(np.arange(2 * step))
+
+
+class PublishedOrder(Loader):
+    """A loader whose images come in the published order, whatever its seed.
+
+    The seed still determines the augmentation. The parameters are those of `Loader`.
+
+    Examples
+    --------
+    >>> dataset = Dataset(np.zeros((4, 2, 2, 3), np.uint8), np.arange(4))
+    >>> [labels.tolist() for images, labels in PublishedOrder(dataset, 2).epoch(0)]
+    [[3, 0], [2, 1]]
+    """
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
+        """Return an iterator over the steps `start`, `start` + 1, ... of an epoch, as `Loader.epoch` does."""
+        order = next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))
+        ordered = Dataset(self.dataset.images[order], self.dataset.labels[order])
+        loader = Loader(
+            ordered, self.batch_size, shuffle=False, augment=self.augment, normalize=self.normalize, seed=self.seed
+        )
+        return loader.epoch(epoch, start)

@@ -1,0 +1,292 @@
+"""A training run in a folder: settings, log and checkpoints, so that it can be stopped at any moment and resumed."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from allconv import checkpoint
+from allconv.checkpoint.atomic import atomic_write
+from allconv.distributed import check_same_model
+from allconv.parallel.process_group import current
+from allconv.training.interrupts import Stop, stop_on_signals
+from allconv.training.log import Log
+from allconv.training.loop import Record, Training
+from allconv.training.progress import ProgressBar, print_above_bar
+from allconv.training.settings import check_same_settings, with_environment
+from allconv.validation import check_bool, check_int, check_path, check_positive
+
+
+class Stopped(Exception):  # noqa: N818 - this exception reports no error
+    """A run ended before its last epoch, after everything was saved.
+
+    Parameters
+    ----------
+    exit_status : int
+        The status that a program should exit with: 130 after Ctrl-C, 143 after SIGTERM, and 0 if the run reached the
+        step at which it was told to stop.
+    """
+
+    def __init__(self, exit_status: int) -> None:
+        super().__init__(exit_status)
+        self.exit_status = exit_status
+
+
+@contextmanager
+def open_run(
+    folder: str | Path,
+    config: Mapping[str, Any],
+    *,
+    columns: Sequence[str],
+    resume: bool = False,
+    defaults: Mapping[str, Any] | None = None,
+    best: str | None = None,
+    checkpoint_every: int = 500,
+    checkpoint_minutes: float = 10,
+    until_step: int | None = None,
+    progress: bool = True,
+) -> Iterator["Run"]:
+    """Open a folder for a training run that can be stopped at any moment, and goes on with the same bits.
+
+    The folder holds ``config.json`` (the settings), ``log.csv`` (one row an epoch), ``log.txt`` (if the log has text)
+    and ``checkpoints/``. A checkpoint contains the log too, so neither can be ahead of the other. While the ``with``
+    block is open, the folder is locked against other processes, and Ctrl-C or SIGTERM save before the run ends. On
+    several processes (`allconv.distributed`), rank 0 alone prints and writes, and all ranks stop at the same step.
+
+    Parameters
+    ----------
+    folder : path
+        Where the run lives. It is made if it is missing, and must be empty unless `resume` is given.
+    config : mapping
+        The run's settings by name, as JSON can hold them. ``threads``, ``ranks`` and ``versions`` are added. A resume
+        with other settings is refused; only these three and ``epochs`` may change.
+    columns : sequence of str
+        The columns of ``log.csv``. A column that has the name of a setting gets the value of that setting.
+    resume : bool, default False
+        Go on from the newest checkpoint in the folder. Without a checkpoint the run starts over.
+    defaults : mapping, optional
+        The values of settings that older runs did not record.
+    best : str, optional
+        A column: the checkpoint of the epoch with its largest value is kept as the best one.
+    checkpoint_every : int, default 500
+        Save after each multiple of this many steps of an epoch.
+    checkpoint_minutes : float, default 10
+        Save when the last checkpoint is this many minutes old.
+    until_step : int, optional
+        Save and stop after this many steps, counted over all epochs.
+    progress : bool, default True
+        Draw a progress bar on standard error.
+
+    Yields
+    ------
+    Run
+        The open run.
+
+    Raises
+    ------
+    ValueError
+        The folder holds other files, or a run with other settings. Nothing is overwritten then.
+    RuntimeError
+        Another process trains in the folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import allconv as ac
+    >>> def train(folder, resume=False):
+    ...     model = ac.Sequential(ac.Flatten(), ac.Linear(3072, 10, rng=np.random.default_rng(0)))
+    ...     loss, optimizer = ac.SoftmaxCrossEntropy(), ac.SGD(model.parameters(), 0.01)
+    ...     loader = ac.data.Loader(ac.data.shapes(20, seed=0), 10)
+    ...     columns = ["rate", "epoch", "loss"]
+    ...     with ac.open_run(folder, {"rate": 0.01}, columns=columns, resume=resume, progress=False) as run:
+    ...         training = ac.train(model, loss, optimizer, loader, epochs=2, report_every=1, resume=run.saved)
+    ...         for record in run.steps(training):
+    ...             if record.epoch_ended:
+    ...                 run.log({"epoch": record.epoch, "loss": record.loss})
+    ...     return run.rows
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rows = train(folder)
+    ...     rows == train(folder, resume=True)  # the run is complete, so nothing is trained again
+    True
+    """
+    folder, is_first = check_path("folder", folder), current().rank == 0
+    resume, progress = check_bool("resume", resume), check_bool("progress", progress)
+    cadence = _Cadence(
+        steps=check_int("checkpoint_every", checkpoint_every),
+        seconds=60 * check_positive("checkpoint_minutes", checkpoint_minutes),
+        until_step=None if until_step is None else check_int("until_step", until_step),
+    )
+    config = with_environment(config)
+    checkpoints = folder / "checkpoints"
+    if is_first and not resume:
+        _check_empty(folder)
+    with checkpoint.lock(checkpoints) if is_first else nullcontext(), stop_on_signals() as stop:
+        saved = checkpoint.load(checkpoints) if resume and checkpoint.exists(checkpoints) else None
+        if saved is not None:
+            check_same_settings(dict(defaults or {}) | saved["config"], config, folder)
+        log = Log(columns, config, saved or {}, best=best)
+        run = Run(folder, config, saved, log, cadence, stop, progress=progress)
+        try:
+            yield run
+        finally:
+            run.close_bar()
+
+
+class Run:
+    """An open run, as `open_run` gives it.
+
+    Attributes
+    ----------
+    saved : dict or None
+        The checkpoint to resume from, for ``train(..., resume=run.saved)``; None at the start of a run.
+    rows : list of dict
+        The rows of ``log.csv``, those from before the resume included.
+    is_first : bool
+        Whether this is rank 0, the process that may write files.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        saved: dict[str, Any] | None,
+        log: Log,
+        cadence: "_Cadence",
+        stop: Stop,
+        *,
+        progress: bool,
+    ) -> None:
+        self.saved, self.rows, self.is_first = saved, log.rows, current().rank == 0
+        self._folder, self._config, self._log, self._cadence, self._stop = folder, config, log, cadence, stop
+        self._progress = progress and self.is_first
+        self._kept: dict[str, Any] = {}
+        self._bar: ProgressBar | None = None
+
+    def keep(self, name: str, value: Any = None) -> Any:
+        """Let all checkpoints hold a value of the caller's, and return the value that they hold.
+
+        Parameters
+        ----------
+        name : str
+            The key in the checkpoint.
+        value : array or plain value
+            What to keep, if neither this run nor the checkpoint that it resumes from keeps a value under `name`. A list
+            or a dict may be changed in place afterwards.
+
+        Returns
+        -------
+        array or plain value
+            The value that is kept.
+        """
+        return self._kept.setdefault(name, (self.saved or {}).get(name, value))
+
+    def steps(self, training: Training) -> Iterator[Record]:
+        """Train: yield one record a step, and save a checkpoint when one is due.
+
+        A checkpoint is due at the start of a run, after each epoch, after a signal, and as the arguments of `open_run`
+        say. It is saved when the caller asks for the next record, so it holds what the caller did with the last one.
+
+        Parameters
+        ----------
+        training : Training
+            What `train` returned, with ``report_every=1``.
+
+        Yields
+        ------
+        Record
+            The record of a step.
+
+        Raises
+        ------
+        Stopped
+            After a signal, or at `until_step`.
+        """
+        self._training = training
+        if self.is_first:
+            with atomic_write(self._folder / "config.json") as file:
+                file.write(json.dumps(self._config, indent=2).encode())
+        if self.saved is None:
+            self._save()
+        elif self.is_first:
+            self._log.write(self._folder)  # If the newest checkpoint is damaged, the files are ahead of the one loaded.
+        self._saved_step, self._saved_time = _step_of(training), time.monotonic()
+        self._bar = ProgressBar(training, hidden=not self._progress)
+        for record in training:
+            self._bar.show(record)
+            yield record
+            due, signal = self._cadence.ask(record, _step_of(training), time.monotonic() - self._saved_time, self._stop)
+            if due and _step_of(training) != self._saved_step:
+                self._save()
+            if signal or _step_of(training) == self._cadence.until_step:
+                raise Stopped(128 + signal if signal else 0)
+
+    def log(self, row: Mapping[str, Any], text: str = "") -> None:
+        """Add an epoch to the log, and save a checkpoint that holds it.
+
+        Parameters
+        ----------
+        row : mapping
+            A value for each column of ``log.csv``, except for the columns that are settings.
+        text : str
+            Lines for ``log.txt``.
+
+        Raises
+        ------
+        ValueError
+            `row` has other columns.
+        """
+        self._log.add(row, text)
+        self._save(best=self._log.last_is_best())
+
+    def print(self, text: str, end: str = "\n") -> None:
+        """Print `text` and then `end` above the progress bar, on rank 0 alone."""
+        if self.is_first:
+            print_above_bar(text, end)
+
+    def close_bar(self) -> None:
+        """Close the progress bar of an epoch that did not end."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _save(self, *, best: bool = False) -> None:
+        check_same_model(self._training.model)
+        if self.is_first:
+            state = {**self._training.state, "config": self._config, **self._log.state, **self._kept}
+            checkpoint.save(self._folder / "checkpoints", state, best=best)
+            self._log.write(self._folder)
+        self._saved_step, self._saved_time = _step_of(self._training), time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Cadence:
+    """When a checkpoint is due: the number of steps and of seconds between two, and the step to stop at."""
+
+    steps: int
+    seconds: float
+    until_step: int | None
+
+    def ask(self, record: Record, step: int, age: float, stop: Stop) -> tuple[bool, int]:
+        """Tell whether a checkpoint is due, and the number of the signal that asks to stop, or 0.
+
+        Clocks and signals differ between the ranks, so all ranks do what one of them must do.
+        """
+        group = current()
+        told = group.gather(np.array([[stop.number, age >= self.seconds]]), group.size)
+        signal, late = told.max(axis=0).tolist()
+        due = record.epoch_ended or record.step % self.steps == 0 or step == self.until_step
+        return bool(due or signal or late), int(signal)
+
+
+def _step_of(training: Training) -> int:
+    """Return how many steps `training` has done in all epochs."""
+    return training.epoch * len(training.loader) + training.step
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"folder must be empty unless resume is given, got {folder}, which is not")

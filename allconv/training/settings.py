@@ -1,0 +1,47 @@
+"""The settings of a training run: what is recorded of them, and which of them a resumed run must share."""
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+
+from allconv.parallel.process_group import current
+from allconv.parallel.threads import get_num_threads
+
+# A resumed run may differ in these settings. The last three are those that `with_environment` adds.
+_MAY_CHANGE = ("epochs", "threads", "ranks", "versions")
+
+
+def with_environment(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings as JSON gives them back, with what else the bits of a run depend on."""
+    from allconv import __version__  # The package imports this module, so the import can't stand at the top.
+
+    versions = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "allconv": __version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+    environment = {
+        "threads": get_num_threads(),
+        "ranks": current().size,
+        "versions": versions | config.get("versions", {}),
+    }
+    complete: dict[str, Any] = json.loads(json.dumps(dict(config) | environment))
+    return complete
+
+
+def check_same_settings(saved: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to resume a run with other settings than it began with."""
+    changed = [
+        f"{name} was {saved.get(name)!r}, is {value!r}"
+        for name, value in config.items()
+        if name not in _MAY_CHANGE and saved.get(name) != value
+    ]
+    if changed:
+        raise ValueError(f"resume must have the settings that {folder} began with, got others: {', '.join(changed)}")
