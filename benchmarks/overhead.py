@@ -20,10 +20,11 @@ import numpy as np
 from tqdm import tqdm
 
 import allconv as ac
+from allconv.training.log import Log
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
-from article_log import log_block, published, write_logs, write_plots  # noqa: E402 - found only through the line above
+from article_log import COLUMNS, log_block, published, write_plots  # noqa: E402 - found only through the line above
 
 STEPS = 2000
 
@@ -54,14 +55,15 @@ def main() -> None:
         {**row, "learning_rate": 3e-4, "dilated_rate": 0.8 / (1 + row["epoch"]), "seconds": 800.0}
         for row in published("d")
     ]
-    blocks = [log_block(row, 3e-4, "batch 9950") for row in rows]
+    log = Log(list(COLUMNS), {"order": "library", "backward": "gradient", "seed": 678}, {})
+    for row in rows:
+        log.add(row, log_block(row, 3e-4, ac.Evaluation(0.5, 0.8, 50, 0.1), 9950))
     with tempfile.TemporaryDirectory(dir=arguments.out) as name:
         folder = Path(name)
 
         def save() -> None:
-            state = {**training.state, "rows": rows, "blocks": blocks}
-            ac.checkpoint.save(folder / "checkpoints", state)
-            write_logs(folder, rows, blocks)
+            ac.checkpoint.save(folder / "checkpoints", {**training.state, **log.state})
+            log.write(folder)
 
         bar = tqdm(total=10**9, file=io.StringIO())
 

@@ -1,12 +1,11 @@
 """The outputs of the published experiment: its log block, its plots, and the table of its results."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from allconv.checkpoint.atomic import atomic_write
+import allconv as ac
 
 COLUMNS = {
     "case": str,
@@ -22,7 +21,7 @@ COLUMNS = {
     "test_cost": float,
     "seconds": float,
 }
-Row = dict[str, Any]  # one epoch of one case, by the names of COLUMNS; dilated_rate is None in cases without
+Row = dict[str, Any]  # One epoch of one case, with the keys of COLUMNS; dilated_rate is None without shortcuts.
 
 
 def published(case: str) -> list[Row]:
@@ -32,9 +31,24 @@ def published(case: str) -> list[Row]:
     return [{name: COLUMNS[name](text) for name, text in row.items()} for row in rows]
 
 
-def log_block(row: Row, base_rate: float, last_test_step: str) -> str:
-    """Return what the article prints after an epoch."""
-    lines = [f"epoch {row['epoch']}  {last_test_step}", f"Learning Rate: {base_rate:.8f}"]
+def log_block(row: Row, base_rate: float, last_batch: ac.Evaluation, starts: int) -> str:
+    """Return what the article prints after an epoch.
+
+    Parameters
+    ----------
+    row : dict
+        The epoch in the log.
+    base_rate : float
+        The learning rate without the factor of cases a and e.
+    last_batch : Evaluation
+        The results of the last batch of test images.
+    starts : int
+        The number of test images before that batch.
+    """
+    lines = [
+        f"epoch {row['epoch']}  batch {starts}  cost {last_batch.loss:.4f}  accuracy {last_batch.accuracy:.4f}",
+        f"Learning Rate: {base_rate:.8f}",
+    ]
     if row["dilated_rate"] is not None:
         lines.append(f"Dilated Rate: {row['dilated_rate']:.8f}")
     lines += [
@@ -43,17 +57,6 @@ def log_block(row: Row, base_rate: float, last_test_step: str) -> str:
         "-" * 40,
     ]
     return "\n".join(lines) + "\n"
-
-
-def write_logs(folder: Path, rows: Sequence[Row], blocks: Sequence[str]) -> None:
-    """Write log.csv and log.txt."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    for name, content in (("log.csv", text.getvalue()), ("log.txt", "".join(blocks))):
-        with atomic_write(folder / name) as file:
-            file.write(content.encode())
 
 
 def write_plots(folder: Path, rows: Sequence[Row]) -> None:
@@ -70,7 +73,7 @@ def write_plots(folder: Path, rows: Sequence[Row]) -> None:
 
     def save(figure: Figure, name: str) -> None:
         FigureCanvasAgg(figure)
-        with atomic_write(folder / name) as file:
+        with ac.checkpoint.atomic_write(folder / name) as file:
             figure.savefig(file, format="png", dpi=120)
 
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Looks into a network in training: its first layer's filters, and the statistics of its layers over the epochs."""
+"""Pictures of a network in training: the filters of its first layer, and the statistics of its layers by epoch."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from allconv.checkpoint.atomic import atomic_write
-from allconv.inspection.activations import LayerStatistics
+import allconv as ac
 from allconv.typing import Array
 from allconv.validation import describe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Entry = dict[str, Any]  # what statistics_entry returns: one epoch, in values that a checkpoint and JSON can hold
+Entry = dict[str, Any]  # The statistics of one epoch, in values that a checkpoint and JSON can hold.
 ACTIVATIONS = ("ELU", "ReLU")
 
 
-def statistics_entry(epoch: int, rows: Sequence[LayerStatistics]) -> Entry:
+def statistics_entry(epoch: int, rows: Sequence[ac.LayerStatistics]) -> Entry:
     """Return an epoch's statistics as plain values; None stands for a number that is not finite."""
     return {"epoch": epoch, "layers": [_plain(asdict(row)) for row in rows]}
 
@@ -33,15 +32,15 @@ def _plain(value: Any) -> Any:
 
 
 def write_filters(folder: Path, weight: Array) -> None:
-    """Draw the first layer's filters into filters.png, as they lie in the weight row by row.
+    """Draw the filters of the first layer into filters.png, row by row in their order in the weight.
 
-    Each filter is scaled by its own largest absolute value, so 0 is the middle grey in all of them, and their sizes
-    cannot be compared. A filter with a NaN or an infinity is black.
+    Each filter is scaled by its own largest absolute value. So 0 is the same grey in all filters, and the sizes of two
+    filters cannot be compared. A filter with a NaN or an infinity is black.
 
     Parameters
     ----------
     folder : Path
-        Made where it is missing, its parent must be there.
+        It is made if it is missing; its parent must exist.
     weight : array (K_h, K_w, 3, filters)
         Its channels are red, green and blue.
 
@@ -83,17 +82,17 @@ def _colours(kernel: Array) -> Array:
 
 
 def write_statistics(folder: Path, history: Sequence[Entry]) -> None:
-    """Draw the statistics of the layers over the epochs into statistics.png: one curve a convolution, six panels.
+    """Draw the statistics of the layers over the epochs into statistics.png: six panels, one curve a convolution.
 
-    Outputs and the gradients there are those of the activation after the convolution, or its own where none follows;
-    a dead filter is one whose output there is constant on the whole batch.
+    Outputs and their gradients are taken after the activation that follows the convolution, or after the convolution if
+    no activation follows. A filter is dead if its output there is constant on the whole batch.
 
     Parameters
     ----------
     folder : Path
-        Made where it is missing, its parent must be there.
+        It is made if it is missing; its parent must exist.
     history : sequence of dict
-        What `statistics_entry` returned for each epoch, of one network; at least one.
+        What `statistics_entry` returned for each epoch of one network; at least one epoch.
 
     Raises
     ------
@@ -144,7 +143,7 @@ def write_statistics(folder: Path, history: Sequence[Entry]) -> None:
 
 
 def _convolutions(entry: Entry) -> Iterator[dict[str, Any]]:
-    """Yield what is drawn of each convolution."""
+    """Yield the values that are drawn for each convolution."""
     layers = entry["layers"]
     for layer, after in zip_longest(layers, layers[1:]):
         if layer["layer"].startswith("Conv2D"):
@@ -162,5 +161,5 @@ def _save(folder: Path, name: str, figure: "Figure") -> None:
 
     FigureCanvasAgg(figure)
     folder.mkdir(exist_ok=True)
-    with atomic_write(folder / name) as file:
+    with ac.checkpoint.atomic_write(folder / name) as file:
         figure.savefig(file, format="png", dpi=120)

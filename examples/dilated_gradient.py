@@ -27,7 +27,6 @@ from pathlib import Path
 import numpy as np
 
 import allconv as ac
-from allconv.checkpoint.atomic import atomic_write, make_folder
 from allconv.gradcheck import Comparison, check, compare
 from allconv.typing import Array, Cache
 
@@ -90,13 +89,13 @@ def draw(path: Path, found: dict[str, tuple[Array, Array]], comparisons: dict[in
         axes.grid(alpha=0.3)
         axes.legend()
     FigureCanvasAgg(figure)
-    with atomic_write(path) as file:
+    with ac.checkpoint.atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)
 
 
 def run(out: Path, images: int, places: int) -> None:
     """Print and draw what is found with so many images, and central differences at so many places a Skip."""
-    make_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     x = ac.data.per_step(ac.data.shapes(images, seed=0).images).astype(np.float64)
     model, skips = network(in_backward=True)
     report = check(model, x[:1, ::4, ::4], elements=0)

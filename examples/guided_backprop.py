@@ -23,10 +23,9 @@ import numpy as np
 
 import allconv as ac
 from allconv import explain
-from allconv.checkpoint import format as storage
-from allconv.checkpoint.atomic import atomic_write, make_folder
-from allconv.checkpoint.weights import load_model_state, model_state
-from allconv.data.cifar import CLASSES
+from allconv.checkpoint import atomic_write, load_model_state, model_state
+from allconv.checkpoint import write as write_file
+from allconv.data import CIFAR10_CLASSES as CLASSES
 from allconv.typing import Array
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "docs" / "weights" / "allcnn_h.npz"
@@ -70,8 +69,8 @@ def make_weights(run: Path, data: str, path: Path) -> None:
     rounded["model"] = {name: value.astype(np.float16) for name, value in rounded["model"].items()}
     load_model_state(model, rounded)
     after = ac.predict(model, images).argmax(axis=1)
-    make_folder(path.parent)
-    storage.write(path, rounded)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, rounded)
 
     labels = test_set.labels[:MEASURED]
     facts = {
@@ -207,7 +206,7 @@ def run(args: argparse.Namespace) -> None:
     if args.make_weights:
         make_weights(args.make_weights, args.data, args.weights)
         return
-    make_folder(args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
     model = network()
     ac.load_weights(model, args.weights)
     dataset, x = read_images(args.data)

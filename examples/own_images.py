@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 import allconv as ac
-from allconv.checkpoint.atomic import atomic_write, make_folder
 from allconv.typing import Array
 
 SIZE = 32  # pixels a side; more show finer detail, at a cost that grows with the square
@@ -64,7 +63,7 @@ def build(classes: int) -> ac.Sequential:
 def train(folder: Path, out: Path, epochs: int) -> None:
     """Train on the pictures in `folder`; write the weights and the names of the classes to `out`."""
     dataset = read_folder(folder)
-    make_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     kept_out = len(dataset) // 5
     loader = ac.data.Loader(dataset[kept_out:], 32)
     test_loader = ac.data.Loader(dataset[:kept_out], 32, shuffle=False)
@@ -72,7 +71,7 @@ def train(folder: Path, out: Path, epochs: int) -> None:
     for record in ac.train(model, loss, ac.Adam(model.parameters()), loader, epochs=epochs):
         print(f"{record}  test accuracy {ac.evaluate(model, loss, test_loader).accuracy:.4f}")
     ac.save_weights(model, out / "weights.npz")
-    with atomic_write(out / "classes.json") as file:
+    with ac.checkpoint.atomic_write(out / "classes.json") as file:
         file.write(json.dumps(dataset.names).encode())
 
 

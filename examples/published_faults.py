@@ -4,12 +4,13 @@ r"""What the faults of the published code do to the gradient: each as a switch, 
     python examples/published_faults.py --write docs/faults.md
 
 The hand-written backward pass of cases c, d, g and h departs from the gradient in four places (docs/experiment.md,
-"Faults of the published code"). Three are backward rules here, `elu_twice`, `average_undivided` and `pool_undivided`,
-which `rules.override_backward` puts in the place of a layer's backward; the fourth is ``reduction="sum"``.
+"Faults of the published code"). Three are backward rules in `allconv.article`: `elu_twice`, `average_undivided` and
+`pool_undivided`. `rules.override_backward` puts a rule in the place of a layer's backward pass. The fourth fault is a
+loss with ``reduction="sum"``.
 
-The first tables compare the gradients of the weights under each fault with the true ones, for both networks of the
-article at their initial weights, on one step of 50 drawn images. The last one has what the gradient check says.
-With --write they replace what stands between the two comments in a Markdown file.
+The first tables compare the gradients of the weights under each fault with the true gradients. They do so for both
+networks of the article at their initial weights, on one step of 50 drawn images. The last table says what the gradient
+check finds. With --write, the tables replace the text between the two comments in a Markdown file.
 """
 
 import argparse
@@ -21,54 +22,14 @@ from pathlib import Path
 import numpy as np
 
 import allconv as ac
-from allconv.checkpoint.atomic import atomic_write
+from allconv.article import FAULTS, rules_for
 from allconv.gradcheck import Report, check, check_loss
-from allconv.gradcheck.point import cosine_and_ratio
 from allconv.rules import Pattern, Rule, override_backward
 from allconv.typing import Array, Cache
 
-IMAGES = 50  # of a step
+IMAGES = 50  # in a step
 BEGIN = "<!-- faults: begin: `python examples/published_faults.py --write docs/faults.md` -->"
 END = "<!-- faults: end -->"
-
-
-def elu_twice(layer: ac.Layer, dy: Array, cache: Cache) -> Array:
-    r"""Go back through an ELU of alpha 1 with the derivative ``[x > 0] + elu(min(x, 0)) + 1``.
-
-    For x <= 0 that is the true exp(x). For x > 0 it is 2: elu(0) + 1 = 1 comes on top of the indicator.
-    """
-    y: Array = cache
-    dx: Array = layer.backward(dy, cache) + (y > 0) * dy
-    return dx
-
-
-def average_undivided(layer: ac.Layer, dy: Array, cache: Cache) -> Array:
-    """Hand dy of a global average to all H W positions, undivided: 64 times too much for a map of 8x8."""
-    (_, H, W, _), _ = cache
-    dx: Array = H * W * layer.backward(dy, cache)
-    return dx
-
-
-def pool_undivided(layer: ac.Layer, dy: Array, cache: Cache) -> Array:
-    """Hand dy of a mean pool to all positions of its window, undivided: 4 times too much for 2x2."""
-    assert isinstance(layer, ac.MeanPool2D)  # noqa: S101 - for the type checker
-    return math.prod(layer.kernel_size) * layer.backward(dy, cache)
-
-
-FAULTS: dict[str, dict[Pattern, Rule]] = {
-    "ELU": {ac.ELU: elu_twice},
-    "global average": {ac.GlobalAveragePool2D: average_undivided},
-    "mean pool": {ac.MeanPool2D: pool_undivided},
-    "summed loss": {},
-    "all": {ac.ELU: elu_twice, ac.GlobalAveragePool2D: average_undivided, ac.MeanPool2D: pool_undivided},
-}
-
-
-def rules_for(model: ac.Layer, fault: str) -> dict[Pattern, Rule] | None:
-    """Return the fault's rules for the layers that the model has; None where the fault does not concern the model."""
-    kinds = {type(layer) for layer in model.walk()}
-    rules: dict[Pattern, Rule] = {kind: rule for kind, rule in FAULTS[fault].items() if kind in kinds}
-    return rules if rules or fault == "summed loss" else None
 
 
 def gradients(
@@ -102,6 +63,13 @@ def measure(kind: str, images: int) -> dict[str, list[tuple[float, float]]]:
             faulty = gradients(model, scores, cache, dataset.labels, rules, summed=summed)
             found[fault] = [cosine_and_ratio(true[path], faulty[path]) for path in true]
     return found
+
+
+def cosine_and_ratio(true: Array, faulty: Array) -> tuple[float, float]:
+    """Return the cosine between two gradients, and the norm of the faulty one divided by the norm of the true one."""
+    a, b = true.astype(np.float64).ravel(), faulty.astype(np.float64).ravel()
+    sizes = math.sqrt(a @ a), math.sqrt(b @ b)
+    return float(a @ b) / (sizes[0] * sizes[1]), sizes[1] / sizes[0]
 
 
 def published_loss(scores: Array, labels: Array) -> tuple[float, Array]:
@@ -176,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         tables = page()
         if args.write:
-            with atomic_write(args.write) as file:
+            with ac.checkpoint.atomic_write(args.write) as file:
                 file.write(f"{before}{BEGIN}\n{tables}\n{END}{after}".encode())
     except (OSError, UnicodeDecodeError) as error:
         print(f"error: {error}", file=sys.stderr)

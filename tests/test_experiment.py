@@ -65,7 +65,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
         [*COMMAND, *SMALL, "--out", "killed", "--resume", "--seed", "1"], capture_output=True, text=True, cwd=tmp_path
     )
     assert refused.returncode == 1
-    assert "--resume must have the settings that killed began with, got others: seed was 678, is 1" in refused.stderr
+    assert "resume must have the settings that killed began with, got others: seed was 678, is 1" in refused.stderr
     shutil.rmtree(tmp_path / "killed" / "checkpoints")
     run("--out", "killed", "--epochs", "1", "--resume")
     assert len(without_seconds(tmp_path / "killed")) == 1
@@ -152,8 +152,10 @@ def test_auto_falls_back_to_shapes_and_says_so(experiment, tmp_path, monkeypatch
         ("h", ac.DilatedAMSGrad, 0.0003, 3),
     ],
 )
-def test_the_cases_are_the_published_ones(experiment, case, optimizer, rate, skips):
-    model, made, _ = experiment.build(case, np.random.default_rng(0))
+def test_the_cases_are_the_published_ones(case, optimizer, rate, skips):
+    built = ac.article.build_case(case, np.random.default_rng(0))
+    model, made = built.model, built.optimizer
+    assert [built.schedule(epochs) for epochs in (0, 2.9, 20)] == pytest.approx([rate, rate / 1.002, rate / 1.02])
     assert type(made) is optimizer
     assert made.learning_rate == pytest.approx(rate)
     assert sum(isinstance(layer, ac.Skip) for layer in model.walk()) == skips

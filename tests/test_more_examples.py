@@ -1,6 +1,8 @@
 """The smaller examples run as a reader runs them, in processes of their own, and do what their first lines promise."""
 
+import ast
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -44,6 +46,63 @@ def status_of(name, options, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     return stopped.value.code
+
+
+# What they import
+
+
+def sources():
+    """Yield each example's name and program; a notebook's program is its cells of code."""
+    for path in sorted(EXAMPLES.glob("*.py")):
+        yield path.name, path.read_text(encoding="utf-8")
+    for path in sorted(EXAMPLES.glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        yield path.name, "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def internal_names(program):
+    """Return what a program takes of allconv that is not public: the path of each module or name."""
+    public = {name: vars(getattr(ac, name)) for name in ac.__all__ if inspect.ismodule(getattr(ac, name))}
+    found = []
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("allconv.")]
+        elif isinstance(node, ast.ImportFrom) and node.module == "allconv":
+            found += [f"allconv.{alias.name}" for alias in node.names if alias.name not in ac.__all__]
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("allconv."):
+            room = node.module.removeprefix("allconv.")
+            names = [alias.name for alias in node.names]
+            found += [
+                f"{node.module}.{name}"
+                for name in names
+                if room not in public or name not in public[room].get("__all__", public[room])
+            ]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ac":
+            found += [f"allconv.{node.attr}"] if node.attr not in ac.__all__ else []
+    return found
+
+
+@pytest.mark.parametrize(("name", "program"), [*sources()], ids=[name for name, _ in sources()])
+def test_an_example_takes_public_names_alone(name, program):
+    assert "allconv" in program
+    assert internal_names(program) == []
+
+
+def test_internal_names_are_found():
+    program = """
+import allconv.training.loop
+import allconv as ac
+from allconv import gradcheck, training
+from allconv.rules import override_backward
+from allconv.checkpoint import load, format
+from allconv.training.loop import Record
+ac.parallel.cores
+ac.train
+"""
+    assert internal_names(program) == [
+        "allconv.training.loop", "allconv.training", "allconv.checkpoint.format", "allconv.training.loop.Record",
+        "allconv.parallel",
+    ]  # fmt: skip
 
 
 # new_layer.py

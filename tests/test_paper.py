@@ -192,7 +192,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(paper, tiny, tmp_path, 
     assert "the same command with --resume goes on" in capsys.readouterr().err
 
     assert paper.main([*options, "--out", str(stopped), "--resume", "--seed", "1"]) == 1
-    assert "--resume must have the settings that" in capsys.readouterr().err
+    assert "resume must have the settings that" in capsys.readouterr().err
     assert paper.main([*options, "--out", str(stopped), "--resume", "--epochs", "4"]) == 1
     assert "milestones was" in capsys.readouterr().err  # another number of epochs is another schedule
     with monkeypatch.context() as patch:

@@ -56,15 +56,15 @@ def test_the_published_pass_of_an_adam_case_is_the_gradient(experiment, tmp_path
 
 
 def test_the_published_pass_is_that_of_the_faults(experiment):
-    import published_faults
+    import published_faults  # found beside the experiment
 
     images, labels = np.zeros((2, 8, 8, 3), np.float32), np.array([0, 1])
     images[0, 2:5, 1:7] = 1.0
-    model, _, _ = experiment.build("d", np.random.default_rng(0))
+    model = ac.article.build_case("d", np.random.default_rng(0)).model
     scores, cache = model.forward(images, training=True)
-    rules = published_faults.FAULTS["all"]
+    rules = ac.article.FAULTS["all"]
     expected = published_faults.gradients(model, scores, cache, labels, rules, summed=False)
-    with experiment.backward_pass(model, "published"):
+    with ac.article.published_backward(model):
         found = published_faults.gradients(model, scores, cache, labels, {}, summed=False)
     after = published_faults.gradients(model, scores, cache, labels, {}, summed=False)
     for path, value in expected.items():

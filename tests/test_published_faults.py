@@ -28,31 +28,31 @@ def send_back(layer, rule, x, dy):
         return layer.backward(dy, cache)
 
 
-def test_the_derivative_of_elu_is_the_published_one(example):
+def test_the_derivative_of_elu_is_the_published_one():
     x = np.array([-2.0, -0.5, -1e-9, 0.0, 1e-9, 0.5, 3.0])
     dy = np.array([1.0, -2.0, 3.0, -4.0, 5.0, -6.0, 7.0])
     published = (x > 0) + np.expm1(np.minimum(x, 0)) + 1
-    np.testing.assert_allclose(send_back(ac.ELU(), example.elu_twice, x, dy), published * dy, rtol=1e-15)
+    np.testing.assert_allclose(send_back(ac.ELU(), ac.article.elu_twice, x, dy), published * dy, rtol=1e-15)
     assert published[-1] == 2
     assert published[0] == pytest.approx(np.exp(-2.0))
 
 
-def test_the_averages_are_not_divided(example):
+def test_the_averages_are_not_divided():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 8, 8, 3))
     dy = rng.standard_normal((2, 3))
-    dx = send_back(ac.GlobalAveragePool2D(), example.average_undivided, x, dy)
+    dx = send_back(ac.GlobalAveragePool2D(), ac.article.average_undivided, x, dy)
     np.testing.assert_allclose(dx, np.broadcast_to(dy[:, None, None], x.shape), rtol=1e-14)
     dy = rng.standard_normal((2, 4, 4, 3))
-    dx = send_back(ac.MeanPool2D(2), example.pool_undivided, x, dy)
+    dx = send_back(ac.MeanPool2D(2), ac.article.pool_undivided, x, dy)
     np.testing.assert_allclose(dx, dy.repeat(2, axis=1).repeat(2, axis=2), rtol=1e-14)
 
 
-def test_a_fault_that_a_network_lacks_is_no_fault_of_it(example):
+def test_a_fault_that_a_network_lacks_is_no_fault_of_it():
     model = ac.models.article_net("allcnn")
-    assert example.rules_for(model, "mean pool") is None
-    assert set(example.rules_for(model, "all")) == {ac.ELU, ac.GlobalAveragePool2D}
-    assert set(example.rules_for(ac.models.article_net("convpool"), "all")) == set(example.FAULTS["all"])
+    assert ac.article.rules_for(model, "mean pool") is None
+    assert set(ac.article.rules_for(model, "all")) == {ac.ELU, ac.GlobalAveragePool2D}
+    assert set(ac.article.rules_for(ac.models.article_net("convpool"), "all")) == set(ac.article.FAULTS["all"])
 
 
 def tables():
@@ -87,7 +87,7 @@ def test_the_page_has_what_is_measured(example, index, kind):
 
 def test_the_page_has_what_the_check_says(example):
     _, _, *rows = tables()[2]
-    assert [row[0] for row in rows] == [fault for fault in example.FAULTS if fault != "all"]
+    assert [row[0] for row in rows] == [fault for fault in ac.article.FAULTS if fault != "all"]
     cells = {fault: (alone, convpool, allcnn) for fault, alone, convpool, allcnn in rows}
     for fault, (alone, *_) in cells.items():
         notes = [row.note for row in example.check_alone(fault).failures if row.check == "elements"]
