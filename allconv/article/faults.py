@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 
 from allconv.layers.base import Layer
 from allconv.layers.elu import ELU
-from allconv.layers.pool import GlobalAveragePool2D, MeanPool2D
+from allconv.layers.global_average_pool import GlobalAveragePool2D
+from allconv.layers.mean_pool import MeanPool2D
 from allconv.rules import Pattern, Rule, override_backward
 from allconv.typing import Array, Cache
 
