@@ -1,5 +1,6 @@
 """What every public layer must do. A new layer needs one row in `cases.py`."""
 
+import copy
 import inspect
 import pickle
 
@@ -194,6 +195,31 @@ def test_backward_parameters_gives_the_same_gradients(case, options):
     assert got.keys() == expected.keys()
     for path in got:
         np.testing.assert_allclose(got[path], expected[path], rtol=1e-12, atol=1e-12)
+
+
+@every_layer
+@modes
+def test_a_cache_that_is_released_gives_the_same_gradients(case, options, training):
+    layer = case.build(**options)
+    y, cache = layer.forward(sample(case), training=training)
+    another, dy = copy.deepcopy(cache), np.cos(np.arange(y.size)).reshape(y.shape)
+    kept, gradients = layer.backward(dy, cache), taken_gradients(layer)
+    assert layer.backward(dy, cache, release=True).tobytes() == kept.tobytes()
+    released = taken_gradients(layer)
+    layer.backward_parameters(dy, another, release=True)
+    alone = taken_gradients(layer)
+    assert gradients.keys() == released.keys() == alone.keys()
+    for path, gradient in gradients.items():
+        assert released[path].tobytes() == gradient.tobytes()
+        np.testing.assert_allclose(alone[path], gradient, rtol=1e-12, atol=1e-12)
+
+
+def taken_gradients(layer):
+    """Return the gradients by path, and clear them."""
+    found = {path: p.grad for path, p in layer.named_parameters() if p.grad is not None}
+    for p in layer.parameters():
+        p.grad = None
+    return found
 
 
 @every_layer

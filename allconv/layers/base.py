@@ -1,8 +1,9 @@
 """The contract of a layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 
@@ -16,34 +17,49 @@ class Layer:
        It writes neither to `x` nor to anything but the cache (BatchNorm's running statistics and
        Dropout's generator excepted, both under ``training=True`` only).
     2. ``dx = layer.backward(dy, cache)`` returns dL/dx for dy = dL/dy, and adds the gradients of the
-       trainable parameters to them. It consumes neither `dy` nor `cache`: the same cache may be used again.
+       trainable parameters to them. It changes neither `dy` nor `cache`: the same cache may be used again.
+       The cache may hold `x` and `y` themselves, so their values must stay as they are until backward has run.
     3. ``layer(x)`` is inference; it keeps nothing.
     4. Arrays are (N, H, W, C). A layer with parameters computes in their dtype; one without keeps the input's.
-    5. An attribute that is a `Parameter` or a `Layer` belongs to the layer; its path is the attribute's name.
+    5. An attribute that is a `Parameter` or a `Layer` belongs to the layer; its path is the attribute's name. A layer
+       that keeps others in a list, tuple or dict overrides `children`.
 
     To write one's own, subclass and define `forward` and `backward`, and `output_shape` unless the shape is kept.
+
+    A caller that needs a cache only once says ``backward(dy, cache, release=True)``. A layer made of other layers takes
+    the argument, hands it to theirs, and drops each of their caches after its use. Every other layer may leave it out
+    of its signature, as ``backward(self, dy, cache)``, and still be called with it.
     """
 
     composite: ClassVar[bool] = False
-    """Whether the cache is made of nested layers' caches; then backward and backward_parameters take ``release=True``,
-    with which each is freed as soon as it was used."""
+    """Whether the layer only holds others, by which it is listed."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the class's backward methods be called with ``release=``, whether they are written with it or not."""
+        super().__init_subclass__(**options)
+        let_backward_take_release(cls)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return the output for the batch `x`, and a cache for `backward`."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
-    def backward(self, dy: Array, cache: Cache) -> Array:
-        """Return dL/dx from ``dy`` = dL/dy, and add the gradients of the trainable parameters."""
+    @accept_release
+    def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
+        """Return dL/dx from ``dy`` = dL/dy, and add the gradients of the trainable parameters.
+
+        With `release` the cache is used for the last time, and the layer may free its parts on the way.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define backward")
 
-    def backward_parameters(self, dy: Array, cache: Cache) -> None:
+    @accept_release
+    def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
         """Add the parameters' gradients alone: what a model's first layer needs, whose dL/dx nobody reads."""
         if self.is_trainable():
-            self.backward(dy, cache)
+            self.backward(dy, cache, release=release)
 
     def __call__(self, x: Array) -> Array:
         """Return the output for the batch `x` at inference."""
-        return self.forward(x)[0]
+        return output_and_cache(self, self.forward(x))[0]
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the output's shape for an input of shape `in_shape`, both without the batch axis."""
@@ -60,15 +76,17 @@ class Layer:
                 yield name, value
 
     def named_layers(self) -> Iterator[tuple[str, "Layer"]]:
-        """Yield (path, layer) for itself, at path "", and all nested ones, depth first; a shared layer once."""
-        return self._named_layers("", set())
+        """Yield (path, layer) for itself, at path "", and all nested ones, depth first; a shared layer once.
 
-    def _named_layers(self, path: str, seen: set[int]) -> Iterator[tuple[str, "Layer"]]:
-        if id(self) not in seen:
-            seen.add(id(self))
-            yield path, self
-            for name, child in self.children():
-                yield from child._named_layers(f"{path}.{name}" if path else name, seen)
+        Raises
+        ------
+        TypeError
+            If a list, tuple or dict among a layer's attributes holds a layer that is not among those yielded.
+        """
+        found: dict[int, Layer] = {}
+        yield from _named_layers(self, "", found)
+        for layer in found.values():
+            _check_registered(layer, Layer, found)
 
     def walk(self) -> Iterator["Layer"]:
         """Yield itself and all nested layers, depth first, in forward order."""
@@ -76,14 +94,23 @@ class Layer:
             yield layer
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield (path, parameter) pairs, a shared parameter once; the path becomes the parameter's name."""
-        seen: set[int] = set()
-        for path, layer in self.named_layers():
+        """Yield (path, parameter) pairs, a shared parameter once; the path becomes the parameter's name.
+
+        Raises
+        ------
+        TypeError
+            If a list, tuple or dict among a layer's attributes holds a layer or a parameter that is not found so.
+        """
+        found: dict[int, Parameter] = {}
+        layers = list(self.named_layers())
+        for path, layer in layers:
             for name, value in vars(layer).items():
-                if isinstance(value, Parameter) and id(value) not in seen:
-                    seen.add(id(value))
+                if isinstance(value, Parameter) and id(value) not in found:
+                    found[id(value)] = value
                     value.name = f"{path}.{name}" if path else name
                     yield value.name, value
+        for _, layer in layers:
+            _check_registered(layer, Parameter, found)
 
     def parameters(self) -> list[Parameter]:
         """Return all parameters, its own and the nested layers', in forward order."""
@@ -103,8 +130,31 @@ class Layer:
             raise ValueError(f"state must have the keys {sorted(self.state())}, got {sorted(state)}")
 
 
-def backward_through(layer: Layer, dy: Array, cache: Cache, *, release: bool) -> Array:
-    """Return ``layer.backward(dy, cache)``; with `release`, a layer that nests others may free the cache."""
-    if release and layer.composite:
-        return layer.backward(dy, cache, release=True)  # type: ignore[call-arg]
-    return layer.backward(dy, cache)
+def _named_layers(layer: Layer, path: str, found: dict[int, Layer]) -> Iterator[tuple[str, Layer]]:
+    """Yield the layers that are not yet in `found`, by id, and put them there."""
+    if id(layer) not in found:
+        found[id(layer)] = layer
+        yield path, layer
+        for name, child in layer.children():
+            yield from _named_layers(child, f"{path}.{name}" if path else name, found)
+
+
+def _check_registered(layer: Layer, kind: type[Layer] | type[Parameter], registered: Mapping[int, object]) -> None:
+    """Raise TypeError if a container among the layer's attributes holds a `kind` that is not `registered`, by id."""
+    for name, value in vars(layer).items():
+        if isinstance(value, list | tuple | dict):
+            for item in _items(value):
+                if isinstance(item, kind) and id(item) not in registered:
+                    right = "a Layer, or children must yield what it holds" if kind is Layer else "a Parameter"
+                    raise TypeError(
+                        f"{name} must be {right}, to be trained and saved, got a {type(value).__name__} with "
+                        f"{item!r} in a {type(layer).__name__}"
+                    )
+
+
+def _items(container: Any, depth: int = 2) -> Iterator[Any]:
+    """Yield what a list, tuple or dict holds, and what the containers in it hold."""
+    for item in container.values() if isinstance(container, dict) else container:
+        yield item
+        if depth > 1 and isinstance(item, list | tuple | dict):
+            yield from _items(item, depth - 1)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from textwrap import indent
 
-from allconv.layers.base import Layer, backward_through
+from allconv.layers.base import Layer
+from allconv.layers.signatures import output_and_cache
 from allconv.layers.summary import Summary, summarize
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, describe
@@ -53,18 +54,18 @@ class Sequential(Layer):
         caches = []
         x = check_batch("x", x)
         for layer in self.layers:
-            x, cache = layer.forward(x, training=training)
+            x, cache = output_and_cache(layer, layer.forward(x, training=training))
             caches.append(cache)
         return x, caches
 
     def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
         r"""Return dL/dx by the chain rule, last layer first: :math:`dy_{k-1} = J_k^\top dy_k`.
 
-        With `release` the caches are the layers' to keep or drop: each is freed as soon as it was used.
+        With `release` the list is emptied on the way, so that each cache is freed as soon as it was used.
         """
         caches: list[Cache] = cache if release else list(cache)
         for layer in reversed(self.layers):
-            dy = backward_through(layer, dy, caches.pop(), release=release)
+            dy = layer.backward(dy, caches.pop(), release=release)
         return dy
 
     def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
@@ -73,8 +74,8 @@ class Sequential(Layer):
         first = next((k for k, layer in enumerate(self.layers) if layer.is_trainable()), None)
         if first is not None:
             for layer in reversed(self.layers[first + 1 :]):
-                dy = backward_through(layer, dy, caches.pop(), release=release)
-            self.layers[first].backward_parameters(dy, caches.pop())
+                dy = layer.backward(dy, caches.pop(), release=release)
+            self.layers[first].backward_parameters(dy, caches.pop(), release=release)
 
     def __call__(self, x: Array) -> Array:
         """Return the last layer's output at inference; what lies between is freed on the way."""

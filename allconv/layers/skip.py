@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from allconv.layers.base import Layer, backward_through
+from allconv.layers.base import Layer
+from allconv.layers.signatures import output_and_cache
 from allconv.parallel.threads import elementwise
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_real, describe
@@ -70,7 +71,7 @@ class Skip(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y = body(x) + scale x, and the body's cache with the scale that was used."""
         x = check_batch("x", x)
-        y, cache = self.body.forward(x, training=training)
+        y, cache = output_and_cache(self.body, self.body.forward(x, training=training))
         return self._add(y, self.scale, x) if self.in_forward else y, [cache, self.scale]
 
     def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
@@ -78,12 +79,15 @@ class Skip(Layer):
         body_cache, scale = cache
         if release:
             cache.clear()
-        dx = backward_through(self.body, dy, body_cache, release=release)
+        dx = self.body.backward(dy, body_cache, release=release)
         return self._add(dx, scale, dy) if self.in_backward else dx
 
-    def backward_parameters(self, dy: Array, cache: Cache) -> None:
+    def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
         """Add the body's gradients; the shortcut has no parameters."""
-        self.body.backward_parameters(dy, cache[0])
+        body_cache, _ = cache
+        if release:
+            cache.clear()
+        self.body.backward_parameters(dy, body_cache, release=release)
 
     def __call__(self, x: Array) -> Array:
         """Return the output at inference."""

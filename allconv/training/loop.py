@@ -151,10 +151,7 @@ class Training(Iterator[Record]):
             value, dscores = self.loss(scores, labels)
             if self.check_finite:
                 check_finite_array(f"the loss of {where}", value)
-            if self.model.composite:
-                self.model.backward_parameters(dscores[part], cache, release=True)  # type: ignore[call-arg]
-            else:
-                self.model.backward_parameters(dscores[part], cache)
+            self.model.backward_parameters(dscores[part], cache, release=True)
             sum_gradients(self.optimizer.parameters)
             if self.check_finite:
                 for parameter in self.optimizer.parameters:

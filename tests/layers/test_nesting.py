@@ -1,0 +1,149 @@
+"""Layers made of layers: an author's own, what they hold, and how they are called."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import allconv as ac
+from allconv.layers.signatures import accept_release
+
+X = np.random.default_rng(0).standard_normal((4, 3))
+
+
+def linear(out=3):
+    return ac.Linear(3, out, dtype=np.float64, rng=np.random.default_rng(1))
+
+
+class Doubled(ac.Layer):
+    """One layer inside, written without `release`."""
+
+    def __init__(self):
+        self.inner = linear()
+
+    def forward(self, x, *, training=False):
+        y, cache = self.inner.forward(x, training=training)
+        return 2 * y, cache
+
+    def backward(self, dy, cache):
+        return self.inner.backward(2 * dy, cache)
+
+
+class TestRelease:
+    def test_a_backward_without_it_takes_it(self):
+        layer = Doubled()
+        y, cache = layer.forward(X)
+        dx = layer.backward(y, cache)
+        assert layer.backward(y, cache, release=True).tobytes() == dx.tobytes()
+        layer.backward_parameters(y, cache, release=True)
+
+    def test_its_signature_says_so(self):
+        assert str(inspect.signature(Doubled.backward)) == "(self, dy, cache, *, release=False)"
+        assert Doubled.backward.__name__ == "backward"
+
+    def test_a_class_is_looked_at_once(self):
+        class Heir(Doubled):
+            pass
+
+        assert Heir.backward is Doubled.backward
+        assert "backward" not in vars(Heir)
+        assert accept_release(Doubled.backward) is Doubled.backward
+
+    def test_a_backward_with_it_stays_itself(self):
+        def backward(self, dy, cache, *, release=False):
+            return dy
+
+        def takes_all(self, dy, cache, **options):
+            return dy
+
+        for method in (backward, takes_all):
+            assert vars(type("Mine", (ac.Layer,), {"backward": method}))["backward"] is method
+
+    def test_a_mixins_backward_takes_it_too(self):
+        class Mixin:
+            def backward(self, dy, cache):
+                return -dy
+
+        class Mine(Mixin, ac.ReLU):
+            pass
+
+        np.testing.assert_array_equal(Mine().backward(X, X, release=True), -X)
+
+    def test_what_is_no_function_is_left_alone(self):
+        class Mine(ac.Layer):
+            @staticmethod
+            def backward(dy, cache, release=False):
+                return dy
+
+        assert Mine().backward(X, None, release=True) is X
+
+    def test_a_skip_frees_its_caches_and_may_not_where_it_was_not_told(self):
+        skip = ac.Skip(ac.Sequential(linear(), ac.Tanh()))
+        y, cache = skip.forward(X, training=True)
+        body, _ = cache
+        skip.backward_parameters(y, cache)
+        kept = [p.grad.copy() for p in skip.parameters()]
+        assert (len(cache), len(body)) == (2, 2)
+        for p in skip.parameters():
+            p.grad = None
+        skip.backward_parameters(y, cache, release=True)
+        assert (cache, body) == ([], [])
+        assert [p.grad.tobytes() for p in skip.parameters()] == [grad.tobytes() for grad in kept]
+
+
+class TestHidden:
+    def hide(self, value, **attributes):
+        layer = ac.ReLU()
+        vars(layer).update({"things": value} | attributes)
+        return layer
+
+    @pytest.mark.parametrize(
+        "wrap", [lambda p: [p], lambda p: (1, p), lambda p: {"a": p}, lambda p: [[p]], lambda p: {"a": (0, p)}]
+    )
+    def test_what_a_container_holds_is_not_silently_left_out(self, wrap):
+        for thing, right in (
+            (ac.Tanh(), "a Layer, or children must yield what it holds"),
+            (ac.Parameter(np.ones(2)), "a Parameter"),
+        ):
+            model = ac.Sequential(linear(), self.hide(wrap(thing)))
+            with pytest.raises(TypeError, match=f"things must be {right}, to be trained and saved, got a .* in a ReLU"):
+                model.parameters()
+
+    def test_nothing_can_be_trained_or_saved_before_it_is_mended(self, tmp_path):
+        model = self.hide([linear()])
+        for use in (
+            lambda: ac.SGD(model.parameters(), 0.1),
+            lambda: ac.save_weights(model, tmp_path / "weights.npz"),
+            lambda: list(model.walk()),
+        ):
+            with pytest.raises(TypeError, match="things must be a Layer, or children must yield what it holds"):
+                use()
+
+    def test_a_layer_that_children_yields_is_found(self):
+        class Own(ac.Layer):
+            def __init__(self):
+                self.blocks = {"a": linear(), "b": linear()}
+
+            def children(self):
+                yield from self.blocks.items()
+
+        assert [path for path, _ in Own().named_parameters()] == ["a.weight", "a.bias", "b.weight", "b.bias"]
+
+    def test_a_second_mention_of_what_is_registered_is_no_fault(self):
+        inner = linear()
+        layer = self.hide([inner, inner.weight], inner=inner)
+        assert [path for path, _ in layer.named_parameters()] == ["inner.weight", "inner.bias"]
+
+
+class TestForgottenCache:
+    class Forgets(ac.Layer):
+        def forward(self, x, *, training=False):
+            return x
+
+    @pytest.mark.parametrize("rows", [1, 2, 3])  # two rows unpack like a pair
+    def test_it_is_named_wherever_forward_is_called(self, rows):
+        x, forgets = np.ones((rows, 3)), self.Forgets()
+        nested = ac.Sequential(forgets), ac.Skip(forgets)
+        for call in (forgets, *nested, *(layer.forward for layer in nested)):
+            with pytest.raises(TypeError, match=r"forward must return \(y, cache\), got an array of .* from Forgets"):
+                call(x)
