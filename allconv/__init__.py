@@ -30,6 +30,7 @@ from allconv.layers.leaky_relu import LeakyReLU
 from allconv.layers.linear import Linear
 from allconv.layers.max_pool import MaxPool2D
 from allconv.layers.mean_pool import MeanPool2D
+from allconv.layers.observe import observe
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.layers.sigmoid import Sigmoid
@@ -107,6 +108,7 @@ __all__ = [
     "layer_statistics",
     "load_weights",
     "models",
+    "observe",
     "open_run",
     "predict",
     "profile",

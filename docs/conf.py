@@ -75,7 +75,14 @@ REFERENCE = {
     "models": ("Networks", "allconv.models"),
     "article": ("The experiment", "allconv.article"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
-    "explain": ("Looking inside", "allconv.inspection.explain", "allconv.inspection.activations"),
+    "explain": (
+        "Looking inside",
+        "allconv.inspection.explain",
+        "allconv.inspection.activations",
+        "allconv.inspection.profile",
+        "allconv.layers.observe",
+        "allconv.layers.intercept",
+    ),
     "tools": ("Tools", "allconv", "allconv.validation"),  # what has no page of its own
     "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
 }
@@ -83,6 +90,10 @@ REFERENCE = {
 RETURNED = [
     "allconv.training.nonfinite.NonFiniteError",
     "allconv.training.interrupts.Stop",
+    "allconv.inspection.profile.LayerProfile",
+    "allconv.inspection.profile.Profile",
+    "allconv.layers.intercept.Call",
+    "allconv.layers.summary.LayerSummary",
     "allconv.layers.summary.Summary",
     "allconv.training.loop.Training",
 ]

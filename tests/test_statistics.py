@@ -260,21 +260,29 @@ def test_a_layer_in_several_places_has_a_row_for_each():
     assert [rows[k].parameter_gradient_rms["weight"] for k in (0, 2)] == [both, both]
 
 
-def test_a_layer_of_layers_that_is_no_container_has_one_row_with_all_parameters():
+@pytest.mark.parametrize("with_own", [False, True])
+def test_a_layer_of_layers_has_their_rows_or_with_parameters_of_its_own_one_with_all(with_own):
     class Block(ac.Layer):
         def __init__(self):
             self.inner = ac.Linear(3, 3, dtype=np.float64, rng=rng())
+            self.offset = ac.Parameter(np.zeros(3)) if with_own else None
 
         def forward(self, x, *, training=False):
             y, cache = self.inner.forward(x, training=training)
             return 2 * y, cache
 
         def backward(self, dy, cache):
+            if with_own:
+                self.offset.add_grad(dy.sum(axis=0))
             return self.inner.backward(2 * dy, cache)
 
     rows = ac.layer_statistics(ac.Sequential(Block()), ac.MeanSquaredError(), np.ones((2, 3)), np.zeros((2, 3)))
-    assert [row.path for row in rows] == ["0"]
-    assert set(rows[0].parameter_gradient_rms) == {"inner.weight", "inner.bias"}
+    if with_own:
+        assert [row.path for row in rows] == ["0"]
+        assert set(rows[0].parameter_gradient_rms) == {"inner.weight", "inner.bias", "offset"}
+    else:
+        assert [row.path for row in rows] == ["0.inner"]
+        assert set(rows[0].parameter_gradient_rms) == {"weight", "bias"}
 
 
 def test_rules_are_followed():

@@ -1,13 +1,15 @@
 """What flows through a network: statistics of each layer's output and gradients on one batch, and its dead filters."""
 
-import copy
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from allconv.layers.base import Layer
+from allconv.layers.intercept import Call
+from allconv.layers.observe import observe
+from allconv.layers.signatures import output_and_cache
+from allconv.layers.snapshot import unchanged
 from allconv.parallel.threads import single_threaded_blas
 from allconv.typing import Array, Cache, Loss
 from allconv.validation import check_batch, describe
@@ -22,18 +24,19 @@ class LayerStatistics:
     path, layer : str
         Its path in the model, and its constructor form.
     channels : int
-        The size of y's last axis: a convolution's filters, and what an activation makes of them.
+        The size of y's last axis: the filters of a convolution or of the activation after it.
     mean, std : float
-        Over all elements of y.
+        The mean and the standard deviation of all elements of y.
     zeros : float
         The share of y's elements that are exactly 0, in 0..1.
     dead : int or None
         How many channels have one and the same value at every place of every image: 0 after a ReLU whose filter never
-        fires, -alpha after an ELU. None where a channel has a single value, which says nothing.
+        fires, -alpha after an ELU. None where each channel has only one value, which shows nothing.
     gradient_rms : float
-        The root mean square of dL/dy; NaN where the backward pass never came by.
+        The root mean square of dL/dy; NaN where the backward pass did not reach the layer.
     parameter_gradient_rms : dict of str to float
-        That of dL/dp for each trainable parameter p of the layer, by its attribute's name (``"weight"``, ``"bias"``).
+        The root mean square of dL/dp for each trainable parameter p of the layer, by its name (``"weight"``,
+        ``"bias"``).
     """
 
     path: str
@@ -50,21 +53,21 @@ class LayerStatistics:
 def layer_statistics(model: Layer, loss: Loss, images: Array, labels: Array) -> list[LayerStatistics]:
     """Return the statistics of each layer on a batch, in the order of the forward pass.
 
-    A copy of the model makes one forward and one backward pass, as at inference: Dropout is off, BatchNorm uses its
-    running statistics. The model itself is only read, so training goes on with the same bits: values, gradients,
-    running statistics and generators stay as they are.
+    The model makes one forward and one backward pass, as at inference: Dropout is off, BatchNorm uses its running
+    statistics. Values, gradients, running statistics and generators are afterwards what they were, so training goes on
+    with the same bits.
 
     Parameters
     ----------
     model : Layer
-        Containers (`Sequential`, `Skip`) are represented by what they hold.
+        Layers that only hold others, such as `Sequential` and `Skip`, are represented by what they hold.
     loss : callable
         ``loss(scores, labels) -> (value, gradient)``. With a mean over the batch, gradients of outputs shrink as the
         batch grows: compare batches of one size.
     images : array (N, ...)
-        A batch as for ``model.forward``, of the model's dtype.
+        A batch for ``model.forward``, of the model's dtype.
     labels : array (N, ...)
-        As for `loss`.
+        The labels of the images, as `loss` takes them.
 
     Returns
     -------
@@ -76,7 +79,7 @@ def layer_statistics(model: Layer, loss: Loss, images: Array, labels: Array) -> 
     Raises
     ------
     TypeError, ValueError
-        For a model that is no Layer, a loss that cannot be called, no batch of images, or another number of labels.
+        If `model` is no Layer, `loss` cannot be called, `images` are no batch, or `labels` are of another number.
 
     Examples
     --------
@@ -94,53 +97,32 @@ def layer_statistics(model: Layer, loss: Loss, images: Array, labels: Array) -> 
     images, labels = check_batch("images", images), np.asarray(labels)
     if labels.ndim == 0 or len(labels) != len(images):
         raise ValueError(f"labels must have one entry for each of {len(images)} images, got {describe(labels)}")
-    model = copy.deepcopy(model)
-    for parameter in model.parameters():
-        parameter.grad = None
     rows: list[LayerStatistics] = []
     visited: list[Layer] = []
-    places: dict[int, tuple[Layer, list[str]]] = {}
-    for path, layer in _leaves(model, ""):
-        places.setdefault(id(layer), (layer, []))[1].append(path)
-    for layer, paths in places.values():
-        _observe(layer, paths, rows, visited)
-    with single_threaded_blas():
-        scores, cache = model.forward(images)
-        model.backward(loss(scores, labels)[1], cache)
-    for number, layer in enumerate(visited):
-        sizes = {
-            name: _rms(parameter.grad) for name, parameter in layer.named_parameters() if parameter.grad is not None
-        }
-        rows[number] = replace(rows[number], parameter_gradient_rms=sizes)
-    return rows
+    places: dict[int, list[str]] = {}
+    for path, layer in model.leaves():
+        places.setdefault(id(layer), []).append(path)
 
-
-def _leaves(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:
-    """Yield (path, layer) for the layers that are not made of others, in forward order, each place of a shared one."""
-    if not layer.composite:
-        yield path, layer
-        return
-    for name, child in layer.children():
-        yield from _leaves(child, f"{path}.{name}" if path else name)
-
-
-def _observe(layer: Layer, paths: list[str], rows: list[LayerStatistics], visited: list[Layer]) -> None:
-    """Make `layer` add a row with each forward pass, and fill in the gradient when the same visit goes backward."""
-    own_forward, own_backward, remaining = layer.forward, layer.backward, iter(paths)
-
-    def forward(x: Array, *, training: bool = False) -> tuple[Array, Cache]:
-        y, cache = own_forward(x, training=training)
-        rows.append(_of_output(next(remaining, paths[-1]), layer, y))
-        visited.append(layer)
+    def forward(call: Call, x: Array) -> tuple[Array, Cache]:
+        y, cache = call(x)
+        paths = places[id(call.layer)]
+        rows.append(_of_output(paths.pop(0) if len(paths) > 1 else paths[0], call.layer, y))
+        visited.append(call.layer)
         # The cache carries the number of the row: a layer that stands twice goes backward by the right one.
         return y, (len(rows) - 1, cache)
 
-    def backward(dy: Array, cache: Cache) -> Array:
+    def backward(call: Call, dy: Array, cache: Cache) -> Array | None:
         number, own_cache = cache
         rows[number] = replace(rows[number], gradient_rms=_rms(dy))
-        return own_backward(dy, own_cache)
+        dx: Array | None = call(dy, own_cache)
+        return dx
 
-    vars(layer).update(forward=forward, backward=backward)
+    with unchanged(model), single_threaded_blas(), observe(model.leaves(), forward=forward, backward=backward):
+        scores, cache = output_and_cache(model, model.forward(images))
+        model.backward(loss(scores, labels)[1], cache)
+        return [
+            replace(row, parameter_gradient_rms=_of_parameters(layer)) for row, layer in zip(rows, visited, strict=True)
+        ]
 
 
 def _of_output(path: str, layer: Layer, y: Array) -> LayerStatistics:
@@ -160,6 +142,11 @@ def _of_output(path: str, layer: Layer, y: Array) -> LayerStatistics:
         gradient_rms=math.nan,
         parameter_gradient_rms={},
     )
+
+
+def _of_parameters(layer: Layer) -> dict[str, float]:
+    """Return the root mean square of each gradient that the parameters of a layer have."""
+    return {name: _rms(parameter.grad) for name, parameter in layer.named_parameters() if parameter.grad is not None}
 
 
 def _rms(array: Array) -> float:

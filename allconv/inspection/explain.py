@@ -1,12 +1,10 @@
 """Looking inside a network: which pixels a score, or a unit of an intermediate layer, depends on.
 
-`saliency` is the gradient with respect to the image; `deconvnet` and `guided_backprop` send it back by another rule at
-the rectifiers; `class_activation_map` shows where the last feature maps speak for a class. All run at inference, and
-leave parameters, gradients and layer states as they are.
+`saliency` is the gradient with respect to the image. `deconvnet` and `guided_backprop` follow another rule at the
+rectifiers. `class_activation_map` shows where the last feature maps speak for a class. All leave the model unchanged.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -21,10 +19,11 @@ from allconv.layers.leaky_relu import LeakyReLU
 from allconv.layers.linear import Linear
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
+from allconv.layers.signatures import output_and_cache
 from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
+from allconv.layers.snapshot import unchanged
 from allconv.layers.softmax import LogSoftmax, Softmax
-from allconv.parameter import Parameter
 from allconv.typing import Array, Pair
 from allconv.validation import check_images, check_pair, describe
 
@@ -111,6 +110,12 @@ def deconvnet(
     Notes
     -----
     Zeiler and Fergus (2014), section 2.1; Springenberg et al. (2015), section 4 and figure 1.
+
+    Examples
+    --------
+    >>> from allconv import ReLU
+    >>> deconvnet(ReLU(), np.array([-1.0, 2]).reshape(1, 1, 2, 1), position=(0, 0)).ravel()
+    array([1., 0.])
     """
     return _send_back(model, images, target, layer, position, rules.deconvnet)
 
@@ -143,6 +148,12 @@ def guided_backprop(
     Notes
     -----
     Springenberg et al. (2015), section 4 and figure 1.
+
+    Examples
+    --------
+    >>> from allconv import ReLU
+    >>> guided_backprop(ReLU(), np.array([-1.0, 2]).reshape(1, 1, 2, 1), position=(0, 0)).ravel()
+    array([0., 0.])
     """
     return _send_back(model, images, target, layer, position, rules.guided)
 
@@ -184,9 +195,8 @@ def class_activation_map(model: Layer, images: Array, target: Target = None) -> 
     --------
     >>> from allconv import GlobalAveragePool2D, ReLU, Sequential
     >>> images = np.arange(-4.0, 8).reshape(1, 2, 2, 3)
-    >>> class_activation_map(Sequential(ReLU(), GlobalAveragePool2D()), images, 2)
-    array([[[0., 1.],
-            [4., 7.]]])
+    >>> class_activation_map(Sequential(ReLU(), GlobalAveragePool2D()), images, 2).tolist()
+    [[[0.0, 1.0], [4.0, 7.0]]]
     """
     images = check_images("images", images)
     body, linear, rest = _split_at_average(model)
@@ -213,11 +223,13 @@ def _send_back(
     images = check_images("images", images)
     part = _up_to(model, layer or "", layer or "")
     rectifiers = [path for path, inner in part.named_layers() if isinstance(inner, RECTIFIERS)]
-    y, cache = part.forward(images)
+    y, cache = output_and_cache(part, part.forward(images))
     dy = _one_unit(y, target, position)
     # A unit may lie below the first rectifier: then all the rules agree.
     ruled = rules.override_backward(part, dict.fromkeys(rectifiers, rule)) if rule and rectifiers else nullcontext()
-    with _frozen(part), ruled:
+    with unchanged(part), ruled:
+        for parameter in part.parameters():
+            parameter.trainable = False  # which spares the layers the work for its gradient
         return part.backward(dy, cache)
 
 
@@ -268,20 +280,6 @@ def _check_target(target: Target, y: Array) -> Array:
     if classes.shape not in ((), (count,)) or classes.min() < 0 or classes.max() >= channels:
         raise ValueError(f"target must be {rule}, got {describe(target)}")
     return np.broadcast_to(classes, (count,))
-
-
-@contextmanager
-def _frozen(model: Layer) -> Iterator[None]:
-    """Keep the gradients of the parameters, and spare the layers the work for them."""
-    parameters = [p for inner in model.walk() for p in vars(inner).values() if isinstance(p, Parameter)]
-    before = [(p, p.trainable, p.grad) for p in parameters]
-    try:
-        for p in parameters:
-            p.trainable, p.grad = False, None
-        yield
-    finally:
-        for p, trainable, grad in before:
-            p.trainable, p.grad = trainable, grad
 
 
 def _split_at_average(model: Layer) -> tuple[Sequential | None, Linear | None, Sequential]:

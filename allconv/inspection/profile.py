@@ -1,44 +1,47 @@
 """Where the time and the memory of a training step go: one line a layer."""
 
-import copy
-import functools
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
+from allconv.layers.intercept import Call
+from allconv.layers.observe import observe
+from allconv.layers.snapshot import clear_gradients, unchanged
 from allconv.parallel.threads import blas_can_be_limited, get_num_threads, run, single_threaded_blas
+from allconv.tables import align
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_int, describe
 
 
 @dataclass(frozen=True)
-class Row:
-    """One layer.
+class LayerProfile:
+    """One layer of a profile.
 
     Attributes
     ----------
     path, layer : str
-        Its path in the model, and its constructor form.
+        The layer's path in the model, and its constructor form.
     output_shape : tuple of int
-        With the batch.
+        The shape of the output, with the batch axis.
     parameters : int
+        The number of its parameters' elements.
     multiply_adds : int
-        Of the forward pass of the whole batch, by the definition of the layer.
+        The multiply-adds of the forward pass of the whole batch, by the definition of the layer.
     algorithm : str
-        A convolution's, "forward/backward" where they differ; "" of other layers.
+        The algorithm of a convolution, "forward/backward" where the two differ; "" for other layers.
     forward, backward : float
-        Milliseconds.
+        The time of each pass, in milliseconds.
     peak_share : float
-        Multiply-adds of both passes over what the machine's matrix product does in that time. More than 1 where an
-        algorithm needs fewer than the definition.
+        The multiply-adds of both passes, divided by those that the machine's matrix product does in the same time. It
+        is more than 1 where an algorithm needs fewer multiply-adds than the definition.
     kept_bytes : int
-        Of arrays that live from the forward to the backward pass because of this layer, and of none before it.
+        The bytes of the arrays in this layer's cache that live from the forward to the backward pass. An array that an
+        earlier layer has cached counts there only.
     """
 
     path: str
@@ -55,22 +58,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Profile:
-    """The ledger of a step; ``str(profile)`` is the table.
+    """The profile of a training step; ``str(profile)`` is the table.
 
     Attributes
     ----------
-    rows : tuple of Row
+    rows : tuple of LayerProfile
+        One for each layer that computes and was called, in forward order.
     forward, backward : float
-        Milliseconds of the whole passes.
+        The times of the whole passes, in milliseconds.
     workers : int
-        Threads that shared the work.
+        The number of threads that shared the work.
     blas_is_limited : bool
-        Whether BLAS was held to one thread in each. Where it cannot be (Apple's Accelerate), there is one worker.
+        Whether BLAS was held to one thread in each worker. Where it cannot be (Apple's Accelerate), there is one
+        worker.
     gemm_peak : float
-        Multiply-adds a second of all workers' matrix products together, measured just before.
+        The multiply-adds per second of all workers' matrix products together, measured just before.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[LayerProfile, ...]
     forward: float
     backward: float
     workers: int
@@ -80,26 +85,17 @@ class Profile:
     def __str__(self) -> str:
         texts = "path", "layer", "output shape", "algorithm"
         numbers = "parameters", "multiply-adds", "forward ms", "backward ms", "of peak", "kept MB"
-        lines = [(*texts, *numbers), *(_cells(row) for row in self.rows), self._total()]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = []
-        for cells in lines:
-            aligned = [c.ljust(w) if k < 4 else c.rjust(w) for k, (c, w) in enumerate(zip(cells, widths, strict=True))]
-            table.append("  ".join(aligned).rstrip())
-        rule = "-" * max(map(len, table))
+        cells = [(*texts, *numbers), *(_cells(row) for row in self.rows), self._total()]
         blas = "BLAS held to one thread" if self.blas_is_limited else "BLAS cannot be held to one thread, so no more"
         machine = f"{self.workers} {'worker' if self.workers == 1 else 'workers'}, {blas}; "
         machine += f"peak of its matrix product {2e-9 * self.gemm_peak:.0f} GFLOP/s"
-        return "\n".join([table[0], rule, *table[1:-1], rule, table[-1], machine])
+        return "\n".join([*align(cells, right=range(4, 10), total=True), machine])
 
     __repr__ = __str__
 
     def _total(self) -> tuple[str, ...]:
         return (
-            "",
-            "total",
-            "",
-            "",
+            *("", "total", "", ""),
             f"{sum(row.parameters for row in self.rows):,}",
             f"{sum(row.multiply_adds for row in self.rows):,}",
             f"{self.forward:.2f}",
@@ -109,7 +105,7 @@ class Profile:
         )
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: LayerProfile) -> tuple[str, ...]:
     return (
         row.path,
         row.layer,
@@ -125,50 +121,63 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def profile(model: Layer, images: Array, *, backward: bool = True, runs: int = 5) -> Profile:
-    """Return the ledger of a training step on `images`, without loss and optimizer.
+    """Return where the time and the memory of a training step on `images` go, without loss and optimizer.
 
-    A copy of the model is run, so that neither gradients nor running statistics change.
+    The model itself is run. Its values, gradients, running statistics and generators are afterwards what they were.
 
     Parameters
     ----------
     model : Layer
+        Any layer. Layers that only hold others are represented by what they hold.
     images : array (N, ...)
-        A batch as for ``model.forward``.
+        A batch for ``model.forward``.
     backward : bool, default True
-        With False only prediction is measured, ``model(images)``: what a fused copy can do.
+        With False only prediction is measured, ``model(images)``, which is all that a fused copy can do.
     runs : int, default 5
-        The times are medians over as many steps, after one that does not count.
+        The number of steps whose times are measured, after one that is not. The times are medians over the steps.
+
+    Returns
+    -------
+    Profile
+        Prints as a table.
 
     Raises
     ------
     TypeError, ValueError
-        For arguments outside their range.
+        If an argument is outside its range.
 
     Examples
     --------
     >>> from allconv import Conv2D, GlobalAveragePool2D, Sequential
     >>> model = Sequential(Conv2D(3, 16, 3), GlobalAveragePool2D())
-    >>> ledger = profile(model, np.zeros((8, 32, 32, 3), np.float32))
-    >>> ledger.rows[0].path, ledger.rows[0].output_shape, ledger.rows[0].multiply_adds
+    >>> row, _ = profile(model, np.zeros((8, 32, 32, 3), np.float32)).rows
+    >>> row.path, row.output_shape, row.multiply_adds
     ('0', (8, 32, 32, 16), 3538944)
     """
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a Layer, got {describe(model)}")
     images, runs = check_batch("images", images), check_int("runs", runs)
     check_bool("backward", backward)
-    model = copy.deepcopy(model)
     kept = {id(_owner(array)) for array in (images, *(parameter.value for parameter in model.parameters()))}
-    watches = [_Watch(path, layer, kept) for path, layer in _leaves(model, "", set())]
+    watches: dict[int, _Watch] = {}
+    for path, layer in model.leaves():
+        watches.setdefault(id(layer), _Watch(path, layer, kept))
+    observed = observe(
+        model.leaves(),
+        forward=lambda call, x: watches[id(call.layer)].forward(call, x),
+        backward=lambda call, dy, cache: watches[id(call.layer)].backward(call, dy, cache),
+    )
     whole = []
-    with single_threaded_blas():
+    with unchanged(model), observed, single_threaded_blas():
         peak = _gemm_peak()
         for _ in range(runs + 1):
+            for watch in watches.values():
+                watch.start_step()
+            clear_gradients(model)
             whole.append(_step(model, images, backward=backward))
-            for watch in watches:
-                watch.end_step()
     forward_ms, backward_ms = (1e3 * statistics.median(seconds) for seconds in zip(*whole[1:], strict=True))
     return Profile(
-        tuple(watch.row(peak) for watch in watches if watch.output_shape != ()),
+        tuple(watch.row(peak) for watch in watches.values() if watch.output_shape != ()),
         forward_ms,
         backward_ms,
         workers=get_num_threads(),
@@ -206,63 +215,54 @@ def _gemm_peak(size: int = 512, products: int = 8) -> float:
     return len(outs) * products * size**3 / min(seconds)
 
 
-def _leaves(layer: Layer, path: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
-    """Yield (path, layer) for the layers that are not made of others, each once."""
-    if not layer.composite:
-        if id(layer) not in seen:
-            seen.add(id(layer))
-            yield path, layer
-        return
-    for name, child in layer.children():
-        yield from _leaves(child, f"{path}.{name}" if path else name, seen)
-
-
 class _Watch:
-    """Stands between a layer and its callers: counts in the first step, takes the time in all."""
+    """The measurements of one layer: what it counts in the first step, and the times of all steps."""
 
     def __init__(self, path: str, layer: Layer, kept: set[int]) -> None:
-        self.path, self.layer, self.steps = path, layer, [[0.0, 0.0]]
+        self.path, self.layer = path, layer
         self.output_shape: tuple[int, ...] = ()
         self.algorithms: list[str] = []
         self.multiply_adds, self.passes, self.kept_bytes = 0, 1, 0
-        self._kept, self._inside = kept, False
-        for name in ("forward", "backward", "backward_parameters"):
-            setattr(layer, name, functools.partial(self._call, name, getattr(layer, name)))
+        self._kept = kept
+        self._steps: list[list[float]] = []  # of each step the seconds forward and backward
 
-    def _call(self, name: str, own: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        if self._inside:  # the base class's backward_parameters calls backward
-            return own(*arguments, **options)
-        self._inside = True
+    def start_step(self) -> None:
+        """Start to count the time of another step."""
+        self._steps.append([0.0, 0.0])
+
+    def forward(self, call: Call, x: Array) -> tuple[Array, Cache]:
+        """Pass on a forward pass, and measure it."""
         start = time.perf_counter()
-        try:
-            result = own(*arguments, **options)
-        finally:
-            self._inside = False
-        self.steps[-1][name != "forward"] += time.perf_counter() - start
-        if len(self.steps) == 1:
-            if name == "forward":
-                self._count(arguments[0], *result, **options)
-            else:
-                self.passes = 3 if name == "backward" else 2  # dx costs as much as dW, and each as much as y
+        y, cache = call(x)
+        self._steps[-1][0] += time.perf_counter() - start
+        if len(self._steps) == 1:
+            self.output_shape = y.shape
+            self.multiply_adds += len(x) * self.layer.multiply_adds(x.shape[1:])
+            if call.training:
+                self.kept_bytes += sum(_new_bytes(cache, self._kept))
+            self._note_algorithm(x.shape, backward=False)
+        return y, cache
+
+    def backward(self, call: Call, dy: Array, cache: Cache) -> Array | None:
+        """Pass on a backward pass, and measure it."""
+        start = time.perf_counter()
+        dx: Array | None = call(dy, cache)
+        self._steps[-1][1] += time.perf_counter() - start
+        if len(self._steps) == 1:
+            with_dx = call.method == "backward"
+            self.passes = 3 if with_dx else 2  # dx costs as much as dW, and each as much as y
             if isinstance(self.layer, Conv2D):
-                x = arguments[0 if name == "forward" else 1]  # a convolution's cache is its input
-                self.algorithms.append(self.layer.chosen_algorithm(x.shape, backward=name == "backward"))
-        return result
+                self._note_algorithm(cache.shape, backward=with_dx)  # a convolution's cache is its input
+        return dx
 
-    def _count(self, x: Array, y: Array, cache: Cache, *, training: bool = False) -> None:
-        self.output_shape = y.shape
-        self.multiply_adds += len(x) * self.layer.multiply_adds(x.shape[1:])
-        if training:
-            self.kept_bytes += sum(_new_bytes(cache, self._kept))
+    def _note_algorithm(self, shape: tuple[int, ...], *, backward: bool) -> None:
+        if isinstance(self.layer, Conv2D):
+            self.algorithms.append(self.layer.chosen_algorithm(shape, backward=backward))
 
-    def end_step(self) -> None:
-        """Start counting the next step's time."""
-        self.steps.append([0.0, 0.0])
-
-    def row(self, peak: float) -> Row:
-        """Return the layer's line."""
-        forward, backward = (statistics.median(seconds) for seconds in zip(*self.steps[1:-1], strict=True))
-        return Row(
+    def row(self, peak: float) -> LayerProfile:
+        """Return the layer's row."""
+        forward, backward = (statistics.median(seconds) for seconds in zip(*self._steps[1:], strict=True))
+        return LayerProfile(
             self.path,
             repr(self.layer),
             self.output_shape,

@@ -1,9 +1,11 @@
 """The contract of a layer."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
+from allconv.layers.intercept import unobserved_attributes
 from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache
+from allconv.layers.summary import Summary, summarize
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 
@@ -31,13 +33,14 @@ class Layer:
     of its signature, as ``backward(self, dy, cache)``, and still be called with it.
     """
 
-    composite: ClassVar[bool] = False
-    """Whether the layer only holds others, by which it is listed."""
-
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the class's backward methods be called with ``release=``, whether they are written with it or not."""
         super().__init_subclass__(**options)
         let_backward_take_release(cls)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle of the layer consists of; observers stay with the layer itself."""
+        return unobserved_attributes(self)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return the output for the batch `x`, and a cache for `backward`."""
@@ -69,11 +72,39 @@ class Layer:
         """Return the multiply-adds of the forward pass of one example; 0 where they do not count."""
         return 0
 
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Return a table, which prints: each layer's output shape, parameters and multiply-adds an example.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            The shape of one example, without the batch axis: ``(32, 32, 3)``.
+
+        Returns
+        -------
+        Summary
+            Layers that hold others in a row are listed by what they hold.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `input_shape` is no shape, or does not fit the layer.
+        """
+        return summarize(self, input_shape)
+
     def children(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (name, layer) for each layer that is an attribute of this one, in forward order."""
         for name, value in vars(self).items():
             if isinstance(value, Layer):
                 yield name, value
+
+    def leaves(self) -> Iterator[tuple[str, "Layer"]]:
+        """Yield (path, layer) for each layer that computes, in forward order, and not for what only holds others.
+
+        A layer computes if it has no `children`, or has parameters of its own. A layer that stands in several places is
+        there once for each of them.
+        """
+        return _leaves(self, "")
 
     def named_layers(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (path, layer) for itself, at path "", and all nested ones, depth first; a shared layer once.
@@ -128,6 +159,15 @@ class Layer:
         """Take over what `state` returned."""
         if set(state) != set(self.state()):
             raise ValueError(f"state must have the keys {sorted(self.state())}, got {sorted(state)}")
+
+
+def _leaves(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:
+    children = list(layer.children())
+    if not children or any(isinstance(value, Parameter) for value in vars(layer).values()):
+        yield path, layer
+        return
+    for name, child in children:
+        yield from _leaves(child, f"{path}.{name}" if path else name)
 
 
 def _named_layers(layer: Layer, path: str, found: dict[int, Layer]) -> Iterator[tuple[str, Layer]]:

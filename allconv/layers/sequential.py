@@ -5,7 +5,6 @@ from textwrap import indent
 
 from allconv.layers.base import Layer
 from allconv.layers.signatures import output_and_cache
-from allconv.layers.summary import Summary, summarize
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, describe
 
@@ -32,8 +31,6 @@ class Sequential(Layer):
     >>> model(np.ones((5, 4))).shape
     (5, 2)
     """
-
-    composite = True
 
     def __init__(self, *layers: Layer) -> None:
         if not layers:
@@ -97,13 +94,6 @@ class Sequential(Layer):
             total += layer.multiply_adds(in_shape)
             in_shape = layer.output_shape(in_shape)
         return total
-
-    def summary(self, input_shape: tuple[int, ...]) -> Summary:
-        """Return a table, which prints: each layer's output shape, parameters and multiply-adds an example.
-
-        `input_shape` is that of one example, without the batch axis: ``(32, 32, 3)``.
-        """
-        return summarize(self, input_shape)
 
     def __len__(self) -> int:
         return len(self.layers)

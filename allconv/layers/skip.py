@@ -45,8 +45,6 @@ class Skip(Layer):
     array([-0.5,  3. ])
     """
 
-    composite = True
-
     def __init__(self, body: Layer, *, scale: float = 1.0, in_forward: bool = True, in_backward: bool = True) -> None:
         if not isinstance(body, Layer):
             raise TypeError(f"body must be a Layer, got {describe(body)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from allconv.rules import active_rules
+from allconv.layers.intercept import rules_in_force
+from allconv.tables import align
 from allconv.validation import check_int, describe
 
 if TYPE_CHECKING:
@@ -13,8 +14,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One layer: its path, constructor form, output shape (without the batch), parameters and multiply-adds."""
+class LayerSummary:
+    """One layer of a summary.
+
+    Attributes
+    ----------
+    path, layer : str
+        The layer's path in the model, and its constructor form.
+    output_shape : tuple of int
+        The shape of the output, without the batch axis.
+    parameters : int
+        The number of its parameters' elements.
+    multiply_adds : int
+        The multiply-adds of the forward pass of one example.
+    """
 
     path: str
     layer: str
@@ -27,60 +40,86 @@ class Row:
 class Summary:
     """The rows of a model and their totals; ``str(summary)`` is the table.
 
-    `rules` names the backward rules that are in force, by path.
+    Attributes
+    ----------
+    rows : tuple of LayerSummary
+        One for each layer that computes, in forward order.
+    parameters, trainable : int
+        The number of elements of all parameters, and of those that are trained.
+    multiply_adds : int
+        The multiply-adds of the forward pass of one example.
+    rules : dict of str to str
+        The names of the backward rules in force, by the path of the layer.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[LayerSummary, ...]
     parameters: int
     trainable: int
     multiply_adds: int
     rules: dict[str, str]
 
     def __str__(self) -> str:
-        table = [("path", "layer", "output shape", "parameters", "multiply-adds")]
-        table += [
+        cells = [("path", "layer", "output shape", "parameters", "multiply-adds")]
+        cells += [
             (row.path, row.layer, str(row.output_shape), f"{row.parameters:,}", f"{row.multiply_adds:,}")
             for row in self.rows
         ]
-        table.append(("", "total", "", f"{self.parameters:,}", f"{self.multiply_adds:,}"))
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for cells in table:
-            left = [cell.ljust(width) for cell, width in zip(cells[:3], widths[:3], strict=True)]
-            right = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:], strict=True)]
-            lines.append("  ".join(left + right).rstrip())
-        rule = "-" * max(map(len, lines))
+        cells.append(("", "total", "", f"{self.parameters:,}", f"{self.multiply_adds:,}"))
         frozen = self.parameters - self.trainable
         notes = [f"{frozen:,} of the parameters are not trained"] if frozen else []
         notes += [f"backward of {path or 'the model'} follows the rule {name}" for path, name in self.rules.items()]
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], *notes])
+        return "\n".join([*align(cells, right={3, 4}, total=True), *notes])
 
     __repr__ = __str__
 
 
 def summarize(model: Layer, input_shape: tuple[int, ...]) -> Summary:
-    """Return the summary of `model` for one example of `input_shape`; containers are listed by what they hold."""
+    """Return the summary of `model` for one example, as `Layer.summary` has it.
+
+    Parameters
+    ----------
+    model : Layer
+        Any layer.
+    input_shape : tuple of int
+        The shape of one example, without the batch axis.
+
+    Returns
+    -------
+    Summary
+        Layers that hold others in a row are listed by what they hold.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `input_shape` is no shape, or does not fit the model.
+    """
     if not isinstance(input_shape, tuple | list):
         raise TypeError(f"input_shape must be a tuple of positive ints, got {describe(input_shape)}")
     shape = tuple(check_int("input_shape", size) for size in input_shape)
-    rows: list[Row] = []
-    _add_rows(model, "", shape, rows)
+    model.output_shape(shape)  # a shape that does not fit ends here, with the layer's own message
     parameters = model.parameters()
     return Summary(
-        tuple(rows),
+        tuple(_rows(model, "", shape)),
         sum(p.value.size for p in parameters),
         sum(p.value.size for p in parameters if p.trainable),
         model.multiply_adds(shape),
-        active_rules(model),
+        rules_in_force(model),
     )
 
 
-def _add_rows(layer: Layer, path: str, shape: tuple[int, ...], rows: list[Row]) -> None:
-    children = list(layer.children())
-    if not layer.composite:
-        count = sum(p.value.size for p in layer.parameters())
-        rows.append(Row(path, repr(layer), layer.output_shape(shape), count, layer.multiply_adds(shape)))
-        return
-    for name, child in children:
-        _add_rows(child, f"{path}.{name}" if path else name, shape, rows)
-        shape = child.output_shape(shape)
+def _rows(layer: Layer, path: str, shape: tuple[int, ...]) -> list[LayerSummary]:
+    """Return the rows of what the layer holds, if it holds layers in a row, or else its own."""
+    out_shape = layer.output_shape(shape)
+    own = LayerSummary(
+        path, repr(layer), out_shape, sum(p.value.size for p in layer.parameters()), layer.multiply_adds(shape)
+    )
+    if any(leaf is layer for _, leaf in layer.leaves()):
+        return [own]
+    rows = []
+    try:
+        for name, child in layer.children():
+            rows += _rows(child, f"{path}.{name}" if path else name, shape)
+            shape = child.output_shape(shape)
+    except (TypeError, ValueError):
+        return [own]  # the layers it holds take each other's outputs in another order than one after the other
+    return rows if shape == out_shape else [own]

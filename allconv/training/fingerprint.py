@@ -41,7 +41,7 @@ def layers_of(model: Layer) -> dict[str, str]:
     described by their class.
     """
     return {
-        path: type(layer).__name__ if layer.composite or type(layer).__repr__ is object.__repr__ else repr(layer)
+        path: type(layer).__name__ if any(layer.children()) or type(layer).__repr__ is object.__repr__ else repr(layer)
         for path, layer in model.named_layers()
     }
 

@@ -1,12 +1,12 @@
 """Name the first value that is not finite: its layer, its pass."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from allconv.layers.base import Layer
+from allconv.layers.intercept import Call
+from allconv.layers.observe import observe
 from allconv.typing import Array, Cache
 
 
@@ -15,41 +15,51 @@ class NonFiniteError(FloatingPointError):
 
 
 def check_finite_array(what: str, array: Array | float) -> None:
-    """Raise NonFiniteError, naming `what`, unless every value of `array` is finite."""
+    """Raise NonFiniteError unless every value of an array is finite.
+
+    Parameters
+    ----------
+    what : str
+        The name of the array in the message.
+    array : array or float
+        The values.
+    """
     if not np.all(np.isfinite(array)):
         bad = np.count_nonzero(~np.isfinite(array))
         raise NonFiniteError(f"{what} must be finite, got {bad} of {np.size(array)} values NaN or infinite")
 
 
-@contextmanager
-def checked_layers(model: Layer, where: str) -> Iterator[None]:
-    """While open, each layer's output and dL/dx are checked; the error names layer, pass and `where`."""
-    wrapped: list[tuple[Layer, str, Any]] = []
+def checked_layers(model: Layer, where: str) -> AbstractContextManager[None]:
+    """Return a context in which each layer's output and dL/dx are checked.
 
-    def wrap(path: str, layer: Layer) -> None:
-        forward, backward, name = layer.forward, layer.backward, f"layer {path or '(the model)'}: {layer!r}"
+    Parameters
+    ----------
+    model : Layer
+        All its layers are checked. The innermost one is checked first, so the error names the layer in which the value
+        arose.
+    where : str
+        The place in training, for the message.
 
-        def checked_forward(x: Array, *, training: bool = False) -> tuple[Array, Cache]:
-            y, cache = forward(x, training=training)
-            check_finite_array(f"{name}, forward pass, {where}: the output", y)
-            return y, cache
+    Raises
+    ------
+    NonFiniteError
+        In the block, by the first layer whose output or dL/dx has a NaN or an infinity.
+    """
 
-        def checked_backward(dy: Array, cache: Cache) -> Array:
-            dx = backward(dy, cache)
-            check_finite_array(f"{name}, backward pass, {where}: the gradient", dx)
-            return dx
+    def forward(call: Call, x: Array) -> tuple[Array, Cache]:
+        y, cache = call(x)
+        check(call, "forward pass", "the output", y)
+        return y, cache
 
-        for attribute, function in (("forward", checked_forward), ("backward", checked_backward)):
-            wrapped.append((layer, attribute, vars(layer).get(attribute)))
-            setattr(layer, attribute, function)
+    def backward(call: Call, dy: Array, cache: Cache) -> Array | None:
+        dx: Array | None = call(dy, cache)
+        if dx is not None:  # None where only the parameters' gradients were asked for
+            check(call, "backward pass", "the gradient", dx)
+        return dx
 
-    for path, layer in model.named_layers():
-        if not layer.composite:
-            wrap(path, layer)
-    try:
-        yield
-    finally:
-        for layer, attribute, before in reversed(wrapped):
-            delattr(layer, attribute)
-            if before is not None:
-                setattr(layer, attribute, before)
+    def check(call: Call, direction: str, what: str, array: Array) -> None:
+        if not np.all(np.isfinite(array)):
+            name = f"layer {call.path or '(the model)'}: {call.layer!r}"
+            check_finite_array(f"{name}, {direction}, {where}: {what}", array)
+
+    return observe(model, forward=forward, backward=backward)

@@ -1,4 +1,4 @@
-"""Layers made of layers: an author's own, what they hold, and how they are called."""
+"""Layers made of layers: an author's own, what they hold and how they are listed."""
 
 import inspect
 
@@ -27,6 +27,35 @@ class Doubled(ac.Layer):
 
     def backward(self, dy, cache):
         return self.inner.backward(2 * dy, cache)
+
+
+class Branches(ac.Layer):
+    """Two layers side by side, which no row of layers is."""
+
+    def __init__(self):
+        self.left, self.right = linear(2), linear(4)
+
+    def forward(self, x, *, training=False):
+        (a, left), (b, right) = (branch.forward(x, training=training) for branch in (self.left, self.right))
+        return np.concatenate([a, b], axis=1), (left, right)
+
+    def backward(self, dy, cache):
+        left, right = cache
+        return self.left.backward(dy[:, :2].copy(), left) + self.right.backward(dy[:, 2:].copy(), right)
+
+    def output_shape(self, in_shape):
+        return (6,)
+
+    def __repr__(self):
+        return "Branches()"
+
+
+class Gained(Doubled):
+    """One layer inside, and a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = ac.Parameter(np.ones(3))
 
 
 class TestRelease:
@@ -89,6 +118,32 @@ class TestRelease:
         skip.backward_parameters(y, cache, release=True)
         assert (cache, body) == ([], [])
         assert [p.grad.tobytes() for p in skip.parameters()] == [grad.tobytes() for grad in kept]
+
+
+class TestListing:
+    def test_leaves_are_what_computes_in_each_of_its_places(self):
+        shared = ac.ReLU()
+        model = ac.Sequential(shared, ac.Skip(ac.Sequential(linear(), shared)), Doubled(), Gained())
+        assert [path for path, _ in model.leaves()] == ["0", "1.body.0", "1.body.1", "2.inner", "3"]
+        assert [path for path, _ in ac.ReLU().leaves()] == [""]
+
+    def test_the_summary_lists_what_stands_in_a_row(self):
+        summary = ac.Sequential(Doubled(), ac.ReLU()).summary((3,))
+        assert [row.path for row in summary.rows] == ["0.inner", "1"]
+
+    def test_the_summary_has_one_row_for_what_stands_side_by_side(self):
+        (row, last) = ac.Sequential(Branches(), ac.Linear(6, 1)).summary((3,)).rows
+        assert (row.path, row.layer, row.output_shape, row.parameters) == ("0", "Branches()", (6,), 8 + 16)
+        assert last.output_shape == (1,)
+
+    def test_the_summary_counts_parameters_of_a_layers_own(self):
+        summary = Gained().summary((3,))
+        assert [(row.path, row.parameters) for row in summary.rows] == [("", 15)]
+        assert summary.parameters == 15
+
+    def test_a_shape_that_does_not_fit_is_refused(self):
+        with pytest.raises(ValueError, match=r"in_shape must be \(3,\), got \(4,\)"):
+            ac.Skip(linear()).summary((4,))
 
 
 class TestHidden:
