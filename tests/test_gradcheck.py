@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allconv import gradcheck
-from allconv.gradcheck.point import INPUT, Point, Snapshot
+from allconv.gradcheck.point import INPUT, Point
 from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
 from allconv.layers.elu import ELU
@@ -20,6 +20,7 @@ from allconv.layers.mean_pool import MeanPool2D
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.layers.skip import Skip
+from allconv.layers.snapshot import Snapshot
 from allconv.losses import MeanSquaredError, SoftmaxCrossEntropy
 from allconv.parameter import Parameter
 from allconv.rules import guided, override_backward
@@ -559,7 +560,7 @@ class TestNumbers:
         assert found.right == pytest.approx(6.62)
         assert found.analytic == pytest.approx(6.0)
         assert found.error == pytest.approx(0.02 / 6.02)
-        assert found.bend == pytest.approx(0.6 / 6.02)
+        assert found.curvature == pytest.approx(0.6 / 6.02)
 
     def test_the_best_step_is_the_one_reported(self):
         found = self.point(self.Cube(), [1], [2]).difference({INPUT: np.array([1.0])}, (0.1, 0.01, 0.02))

@@ -6,6 +6,8 @@ gradients under a backward rule with the true ones.
 
 from allconv.gradcheck.checking import check, check_loss
 from allconv.gradcheck.comparing import Comparison, compare
-from allconv.gradcheck.report import Report, Row
+from allconv.gradcheck.report import CheckRow, Report
 
-__all__ = ["Comparison", "Report", "Row", "check", "check_loss", "compare"]
+Row = CheckRow  # the older name, which programs may still use
+
+__all__ = ["CheckRow", "Comparison", "Report", "check", "check_loss", "compare"]

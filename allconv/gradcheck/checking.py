@@ -9,16 +9,23 @@ from typing import Any
 import numpy as np
 
 from allconv.gradcheck.contract import findings
-from allconv.gradcheck.point import INPUT, STEPS, Difference, Direction, Point, Snapshot, cosine_and_ratio, size_of
-from allconv.gradcheck.report import Report, Row
+from allconv.gradcheck.kinks import find_kink, trace
+from allconv.gradcheck.point import INPUT, STEPS, Difference, Direction, Point, cosine_and_ratio, size_of
+from allconv.gradcheck.report import CheckRow, Report
 from allconv.layers.base import Layer
+from allconv.layers.snapshot import Snapshot
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_int, describe
 
+# The largest relative error of a central difference, and of the adjoint identity, with which a row passes.
 TOLERANCE = 1e-7
 ADJOINT_TOLERANCE = 1e-9
-_NEIGHBOURS = 8  # points beside a kink to try; a large network has a kink near most of them
-_SEPARATE = 20_000  # elements of all parameters together; up to so many each parameter has a row of its own
+
+# The largest number of points beside a kink that are tried. A large network has a kink near most of them.
+_NEIGHBOURS = 8
+
+# The largest number of weights in a model whose parameters each get a row of their own by default.
+_SEPARATE = 20_000
 
 
 def check(
@@ -48,13 +55,13 @@ def check(
     x : array of float64, shape (N, ...)
         The point at which the gradient is checked.
     seed : int, default 0
-        Of g and of the directions.
+        The seed of g and of the directions.
     training : bool, default False
         The mode of the forward pass. Random layers draw the same numbers in every pass.
     elements : int, default 200
-        Arrays of up to so many elements are checked element by element; 0 for none.
+        The largest size of an array that is checked element by element too; 0 for none.
     separate : bool, optional
-        Whether each parameter has a row of its own; by default in models of up to 20,000 weights.
+        Whether each parameter has a row of its own. By default it has in models of up to 20,000 weights.
 
     Returns
     -------
@@ -108,12 +115,40 @@ def check(
 def check_loss(
     loss: Callable[[Array, Any], tuple[float, Array]], scores: Array, target: Any, *, seed: int = 0
 ) -> Report:
-    """Check a loss, ``loss(scores, target) -> (value, gradient)``, as `check` does a layer; `scores` are float64."""
+    """Check the gradient of a loss against central differences, as `check` does that of a layer.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(scores, target) -> (value, gradient)``.
+    scores : array of float64, shape (N, ...)
+        The point at which the gradient is checked.
+    target : object
+        The second argument of `loss`.
+    seed : int, default 0
+        The seed of the directions.
+
+    Returns
+    -------
+    Report
+        Prints as a table.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `scores` are not float64, are empty, or are not finite.
+
+    Examples
+    --------
+    >>> from allconv import SoftmaxCrossEntropy
+    >>> check_loss(SoftmaxCrossEntropy(), np.array([[1.0, 2.0, -1.0]]), np.array([0])).passed
+    True
+    """
     scores, before = _check_point("scores", scores), np.array(target)
     rows = check(_LossLayer(loss, target), scores, seed=seed).rows
     name = type(loss).__name__
     fault = "" if np.array_equal(before, target) else "it writes to target"
-    row = Row("", name, "loss", "leaves its target alone", None, None, "FAILED" if fault else "ok", fault)
+    row = CheckRow("", name, "loss", "leaves its target alone", None, None, "FAILED" if fault else "ok", fault)
     rows = (row, *(replace(row, layer=name, what="scores" if row.what == "x" else row.what) for row in rows))
     return Report(f"gradient check of {name} at scores {scores.shape}, seed {seed}", rows)
 
@@ -153,9 +188,9 @@ def _check_point(name: str, value: Array) -> Array:
     return np.array(array)
 
 
-def _rows(layer: Layer, x: Array, path: str, options: _Options) -> Iterator[Row]:
+def _rows(layer: Layer, x: Array, path: str, options: _Options) -> Iterator[CheckRow]:
     """Yield the rows of one layer, and those of its nested layers where it fails."""
-    make = partial(Row, path, type(layer).__name__)
+    make = partial(CheckRow, path, type(layer).__name__)
     snapshot = Snapshot(layer)
     failed = False
     for what, condition, fault in findings(layer, x, snapshot, options.rng, training=options.training):
@@ -168,16 +203,18 @@ def _rows(layer: Layer, x: Array, path: str, options: _Options) -> Iterator[Row]
         yield row
     children = {id(child): name for name, child in layer.children()}
     if failed and children:
-        for _, child, entered, _ in point.trace():
+        for _, child, entered, _ in trace(point):
             name = children.pop(id(child), None)
             if name is not None:
                 yield from _rows(child, entered, f"{path}.{name}" if path else name, options)
 
 
-def _gradient_rows(point: Point, make: Callable[..., Row], options: _Options, *, nested: bool) -> Iterator[Row]:
+def _gradient_rows(
+    point: Point, make: Callable[..., CheckRow], options: _Options, *, nested: bool
+) -> Iterator[CheckRow]:
     known = [key for key in point.arrays if key in point.gradients]
     parameters = [key for key in known if key != INPUT]
-    # A joint direction that fails says nothing of where, so then each parameter gets its row.
+    # A joint direction that fails does not tell which parameter is wrong, so then each gets its own row.
     separate = options.separate
     if separate is None:
         separate = sum(point.arrays[key].size for key in parameters) <= _SEPARATE
@@ -195,18 +232,18 @@ def _gradient_rows(point: Point, make: Callable[..., Row], options: _Options, *,
         exact = point.adjoint(direction)
         if exact is not None:
             yield make(name, "adjoint", exact.error, None, "ok" if exact.error <= ADJOINT_TOLERANCE else "FAILED")
-        # Nested layers are looked at because the whole has failed: their elements only where they have a part in it.
+        # Nested layers are looked at because the whole has failed; their elements only where their direction fails too.
         if point.arrays[key].size <= options.elements and (not nested or row.status == "FAILED"):
             yield _elements_row(point, make, name, key)
 
 
-def _direction_row(point: Point, make: Callable[..., Row], what: str, direction: Direction) -> Row:
+def _direction_row(point: Point, make: Callable[..., CheckRow], what: str, direction: Direction) -> CheckRow:
     found = point.difference(direction)
     status, note = _status(point, direction, found, redraw=True)
     return make(what, "direction", found.error, found.step, status, note)
 
 
-def _elements_row(point: Point, make: Callable[..., Row], what: str, key: str) -> Row:
+def _elements_row(point: Point, make: Callable[..., CheckRow], what: str, key: str) -> CheckRow:
     array = point.arrays[key]
     results: dict[str, list[Difference]] = {"ok": [], "kink": [], "FAILED": []}
     places: dict[str, list[str]] = {"kink": [], "FAILED": []}
@@ -241,13 +278,12 @@ def _elements_row(point: Point, make: Callable[..., Row], what: str, key: str) -
 def _status(point: Point, direction: Direction, found: Difference, *, redraw: bool) -> tuple[str, str]:
     """Return "ok", "kink" or "FAILED" for a difference, and for a kink where it is; a random direction may be redrawn.
 
-    Three things make a kink, and none of them alone would do: F bends on the scale of the step; that bend is large
-    enough for the difference found (ten times over, since bends in several places may cancel); and beside the point,
-    where F is smooth, backward is right.
+    A kink needs all of three things. F changes its slope within the step. The curvature is at least a tenth of the
+    error, and so large enough to explain it. And at a point nearby, where F is smooth, backward is right.
     """
     if found.error <= TOLERANCE:
         return "ok", ""
-    where = point.kink(direction) if math.isfinite(found.error) and found.error <= 10 * found.bend else None
+    where = find_kink(point, direction) if math.isfinite(found.error) and found.error <= 10 * found.curvature else None
     if where is None:
         return "FAILED", ""
     for k in range(_NEIGHBOURS):
@@ -256,6 +292,6 @@ def _status(point: Point, direction: Direction, found: Difference, *, redraw: bo
         error = other.difference(there, (*STEPS, STEPS[-1] / 10), TOLERANCE).error
         if error <= TOLERANCE:
             return "kink", f"{where}, {error:.1e} beside it"
-        if other.kink(there) is None:
+        if find_kink(other, there) is None:
             return "FAILED", ""
     return "FAILED", f"kinks at every point tried, one at {where}: use a smaller batch"

@@ -5,33 +5,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allconv.gradcheck.point import Snapshot, cosine_and_ratio, norm
-from allconv.gradcheck.report import table
+from allconv.gradcheck.point import cosine_and_ratio, norm
 from allconv.layers.base import Layer
+from allconv.layers.snapshot import clear_gradients, unchanged
 from allconv.rules import Pattern, Rule, match, override_backward, rule_name
+from allconv.tables import align
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_int, describe
 
 
 @dataclass(frozen=True)
 class Gradient:
-    """One gradient under a rule against the true one.
+    """One gradient under backward rules, compared with the true one.
 
     Attributes
     ----------
     path, layer : str
         The layer's path in the model, and its class.
     rule : str
-        The rule's name; "" for a layer that goes backward by its own.
+        The name of the layer's rule; "" for a layer that follows its own derivative.
     what : str
-        "input" for dL/dx, or the parameter's name.
+        "input" for dL/dx, or the name of the parameter.
     cosine : float
-        Of the angle between the two, over all elements: 1 for the same direction. NaN where one of them is 0, or
-        where the rule's backward pass never came by.
+        The cosine of the angle between the two gradients, over all elements: 1 for the same direction. NaN where one of
+        them is 0, or where the backward pass under the rules did not reach the layer.
     ratio : float
-        The norm of the rule's gradient over that of the true one.
+        The norm of the gradient under the rules, divided by the norm of the true one.
     same : bool
-        Whether the two agree but for rounding.
+        Whether the two are equal up to rounding.
     """
 
     path: str
@@ -45,14 +46,22 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The gradients of all layers in the order of the backward pass; ``str(comparison)`` is the table."""
+    """The gradients of all layers in the order of the backward pass; ``str(comparison)`` is the table.
+
+    Attributes
+    ----------
+    title : str
+        What was compared, at which shape and with which seed.
+    rows : tuple of Gradient
+        One for the input of each layer, and one for each parameter.
+    """
 
     title: str
     rows: tuple[Gradient, ...]
 
     @property
     def start(self) -> str | None:
-        """The path of the first layer, from the output, with a gradient that is not the true one; None if all are."""
+        """The path of the first layer, from the output, whose gradient is not the true one; None if there is none."""
         return next((row.path for row in self.rows if not row.same), None)
 
     def __str__(self) -> str:
@@ -65,7 +74,7 @@ class Comparison:
         where = (
             "no gradient departs" if first is None else f"the departure starts at {first.path} {first.layer}".rstrip()
         )
-        return "\n".join([f"{self.title}: {where}", *table(cells)])
+        return "\n".join([f"{self.title}: {where}", *align(cells, longest_rule=120)])
 
 
 def compare(
@@ -73,21 +82,26 @@ def compare(
 ) -> Comparison:
     """Compare the gradients under backward rules with the true ones, at each layer's input and each parameter.
 
-    One forward pass, a random upstream gradient at the output, and two backward passes from it: one in which each layer
-    goes backward as its class has it, and one under `rules`. Nothing of the model is changed.
+    There is one forward pass, and two backward passes from the same random gradient at the output. In the first, each
+    layer follows the backward pass of its class; in the second, `rules`. The model is afterwards what it was.
 
     Parameters
     ----------
     model : Layer
-        In any dtype.
+        A layer in any dtype.
     x : array, shape (N, ...)
         The batch.
     rules : mapping
-        As for `allconv.rules.override_backward`: Layer classes or paths to rules.
+        Rules by Layer classes or paths, as for `allconv.rules.override_backward`.
     seed : int, default 0
-        Of the upstream gradient.
+        The seed of the gradient at the output.
     training : bool, default False
         The mode of the forward pass.
+
+    Returns
+    -------
+    Comparison
+        Prints as a table.
 
     Raises
     ------
@@ -106,14 +120,12 @@ def compare(
     chosen = match(model, rules)
     x = check_batch("x", x)
     rng = np.random.default_rng(check_int("seed", seed, minimum=0))
-    snapshot = Snapshot(model)
-    try:
-        y, cache = model.forward(x, training=check_bool("training", training))
+    check_bool("training", training)
+    with unchanged(model):
+        y, cache = model.forward(x, training=training)
         dy = rng.standard_normal(y.shape).astype(y.dtype)
         true = _gradients(model, dy, cache, {})
         ruled = _gradients(model, dy, cache, chosen)
-    finally:
-        snapshot.restore()
     layers = dict(model.named_layers())
     rows = []
     for path, what, visit in true:
@@ -139,8 +151,7 @@ def _gradients(model: Layer, dy: Array, cache: Cache, chosen: Mapping[str, Rule]
 
         return record
 
-    for parameter in model.parameters():
-        parameter.grad = None
+    clear_gradients(model)
     with override_backward(model, {path: recorded(path, chosen.get(path)) for path, _ in model.named_layers()}):
         model.backward(dy, cache)
     found: dict[tuple[str, str, int], Array] = {}
@@ -153,7 +164,7 @@ def _gradients(model: Layer, dy: Array, cache: Cache, chosen: Mapping[str, Rule]
 
 
 def _agreement(true: Array, ruled: Array | None) -> tuple[float, float, bool]:
-    """Return cosine, ratio of the norms, and whether the two agree but for rounding."""
+    """Return the cosine, the ratio of the norms, and whether the two are equal up to rounding."""
     if ruled is None or ruled.shape != true.shape:
         return float("nan"), float("nan"), False
     same = norm(ruled - true) <= 1e3 * float(np.finfo(true.dtype).eps) * norm(true)

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from allconv.gradcheck.point import Snapshot
 from allconv.layers.base import Layer
+from allconv.layers.signatures import output_and_cache
+from allconv.layers.snapshot import Snapshot, clear_gradients
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import describe
@@ -21,7 +22,7 @@ def findings(
     """Yield what the contract of `Layer` says about forward and backward beyond the gradient itself."""
     snapshot.restore()
     given, weights = x.copy(), _values(layer)
-    y, cache = layer.forward(given, training=training)
+    y, cache = output_and_cache(layer, layer.forward(given, training=training))
     changed = [] if _same(given, x) else ["x"]
     changed += [name for name, value in _values(layer).items() if not _same(value, weights[name])]
     yield "forward", "leaves its arguments alone", _changed(changed)
@@ -53,7 +54,7 @@ def findings(
     layer.backward(dy, cache)
     wrong = [n for n, g in second.items() if g is not None and not _agree(2 * g, _gradients(layer)[n], 1e-12)]
     yield "backward", "adds to gradients", f"two calls do not add up for {', '.join(wrong)}" if wrong else ""
-    _clear(layer)
+    clear_gradients(layer)
     layer.backward_parameters(dy, cache)
     alone = _gradients(layer)
     wrong = [name for name in second if not _agree(second[name], alone[name], 1e-12)]
@@ -81,17 +82,12 @@ def _values(layer: Layer) -> dict[str, Array]:
     return {name: p.value.copy() for name, p in layer.named_parameters() if p.trainable}
 
 
-def _clear(layer: Layer) -> None:
-    for parameter in layer.parameters():
-        parameter.grad = None
-
-
 def _gradients(layer: Layer) -> Gradients:
     return {name: None if p.grad is None else p.grad.copy() for name, p in layer.named_parameters()}
 
 
 def _backward(layer: Layer, dy: Array, cache: Any) -> tuple[Array, Gradients]:
-    _clear(layer)
+    clear_gradients(layer)
     dx = layer.backward(dy, cache)
     return dx, _gradients(layer)
 

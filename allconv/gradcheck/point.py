@@ -1,4 +1,4 @@
-r"""A layer at one point: the scalar F = <g, layer(x)>, its gradient, its central differences and its kinks.
+r"""A layer at one point: the scalar F = <g, layer(x)>, its gradient and its central differences.
 
 g is a fixed random projection of the output, so that one backward pass gives the whole gradient of F. Along a
 direction d of the input and the parameters, the derivative by differences and by backward are
@@ -6,52 +6,51 @@ direction d of the input and the parameters, the derivative by differences and b
 .. math:: \frac{F(\theta + h d) - F(\theta - h d)}{2 h}, \qquad \langle \nabla F, d \rangle
 """
 
-import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from allconv.layers.base import Layer
-from allconv.parameter import Parameter
+from allconv.layers.signatures import output_and_cache
+from allconv.layers.snapshot import Snapshot, clear_gradients
 from allconv.typing import Array, Cache
 
 STEPS = (1e-4, 1e-5, 1e-6)
-FLOOR = 1e-2  # of F's size; rounding in F, some 1e-15 of it, stays under 1e-7 of this at h = 1e-4
-INPUT = ""  # the input's key beside the parameters' paths, none of which is empty
+"""The step sizes h of the central differences, from the largest to the smallest."""
+
+# Errors are measured relative to at least this share of F's size. Rounding errors of F, about 1e-15 of its size, are
+# less than 1e-7 of that share at h = 1e-4.
+FLOOR = 1e-2
+
+INPUT = ""
+"""The key of the input, beside the parameters' paths, none of which is empty."""
 
 Direction = dict[str, Array]
-Trace = list[tuple[str, Layer, Array, Array]]
-
-
-class Snapshot:
-    """Everything that a forward or backward pass may write to, as it was when this was made."""
-
-    def __init__(self, layer: Layer) -> None:
-        names = {id(p): p.name for inner in layer.walk() for p in vars(inner).values() if isinstance(p, Parameter)}
-        self._parameters = [(p, names[id(p)], p.value.copy(), p.grad) for p in layer.parameters()]
-        self._states = [(inner, copy.deepcopy(inner.state())) for inner in layer.walk() if inner.state()]
-
-    def restore(self) -> None:
-        """Put all of it back, to the bit."""
-        for parameter, name, value, grad in self._parameters:
-            parameter.name, parameter.value, parameter.grad = name, value, grad
-        for inner, state in self._states:
-            inner.load_state(copy.deepcopy(state))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What a central difference with `step` says about backward; `left` and `right` are the one-sided differences.
+    """What a central difference says about backward.
 
-    `error` and `bend` are relative to the same size. `bend` bounds what |left - right| could be if no two terms
-    cancelled: 0 for a straight line, O(h) for a smooth function, O(1) at a kink.
+    Attributes
+    ----------
+    error : float
+        The distance between the central difference and the derivative by backward, relative to their size.
+    step : float
+        The step h of the difference.
+    curvature : float
+        An upper bound for |left - right|, relative to the same size: the sum of the absolute second differences of the
+        output, weighted by g. It is 0 for a straight line, O(h) for a smooth function, and O(1) at a kink.
+    left, right : float
+        The one-sided differences.
+    analytic : float
+        The derivative by backward.
     """
 
     error: float
     step: float
-    bend: float
+    curvature: float
     left: float
     right: float
     analytic: float
@@ -68,11 +67,17 @@ class Point:
     Parameters
     ----------
     layer : Layer
-        Left as it is found if the caller restores `snapshot` at the end.
+        The checked layer. It is as before once the caller has restored `snapshot`.
     arrays : dict
         The input under `INPUT`, and the trainable parameters under their paths.
-    upstream : array or None
-        g; drawn from `rng` for None.
+    snapshot : Snapshot
+        What the passes may write to; restored before each forward pass.
+    rng : numpy.random.Generator
+        Draws g and the directions.
+    training : bool
+        The mode of the forward pass.
+    upstream : array, optional
+        g; drawn from `rng` by default.
     """
 
     def __init__(
@@ -101,12 +106,11 @@ class Point:
         }
         for path, parameter in self._parameters.items():
             parameter.value = moved[path]
-        return self.layer.forward(moved[INPUT], training=self.training)
+        return output_and_cache(self.layer, self.layer.forward(moved[INPUT], training=self.training))
 
     def _backward(self, cache: Cache) -> dict[str, Array]:
-        """Return the gradients that backward gives, by the arrays' keys; what is missing or misshapen stays out."""
-        for parameter in self.layer.parameters():
-            parameter.grad = None
+        """Return the gradients that backward gives, by the arrays' keys, without those that have another shape."""
+        clear_gradients(self.layer)
         found = {INPUT: self.layer.backward(self.upstream.copy(), cache)}
         found |= {path: p.grad for path, p in self._parameters.items() if p.grad is not None}
         return {key: np.array(grad) for key, grad in found.items() if np.shape(grad) == self.arrays[key].shape}
@@ -127,18 +131,22 @@ class Point:
         return sum(float(np.vdot(self.gradients[key], d)) for key, d in direction.items())
 
     def typical_slope(self, direction: Direction) -> float:
-        """Return the norm of the terms of <grad F, d>, as a random direction of the length of d has it on average."""
+        """Return the root mean square of <grad F, d'> over random directions d' of the same norms as d."""
         return math.hypot(*(norm(self.gradients[key]) * norm(d) / math.sqrt(d.size) for key, d in direction.items()))
 
     def difference(self, direction: Direction, steps: tuple[float, ...] = STEPS, enough: float = 0.0) -> Difference:
-        """Return the central difference of the best of `steps`; the first with an error up to `enough` will do."""
+        """Return the central difference with the smallest error.
+
+        The steps are tried in their order, until one has an error of at most `enough`.
+        """
         best = None
         for h in steps:
             high, low = self.forward(direction, h)[0], self.forward(direction, -h)[0]
             with np.errstate(all="ignore"):  # what is not finite shows up as an infinite error
-                rise, fall = (high - self.y) / h, (self.y - low) / h
-                bend = float(np.sum(np.abs(self.upstream * (rise - fall)))) / 2
-            now = self._judge(direction, rise, fall, h, bend)
+                forward_difference, backward_difference = (high - self.y) / h, (self.y - low) / h
+                bent = np.abs(self.upstream * (forward_difference - backward_difference))
+                curvature = float(np.sum(bent)) / 2
+            now = self._judge(direction, forward_difference, backward_difference, h, curvature)
             best = now if best is None or now.error < best.error else best
             if best.error <= enough:
                 break
@@ -146,7 +154,10 @@ class Point:
         return best
 
     def adjoint(self, direction: Direction) -> Difference | None:
-        """Return <g, J d> against <J^T g, d> without a small step; None where F is not affine along the direction."""
+        """Compare <g, J d> with <J^T g, d> without a small step.
+
+        Returns None where F is not affine along the direction. A power of 2 as the step adds no rounding error.
+        """
         t = 1 / 64
         with np.errstate(all="ignore"):
             near = (self.forward(direction, t)[0] - self.y) / t
@@ -155,63 +166,23 @@ class Point:
                 return None
         return self._judge(direction, near, far, t, 0.0)
 
-    def _judge(self, direction: Direction, rise: Array, fall: Array, h: float, bend: float) -> Difference:
+    def _judge(
+        self, direction: Direction, forward_difference: Array, backward_difference: Array, h: float, curvature: float
+    ) -> Difference:
         analytic = self.slope(direction)
         with np.errstate(all="ignore"):
-            right, left = float(np.vdot(self.upstream, rise)), float(np.vdot(self.upstream, fall))
+            right = float(np.vdot(self.upstream, forward_difference))
+            left = float(np.vdot(self.upstream, backward_difference))
             numeric = (left + right) / 2
-            # Three measures of size: the two values; the norm of the terms, for the direction in which they cancel;
-            # and a share of F, because differences have rounding errors of F's size even where the gradient is 0.
+            # Three measures of size: the two values; the norm of the terms, for a direction in which they cancel; and a
+            # share of F, because differences have rounding errors of F's size even where the gradient is 0.
             share = FLOOR * norm(self.upstream * self.y)
-            size = max(abs(numeric), abs(analytic), self.typical_slope(direction), share)
-        error = abs(numeric - analytic) / (size or 1.0)
-        return Difference(error if math.isfinite(error) else math.inf, h, bend / (size or 1.0), left, right, analytic)
-
-    def kink(self, direction: Direction) -> str | None:
-        """Say where F has a kink within the smallest step along the direction; None where it is smooth.
-
-        The place is the first layer, in the order in which outputs are finished, with an output whose slopes on the two
-        sides differ by more than curvature does: by a share of the largest slope, not by one of the step.
-        """
-        h = STEPS[-1]
-        traces = [self.trace(direction, t) for t in (-h, 0.0, h)]
-        for (path, layer, _, low), (*_, middle), (*_, high) in zip(*traces, strict=True):
-            with np.errstate(all="ignore"):
-                bends = np.abs(high - 2 * middle + low) / h
-                slope = float(np.max(np.abs(high - low))) / (2 * h)
-            k = int(np.argmax(bends))
-            if bends.flat[k] > 1e-4 * slope + 1e-7 * float(np.max(np.abs(middle))):
-                index = ", ".join(map(str, np.unravel_index(k, bends.shape)))
-                return f"{path} {type(layer).__name__} output [{index}]".strip()
-        return None
-
-    def trace(self, direction: Direction | None = None, t: float = 0.0) -> Trace:
-        """Return (path, layer, input, output) of every layer that took part, in the order in which they finished."""
-        calls: Trace = []
-
-        def traced(path: str, layer: Layer, forward: Callable[..., tuple[Array, Cache]]) -> Callable[..., object]:
-            def call(x: Array, *, training: bool = False) -> tuple[Array, Cache]:
-                y, cache = forward(x, training=training)
-                calls.append((path, layer, x, y))
-                return y, cache
-
-            return call
-
-        layers = list(self.layer.named_layers())
-        before = [vars(layer).get("forward") for _, layer in layers]
-        try:
-            for path, layer in layers:
-                vars(layer)["forward"] = traced(path, layer, layer.forward)
-            self.forward(direction, t)
-        finally:
-            for (_, layer), forward in zip(layers, before, strict=True):
-                del vars(layer)["forward"]
-                if forward is not None:
-                    vars(layer)["forward"] = forward
-        return calls
+            size = max(abs(numeric), abs(analytic), self.typical_slope(direction), share) or 1.0
+        error = abs(numeric - analytic) / size
+        return Difference(error if math.isfinite(error) else math.inf, h, curvature / size, left, right, analytic)
 
     def beside(self, k: int) -> "Point":
-        """Return the k-th point a little away, a thousandth of each array's size: off any kink that is exactly here."""
+        """Return the k-th of some points nearby, a thousandth of each array's size away, where a kink may be absent."""
         while len(self._beside) <= k:
             moved = {key: a + 1e-3 * size_of(a) * self.rng.standard_normal(a.shape) for key, a in self.arrays.items()}
             self._beside.append(

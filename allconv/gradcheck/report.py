@@ -1,32 +1,33 @@
 """What a gradient check found, as rows and as a table."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+
+from allconv.tables import align
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckRow:
     """One thing that was checked.
 
     Attributes
     ----------
     path : str
-        The checked layer's path in what was handed to `check`; "" for that itself.
+        The path of the checked layer in the layer that was given to `check`; "" for that layer itself.
     layer : str
         The layer's class.
     what : str
-        What the gradient belongs to, the input or a parameter; or which pass a side condition is about.
+        What the gradient belongs to, "x" or the name of a parameter; for a side condition, the pass it is about.
     check : str
         "direction", "elements", "adjoint", or the side condition.
     error : float or None
-        Relative error; None for a side condition.
+        The relative error; None for a side condition.
     step : float or None
-        The step h with which it was found; None where there is no step.
+        The step h of the difference; None where there is none.
     status : str
-        "ok", "FAILED", or "kink": the function has no derivative here, or none that differences can reach; right
-        beside the point the gradient was checked and is right.
+        "ok", "FAILED" or "kink". At a kink the function has no derivative, or none that differences can measure; the
+        gradient was checked at a point nearby and is right there.
     note : str
-        Where and what, in words.
+        The place and the fault, in words.
     """
 
     path: str
@@ -41,10 +42,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The rows of a gradient check; ``str(report)`` is the table, ``bool(report)`` is `passed`."""
+    """The result of a gradient check; ``str(report)`` is the table, ``bool(report)`` is `passed`.
+
+    Attributes
+    ----------
+    title : str
+        What was checked, at which shape and with which seed.
+    rows : tuple of CheckRow
+        One for each thing that was checked.
+    """
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[CheckRow, ...]
 
     @property
     def passed(self) -> bool:
@@ -52,18 +61,18 @@ class Report:
         return not self.failures
 
     @property
-    def failures(self) -> tuple[Row, ...]:
+    def failures(self) -> tuple[CheckRow, ...]:
         """The rows that failed."""
         return tuple(row for row in self.rows if row.status == "FAILED")
 
     @property
-    def kinks(self) -> tuple[Row, ...]:
+    def kinks(self) -> tuple[CheckRow, ...]:
         """The rows at which a kink was met."""
         return tuple(row for row in self.rows if row.status == "kink")
 
     @property
     def starts(self) -> tuple[str, ...]:
-        """The paths at which a departure starts: layers that fail although everything nested in them is right."""
+        """The paths of the layers that fail although every layer nested in them passes."""
         paths = dict.fromkeys(row.path for row in self.failures)
         return tuple(path for path in paths if not any(other != path and _is_inside(other, path) for other in paths))
 
@@ -87,18 +96,11 @@ class Report:
             step = "" if row.step is None else f"{row.step:.0e}"
             note = f"{row.status}: {row.note}" if row.note else row.status
             cells.append((f"{row.path} {row.layer}".strip(), row.what, row.check, error, step, note))
-        lines = [f"{self.title}: {verdict}", *table(cells)]
+        lines = [f"{self.title}: {verdict}", *align(cells, longest_rule=120)]
         lines += [f"{len(side)} side conditions hold, such as arguments and caches left alone."] if side else []
         layers = {row.path: row.layer for row in self.rows}
         lines += [f"The departure starts in {f'{path} {layers[path]}'.strip()}." for path in self.starts]
         return "\n".join(lines)
-
-
-def table(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines with aligned columns; the first row is the head."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return [lines[0], "-" * min(120, max(map(len, lines))), *lines[1:]]
 
 
 def _is_inside(path: str, outer: str) -> bool:
