@@ -13,7 +13,7 @@ from allconv.data.shapes import shapes
 from allconv.data.whitening import ZCA, GlobalContrast
 
 if TYPE_CHECKING:
-    from allconv.data.download import download_cifar10
+    from allconv.data.cifar.download import download_cifar10
 
 __all__ = [
     "CIFAR10_CLASSES",
@@ -42,7 +42,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Downloads are rare, and what they import (http, tqdm) would be a sixth of the time of ``import allconv``.
     if name == "download_cifar10":
-        from allconv.data.download import download_cifar10
+        from allconv.data.cifar.download import download_cifar10
 
         return download_cifar10
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from audit import watch
 
-from allconv.data import archive
-from allconv.data.archive import read_members
+from allconv.data.cifar import archive
+from allconv.data.cifar.archive import read_members
 
 SIZES = {"batches/a": range(1000, 1001), "batches/b": range(500, 2001)}
 CONTENTS = {

@@ -12,8 +12,7 @@ import platformdirs
 import pytest
 from audit import watch
 
-from allconv.data import cifar
-from allconv.data.cifar import CLASSES, cifar10, find_cifar10
+from allconv.data.cifar import CLASSES, cifar10, find_cifar10, read
 
 RECORDS = 4
 BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
@@ -22,7 +21,7 @@ BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch, tmp_path):
     """Let a batch have four images, and the usual places lie in an empty folder."""
-    monkeypatch.setattr(cifar, "_RECORDS", RECORDS)
+    monkeypatch.setattr(read, "_RECORDS", RECORDS)
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
     for name in ("ALLCONV_DATA", "KERAS_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -128,7 +127,7 @@ def test_a_pixel_is_where_the_official_description_puts_it(tmp_path):
 
 
 def test_reads_files_of_the_official_size(monkeypatch, tmp_path):
-    monkeypatch.setattr(cifar, "_RECORDS", 10_000)
+    monkeypatch.setattr(read, "_RECORDS", 10_000)
     record = bytes([3]) + bytes(range(256)) * 12
     (tmp_path / "test_batch.bin").write_bytes(record * 10_000)
     for batch in BATCHES[:5]:
@@ -315,7 +314,7 @@ def test_a_binary_file_of_another_size_is_refused(tmp_path, extra):
 
 
 def test_a_pickled_file_that_cannot_hold_the_images_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "_MAX_PICKLE", 15_000)
+    monkeypatch.setattr(read, "_MAX_PICKLE", 15_000)
     folder = write_folder(tmp_path, "cifar-10-batches-py")
     for contents in (b"", bytes(12_287), bytes(15_001)):
         (folder / "data_batch_1").write_bytes(contents)

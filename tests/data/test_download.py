@@ -10,9 +10,9 @@ import numpy as np
 import platformdirs
 import pytest
 
-from allconv.data import cifar, download
-from allconv.data.cifar import data_folder
-from allconv.data.download import download_cifar10, fetch
+from allconv.data.cifar import download, find
+from allconv.data.cifar.download import download_cifar10, fetch
+from allconv.data.cifar.find import data_folder
 
 CONTENTS = np.random.default_rng(0).bytes(400_000)
 SIZE = len(CONTENTS)
@@ -384,7 +384,7 @@ def test_what_was_downloaded_is_found(monkeypatch, fetched, tmp_path):
     monkeypatch.setenv("ALLCONV_DATA", str(tmp_path / "chosen"))
     path = download_cifar10()
     path.write_bytes(b"x")
-    assert cifar.find_cifar10() == path
+    assert find.find_cifar10() == path
 
 
 def test_a_folder_of_another_type_is_refused(fetched):

@@ -8,8 +8,8 @@ from audit import watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allconv.data import unpickle
-from allconv.data.unpickle import loads
+from allconv.data.cifar import unpickle
+from allconv.data.cifar.unpickle import loads
 
 # One small batch, as these versions wrote it.
 WRITTEN = {

@@ -20,7 +20,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from allconv.checkpoint.atomic import make_folder, sync_folder
-from allconv.data.cifar import DOWNLOADED, data_folder
+from allconv.data.cifar.find import DOWNLOADED, data_folder
 from allconv.validation import check_path, describe
 
 # Size and SHA-256 are those that TensorFlow Datasets pins.

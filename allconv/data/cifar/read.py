@@ -1,4 +1,4 @@
-"""CIFAR-10 as people keep it: found on disk, checked, and read without trusting it.
+"""The files of CIFAR-10 turned into data sets: checked, and read without trusting them.
 
 Two official layouts hold the same six batches of 10,000 images: binary files, each record one label byte and then
 the red, green and blue planes of 32x32 pixels, row by row; and pickled dicts with ``labels`` and ``data``,
@@ -11,30 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
-from allconv.data.archive import read_members, size_rule
+from allconv.data.cifar.archive import read_members, size_rule
+from allconv.data.cifar.find import BATCHES, SUFFIXES, find_cifar10, locate_given, missing_files, usual_places
+from allconv.data.cifar.unpickle import loads
 from allconv.data.dataset import Dataset
-from allconv.data.unpickle import loads
 from allconv.typing import Array
-from allconv.validation import check_path, describe
+from allconv.validation import describe
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 _RECORDS = 10_000  # images in a batch
 _PIXELS = 3 * 32 * 32
 _MAX_PICKLE = 128 << 20  # protocol 0 writes up to four characters a byte
-_BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
-_SUFFIXES = {"cifar-10-batches-bin": ".bin", "cifar-10-batches-py": ""}
-DOWNLOADED = "cifar-10-binary.tar.gz"  # what `download_cifar10` fetches: to read this layout needs no pickle
-# The official archives, and what Keras 2 and Keras 3 call the second.
-_ARCHIVES = (DOWNLOADED, "cifar-10-python.tar.gz", "cifar-10-batches-py.tar.gz", "cifar-10-batches-py-target_archive")
-
-
-def data_folder() -> Path:
-    """Return the folder of downloads: ``ALLCONV_DATA``, or else allconv's folder in the platform's cache."""
-    chosen = os.environ.get("ALLCONV_DATA")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("allconv")
 
 
 def cifar10(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
@@ -63,14 +52,14 @@ def cifar10(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datase
     -----
     Krizhevsky (2009), Learning multiple layers of features from tiny images, chapter 3.
     """
-    source = find_cifar10() if path is None else _given(path)
+    source = find_cifar10() if path is None else locate_given(path)
     if source is None:
         raise FileNotFoundError(
             "path must be given where CIFAR-10 is in none of the usual places, got None; looked in "
-            f"{', '.join(map(str, _places()))}; allconv.data.download_cifar10() downloads it (170 MB)"
+            f"{', '.join(map(str, usual_places()))}; allconv.data.download_cifar10() downloads it (170 MB)"
         )
-    images = np.empty((len(_BATCHES), _RECORDS, 32, 32, 3), np.uint8)
-    labels = np.empty((len(_BATCHES), _RECORDS), np.int64)
+    images = np.empty((len(BATCHES), _RECORDS, 32, 32, 3), np.uint8)
+    labels = np.empty((len(BATCHES), _RECORDS), np.int64)
     for index, name, contents in _read_archive(source) if source.is_file() else _read_folder(source):
         planes, labels[index] = (
             _parse_binary(name, contents) if name.endswith(".bin") else _parse_pickle(name, contents)
@@ -78,70 +67,6 @@ def cifar10(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datase
         images[index] = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     train = Dataset(images[:-1].reshape(-1, 32, 32, 3), labels[:-1].reshape(-1), names=CLASSES)
     return train, Dataset(images[-1], labels[-1], names=CLASSES)
-
-
-def find_cifar10() -> Path | None:
-    """Return the first folder or archive of CIFAR-10 in the places where people keep it, or None.
-
-    These are ``ALLCONV_DATA``; allconv's folder in the platform's cache; ``data`` and the current folder, as users of
-    torchvision have it; the folder of Keras 2 and 3, in ``KERAS_HOME`` or ``~/.keras``; ``../data``, ``datasets``,
-    ``~/data`` and ``~/datasets``.
-    """
-    return next((found for place in _places() if (found := _locate(place)) is not None), None)
-
-
-def _places() -> list[Path]:
-    try:
-        home = [Path.home()]
-    except RuntimeError:  # a user without a home
-        home = []
-    keras_home = os.environ.get("KERAS_HOME")
-    keras = [Path(keras_home).expanduser()] if keras_home else [folder / ".keras" for folder in home]
-    places = [data_folder(), platformdirs.user_cache_path("allconv"), Path("data"), Path()]
-    for folder in keras:
-        places += [folder / "datasets", folder / "datasets" / "cifar-10-batches-py-target"]
-    places += [Path("../data"), Path("datasets"), *(folder / name for folder in home for name in ("data", "datasets"))]
-    return list(dict.fromkeys(places))
-
-
-def _locate(path: Path) -> Path | None:
-    """Return the complete folder of batches, or else the archive, that is `path` or lies in it."""
-    if _is_file(path):
-        return path
-    for folder in (path, *(path / name for name in _SUFFIXES)):
-        if any(not _missing(folder, suffix) for suffix in _SUFFIXES.values()):
-            return folder
-    return next((path / name for name in _ARCHIVES if _is_file(path / name)), None)
-
-
-def _given(path: object) -> Path:
-    """Return what is at the `path` that the caller gave, or raise an error that says what is missing."""
-    given = check_path("path", path).expanduser()
-    found = _locate(given)
-    if found is not None:
-        return found
-    if not given.exists():
-        raise FileNotFoundError(f"path must be a folder or .tar.gz of CIFAR-10, got {given}, which does not exist")
-    for folder in (given, *(given / name for name in _SUFFIXES)):
-        for suffix in _SUFFIXES.values():
-            missing = _missing(folder, suffix)
-            if len(missing) < len(_BATCHES):
-                raise FileNotFoundError(f"{folder} must hold the six batches of CIFAR-10, got no {', '.join(missing)}")
-    raise FileNotFoundError(
-        f"path must be a folder or .tar.gz of CIFAR-10, got {given}, which holds neither data_batch_1.bin "
-        f"nor data_batch_1, nor any of {', '.join((*_SUFFIXES, *_ARCHIVES))}"
-    )
-
-
-def _missing(folder: Path, suffix: str) -> list[str]:
-    return [batch + suffix for batch in _BATCHES if not _is_file(folder / (batch + suffix))]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # in a folder that we may not enter
-        return False
 
 
 def _sizes(suffix: str) -> range:
@@ -152,8 +77,8 @@ def _sizes(suffix: str) -> range:
 
 def _read_folder(folder: Path) -> Iterator[tuple[int, str, bytes]]:
     """Yield index, name and contents of each batch."""
-    suffix = "" if _missing(folder, ".bin") else ".bin"
-    for index, batch in enumerate(_BATCHES):
+    suffix = "" if missing_files(folder, ".bin") else ".bin"
+    for index, batch in enumerate(BATCHES):
         file = folder / (batch + suffix)
         size = file.stat().st_size
         if size not in _sizes(suffix):
@@ -163,16 +88,16 @@ def _read_folder(folder: Path) -> Iterator[tuple[int, str, bytes]]:
 
 def _read_archive(path: Path) -> Iterator[tuple[int, str, bytes]]:
     """Yield index, name and contents of each batch, of the layout whose batch comes first."""
-    sizes = {f"{folder}/{batch}{suffix}": _sizes(suffix) for folder, suffix in _SUFFIXES.items() for batch in _BATCHES}
+    sizes = {f"{folder}/{batch}{suffix}": _sizes(suffix) for folder, suffix in SUFFIXES.items() for batch in BATCHES}
     layout = ""
-    missing = set(_BATCHES)
+    missing = set(BATCHES)
     for name, contents in read_members(path, sizes):
         folder, file = name.split("/")
         layout = layout or folder
         if folder == layout:
-            batch = file.removesuffix(_SUFFIXES[folder])
+            batch = file.removesuffix(SUFFIXES[folder])
             missing.remove(batch)
-            yield _BATCHES.index(batch), f"{path}: {name}", contents
+            yield BATCHES.index(batch), f"{path}: {name}", contents
     if missing:
         raise ValueError(
             f"{path} must hold the six batches of CIFAR-10 under cifar-10-batches-bin or cifar-10-batches-py, "
