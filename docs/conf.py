@@ -67,7 +67,6 @@ REFERENCE = {
     ),
     "checkpoints": (
         "Weights and checkpoints",
-        "allconv.checkpoint.weights",
         "allconv.checkpoint",
         "allconv.training.interrupts",
     ),

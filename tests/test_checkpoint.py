@@ -129,6 +129,42 @@ def test_a_newest_file_that_cannot_be_opened_is_passed_over_like_a_damaged_one(t
         assert is_state(checkpoint.load(tmp_path), 1)
 
 
+def test_damaged_and_stray_files_do_not_count_as_kept(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, state(step), keep=9)
+    damage(tmp_path / "checkpoint-00000003.npz")
+    (tmp_path / "checkpoint-00000004.npz").mkdir()
+    (tmp_path / "checkpoint-00000005.npz").write_bytes(b"")
+    checkpoint.save(tmp_path, state(6))
+    assert names(tmp_path) == [f"checkpoint-0000000{step}.npz" for step in (2, 3, 4, 5, 6)]
+    damage(tmp_path / "checkpoint-00000006.npz")
+    with pytest.warns(RuntimeWarning, match="loaded .*checkpoint-00000002.npz"):
+        assert is_state(checkpoint.load(tmp_path), 2)
+    for step in (7, 8):  # with two whole ones above them, what is damaged goes; a folder is not ours to remove
+        checkpoint.save(tmp_path, state(step))
+    assert names(tmp_path) == [f"checkpoint-0000000{step}.npz" for step in (4, 7, 8)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has none")
+def test_a_fifo_in_the_folder_is_passed_over(tmp_path):
+    checkpoint.save(tmp_path, state(1))
+    os.mkfifo(tmp_path / "checkpoint-00000002.npz")
+    with pytest.warns(RuntimeWarning, match="00000002.npz: is a device or a FIFO"):
+        assert is_state(checkpoint.load(tmp_path), 1)
+    checkpoint.save(tmp_path, state(3), keep=1)
+    assert names(tmp_path) == ["checkpoint-00000002.npz", "checkpoint-00000003.npz"]
+
+
+def test_a_checkpoints_own_file_is_loaded(tmp_path):
+    first = checkpoint.save(tmp_path, state(1))
+    checkpoint.save(tmp_path, state(2))
+    assert is_state(checkpoint.load(first), 1)
+    assert is_state(checkpoint.load(str(first)), 1)
+    damage(first)
+    with pytest.raises(CheckpointError, match="checkpoint-00000001.npz: "):
+        checkpoint.load(first)
+
+
 def test_only_damaged_files(tmp_path):
     for step in (1, 2):
         damage(checkpoint.save(tmp_path, state(step)))

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import math
+import os
 import pickle
 import struct
 import tracemalloc
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from allconv.checkpoint import format as storage
-from allconv.checkpoint.format import CheckpointError
+from allconv.checkpoint.errors import CheckpointError
 
 DTYPES = [
     *("?", "i1", "<i2", ">i2", "<i4", ">i4", "<i8", ">i8", "u1", "<u2", ">u2", "<u4", ">u4", "<u8", ">u8"),
@@ -537,6 +538,83 @@ def test_the_limit_on_plain_values_holds_for_writing_and_reading(tmp_path, monke
         storage.write(tmp_path / "x.npz", {"text": "x" * 5_000})
     with pytest.raises(CheckpointError, match="more than 4000"):
         unpack(content)
+
+
+def directory_of(members: int, *, large: bool) -> bytes:
+    """Return the end of a zip whose directory lists so many empty members; with `large` by the records of zip64."""
+    listed = (b"PK\1\2" + bytes(24) + struct.pack("<H", 1) + bytes(16) + b"a") * members
+    counts = struct.pack("<HHII", 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+    if not large:
+        return listed + b"PK\5\6" + bytes(4) + struct.pack("<HHII", 9, 9, len(listed), 0) + bytes(2)
+    record = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, members, members, len(listed), 0)
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, len(listed), 1)
+    return listed + record + locator + b"PK\5\6" + bytes(4) + counts + bytes(2)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_zip_of_very_many_members_is_refused_before_they_are_listed(large):
+    content = directory_of(100_000, large=large)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=r"^x\.npz: declares a directory of 4700000 bytes, more than 4194304"):
+            unpack(content)
+        assert tracemalloc.get_traced_memory()[1] < len(content) + 1_000_000
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(CheckpointError, match="two members of one name"):  # the control: a directory that is read
+        unpack(directory_of(50, large=large))
+
+
+def test_a_zip_with_the_records_of_large_ones_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    content = packed(SMALL, tmp_path)
+    assert b"PK\6\6" in content
+    assert same(SMALL, unpack(content))
+
+
+def test_so_many_arrays_that_no_reader_would_take_them_are_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "DIRECTORY_LIMIT", 1_000)
+    with pytest.raises(ValueError, match="a list of their names has 1000 bytes, got 3240"):
+        storage.write(tmp_path / "x.npz", {f"{index:0100}": W for index in range(18)})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "0", '{"":{}}'])
+def test_a_manifest_of_very_many_values_is_refused_before_they_are_made(value):
+    text = b'{"format": 1, "versions": {}, "arrays": [], "values": {"a": [' + f"{value},".encode() * 600_000 + b"0]}}"
+    content = archive([], text)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=r"^x\.npz: manifest: holds \d+ values, more than 524288"):
+            unpack(content)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(content)
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_limit_on_the_number_of_values_holds_for_writing_and_reading(tmp_path, monkeypatch):
+    content = packed({"losses": [0.5] * 900}, tmp_path)
+    monkeypatch.setattr(storage, "VALUES_LIMIT", 500)
+    with pytest.raises(ValueError, match="at most 500 plain values .* belong into arrays"):
+        storage.write(tmp_path / "x.npz", {"losses": [0.5] * 900})
+    with pytest.raises(CheckpointError, match="more than 500"):
+        unpack(content)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has none")
+@pytest.mark.parametrize("kind", ["FIFO", "link to a FIFO", "/dev/zero"])
+def test_devices_and_fifos_are_neither_read_nor_replaced(tmp_path, kind):
+    os.mkfifo(path := tmp_path / "fifo")
+    if kind != "FIFO":
+        path = tmp_path / "x.npz"
+        path.symlink_to("/dev/zero" if kind == "/dev/zero" else "fifo")
+    with pytest.raises(CheckpointError, match=f"^{path}: is a device or a FIFO, no regular file$"):
+        storage.read(path)
+    with pytest.raises(FileExistsError, match="A device or a FIFO is there, which is not replaced") as caught:
+        storage.write(path, {"step": 1})
+    assert caught.value.filename == str(path)
+    assert not path.is_file()
+    assert {item.name for item in tmp_path.iterdir()} == {"fifo", path.name}
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "..\\evil", "C:/evil", "a/../../evil"])

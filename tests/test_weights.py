@@ -4,7 +4,7 @@ import pytest
 import allconv as ac
 from allconv import checkpoint
 from allconv.checkpoint import format as storage
-from allconv.checkpoint.format import CheckpointError
+from allconv.checkpoint.errors import CheckpointError
 from allconv.checkpoint.weights import load_model_state, load_weights, model_state, save_weights
 from allconv.layers.base import Layer
 from allconv.parameter import Parameter

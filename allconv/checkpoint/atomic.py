@@ -1,9 +1,13 @@
-"""Files that appear whole or not at all, whatever kills the process or fills the disk."""
+"""Files that appear whole or not at all, whatever kills the process or fills the disk.
+
+A file is written under another name in the same folder, and renamed when it is whole and on the disk.
+"""
 
 import contextlib
 import errno
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,23 +18,41 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.allconv\.tmp", re.DOTALL)
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that takes its place at `path` when the ``with`` block ends without an error.
+    r"""Open a binary file that takes its place at `path` when the ``with`` block ends without an error.
 
-    It is written aside in the same folder, so that the last step is a rename, which is atomic; flushed and
-    fsynced before the rename, and the folder fsynced after it, so that a power cut leaves the old file or the
-    new one too. What earlier processes that were killed left behind of `path` is removed first. The mode is the
-    umask's, also where `path` exists; a symbolic link at `path` is replaced, not followed.
+    The file is written aside in the same folder, so that the last step is a rename, which is atomic. It is flushed
+    and fsynced before the rename, and the folder after it, so that a power cut too leaves the old file or the new
+    one. What earlier processes left behind of `path` when they were killed is removed first.
+
+    Parameters
+    ----------
+    path : Path
+        A regular file there is replaced, and so is a symbolic link to one, which is not followed. The new file's mode
+        is the umask's.
+
+    Yields
+    ------
+    file
+        The open file, for writing.
 
     Raises
     ------
     OSError
         Of the class that fits the cause (`PermissionError`, `FileNotFoundError`, ...), with `path` as its file
-        name: the disk is full, the folder is missing or not writable, memory runs out, ... Then nothing
-        of the new file is left, and a file that was at `path` is as it was.
+        name: the disk is full, the folder is missing or not writable, a folder, a device or a FIFO is at `path`,
+        memory runs out, ... Then nothing of the new file is left, and a file that was at `path` is as it was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_write(Path(folder) / "log.csv") as file:
+    ...         n = file.write(b"epoch,loss\n")
+    ...     (Path(folder) / "log.csv").read_text()
+    'epoch,loss\n'
     """
     with naming(path):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_replaceable(path)
         remove_stale(path.parent, re.compile(re.escape(path.name)))
         # A name of its own for each writer: of two that write `path` at once, neither renames the other's half.
         temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.allconv.tmp")
@@ -45,6 +67,18 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
                 temporary.unlink()
             raise
         sync_folder(path.parent)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise where `path` is something that a rename would put out of use: a folder, a device, a FIFO, a socket."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing is there; where the reason is another, the writing will tell
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(errno.EEXIST, "A device or a FIFO is there, which is not replaced")
 
 
 def make_folder(folder: Path) -> None:

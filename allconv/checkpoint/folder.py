@@ -1,7 +1,7 @@
-"""The files of a folder of checkpoints.
+"""A folder of checkpoints: save a state, load the newest, keep two and the best.
 
-They are ``checkpoint-00000500.npz``, numbered after ``state["step"]``, and ``best.npz``, in the format of
-`allconv.checkpoint.format`.
+The folder holds ``checkpoint-00000500.npz``, numbered after ``state["step"]``, and ``best.npz``. Each file is in the
+format of `allconv.checkpoint.format`.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 from allconv.checkpoint import format as storage
 from allconv.checkpoint.atomic import make_folder, naming, remove, remove_stale
-from allconv.checkpoint.format import CheckpointError
+from allconv.checkpoint.errors import CheckpointError
 from allconv.validation import check_bool, check_int, check_path, describe
 
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz", re.ASCII)
@@ -20,11 +20,11 @@ _OURS = re.compile(rf"{_FILE.pattern}|{re.escape(_BEST)}", re.ASCII)
 
 
 def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool = False) -> Path:
-    """Write `state` to a new file in `folder`, then remove all but the newest `keep` checkpoints there.
+    """Write `state` to a new file in `folder`, then remove all but the newest `keep` whole checkpoints there.
 
-    No file that is there is ever written to: killed, or without power, at any moment, the folder still holds the
-    last checkpoint whole. A step that is not above those in the folder (a run that went back, or a second save of
-    one step) gets the next free number, so that `load` returns what was saved last in any case.
+    A file that is there is never written to. So whenever the process is killed or the power fails, the folder still
+    holds the last checkpoint whole. A step that is not above those in the folder (a run that went back, or a second
+    save of one step) gets the next free number, so that `load` returns what was saved last in any case.
 
     Parameters
     ----------
@@ -34,7 +34,8 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
         A nested dict with str keys; values are arrays or plain (`allconv.checkpoint.format.write` says which).
         ``state["step"]``, a non-negative int, numbers the file; without it the files count from 0.
     keep : int, default 2
-        At least 1. Two, so that one remains should a disk damage the other.
+        How many whole checkpoints there are afterwards, at least 1; damaged files do not count. Two, so that one
+        remains should a disk damage the other.
     best : bool, default False
         Write it to ``best.npz`` too, in the place of the one that was there; that file is kept.
 
@@ -72,24 +73,48 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
     storage.write(path, state)
     if best:
         storage.write(folder / _BEST, state)
-    for _, old in older[keep - 1 :]:
+    for old in _superfluous(older, keep - 1):
         remove(old)
     return path
 
 
 def load(folder: str | Path, *, best: bool = False) -> dict[str, Any]:
-    """Return the state that was saved last in `folder`, or, with `best`, the last one that was saved as the best.
+    """Return the state that was saved last in `folder`.
 
     Should that file be damaged, the newest whole one is loaded, and a RuntimeWarning says what is wrong with the
     newer ones. Nothing in a file is ever executed, and no value that differs from what was saved is returned.
+
+    Parameters
+    ----------
+    folder : path
+        A folder of checkpoints, or one checkpoint's own file, as `save` returns it.
+    best : bool, default False
+        Load the state that was last saved as the best instead. It has no meaning for a file.
+
+    Returns
+    -------
+    dict
+        The state.
 
     Raises
     ------
     CheckpointError
         The folder is missing, holds no such checkpoint, or only damaged ones: the message says which and why.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = save(folder, {"step": 500})
+    ...     second = save(folder, {"step": 1000})
+    ...     load(folder), load(first)
+    ({'step': 1000}, {'step': 500})
     """
     folder = check_path("folder", folder)
-    if check_bool("best", best):
+    check_bool("best", best)
+    if folder.exists() and not folder.is_dir():
+        return storage.read(folder)
+    if best:
         if not (folder / _BEST).is_file():
             raise CheckpointError(f"folder {folder} holds no best checkpoint")
         return storage.read(folder / _BEST)
@@ -109,12 +134,40 @@ def load(folder: str | Path, *, best: bool = False) -> dict[str, Any]:
 
 
 def exists(folder: str | Path) -> bool:
-    """Tell whether `folder` holds a checkpoint, whole or not; False where there is no folder."""
+    """Tell whether `folder` holds a checkpoint, whole or damaged.
+
+    Parameters
+    ----------
+    folder : path
+        It need not be there.
+
+    Returns
+    -------
+    bool
+        False where there is no folder, too.
+
+    Examples
+    --------
+    >>> exists("no/such/folder")
+    False
+    """
     return bool(files(check_path("folder", folder)))
 
 
 def files(folder: Path) -> list[tuple[int, Path]]:
-    """Return (number, path) of the checkpoints in `folder`, the newest first."""
+    """Return number and path of each checkpoint in `folder`, the newest first; none where there is no folder."""
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
     matches = (match for name in names if (match := _FILE.fullmatch(name)))
     return sorted(((int(match[1]), folder / match[0]) for match in matches), reverse=True)
+
+
+def _superfluous(older: list[tuple[int, Path]], keep: int) -> list[Path]:
+    """Return which of the `older` files need not be kept, so that `keep` whole ones are.
+
+    A damaged file does not count as one that is kept: should the newest be damaged next, nothing would be left.
+    """
+    for index, (_, path) in enumerate(older):
+        if keep == 0:
+            return [path for _, path in older[index:] if path.is_file()]
+        keep -= storage.is_whole(path)
+    return []

@@ -12,10 +12,10 @@ from allconv.validation import check_path
 
 @contextmanager
 def lock(folder: str | Path) -> Iterator[None]:
-    """Keep `folder` to this process: another one that locks it meanwhile gets an error.
+    """Keep `folder` to this process while the ``with`` block runs: another process that locks it gets an error.
 
-    The system ends the lock with the process, however that ends, so a killed run leaves none behind; the empty file
-    ``lock`` stays. Some network file systems know no locks between machines.
+    The operating system ends the lock with the process, however that ends, so a killed run leaves none behind. The
+    empty file ``lock`` stays. Some network file systems know no locks between machines.
 
     Parameters
     ----------
@@ -25,9 +25,16 @@ def lock(folder: str | Path) -> Iterator[None]:
     Raises
     ------
     RuntimeError
-        Another process holds it.
+        Another process holds the lock.
     OSError
         The folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with lock(folder):
+    ...         pass  # train, and save into the folder
     """
     folder = check_path("folder", folder)
     path = folder / "lock"

@@ -1,4 +1,7 @@
-"""A model's parameters and layer states by path: taken out, put back, and kept in a file."""
+"""A model's parameters and layer states by path: taken out, put back, and kept in a file.
+
+A path names a place in the model, such as ``0.weight``; `Layer.named_parameters` and `Layer.named_layers` give them.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,28 +15,49 @@ from allconv.validation import describe
 
 
 def save_weights(model: Layer, path: str | Path) -> None:
-    """Write the model to the file `path`: its parameters and what its layers hold besides (`model_state`).
+    """Write the model's parameters, and what its layers hold besides, to the file `path`.
 
-    The file is an uncompressed .npz, also if `path` ends otherwise: ``np.load(path)["model/0.weight"]`` reads one
-    array. It appears whole or not at all, and replaces one that is there.
+    Parameters
+    ----------
+    model : Layer
+        What `model_state` takes out of it is written.
+    path : path
+        The file appears whole or not at all, and replaces one that is there. It is an uncompressed .npz, also if
+        `path` ends otherwise: ``np.load(path)["model/0.weight"]`` reads one array.
 
     Raises
     ------
     OSError
         The file could not be written; `path` is as it was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from allconv.layers.linear import Linear
+    >>> model, other = (Linear(2, 3, rng=np.random.default_rng(seed)) for seed in (0, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(model, f"{folder}/weights.npz")
+    ...     load_weights(other, f"{folder}/weights.npz")
+    >>> bool((model.weight.value == other.weight.value).all())
+    True
     """
     storage.write(path, model_state(model))
 
 
 def load_weights(model: Layer, path: str | Path) -> None:
-    """Put into `model` what `save_weights` wrote to `path`; a checkpoint's file will do too.
+    """Put into `model` what `save_weights` wrote to `path`.
 
-    Strict by path, as `load_model_state`, which states the rules.
+    Parameters
+    ----------
+    model : Layer
+        It must have exactly the file's paths and shapes, as `load_model_state` says. A failed load changes nothing.
+    path : path
+        A file of `save_weights`, or of a checkpoint.
 
     Raises
     ------
     CheckpointError
-        The file is damaged, or none of ours.
+        The file is damaged or of another kind.
     ValueError
         The file holds another model; all that is missing, unexpected or of another shape is named.
     OSError
@@ -48,13 +72,18 @@ def load_weights(model: Layer, path: str | Path) -> None:
 
 
 def model_state(model: Layer) -> dict[str, Any]:
-    """Return all that makes the model what it is, by path, as `load_model_state` takes it.
+    """Return a copy of all that distinguishes the model from another of the same layers.
+
+    Parameters
+    ----------
+    model : Layer
+        Any layer, with those in it.
 
     Returns
     -------
     dict
-        ``"model"``: a copy of the value of each parameter, running statistics among them;
-        ``"layers"``: what the layers hold besides (a Skip's scale, a Dropout's generator), where they do.
+        ``"model"``: by path, a copy of the value of each parameter, running statistics among them;
+        ``"layers"``: by path, what a layer holds besides (a Skip's scale, a Dropout's generator), if it does.
 
     Examples
     --------
@@ -70,10 +99,16 @@ def model_state(model: Layer) -> dict[str, Any]:
 
 
 def load_model_state(model: Layer, state: dict[str, Any]) -> None:
-    """Put ``state["model"]`` and ``state["layers"]`` into the model; other keys of `state` are left alone.
+    """Put back into the model what `model_state` took out of one. A failed load changes nothing.
 
-    Strict: the paths and shapes must be exactly the model's. Floating dtypes may differ: values are cast to the
-    model's (float64 to float32 rounds). A failed load changes nothing.
+    Parameters
+    ----------
+    model : Layer
+        It must have exactly the paths and shapes of `state`. Floating dtypes may differ: values are cast to the
+        model's (float64 to float32 rounds).
+    state : dict
+        What `model_state` returned, or a checkpoint's state: keys other than ``"model"`` and ``"layers"`` are passed
+        over.
 
     Raises
     ------
@@ -82,6 +117,16 @@ def load_model_state(model: Layer, state: dict[str, Any]) -> None:
         for float32; or a layer refuses its state.
     TypeError
         `state` does not have the two dicts.
+
+    Examples
+    --------
+    >>> from allconv.layers.linear import Linear
+    >>> model = Linear(2, 3)
+    >>> before = model_state(model)
+    >>> model.weight.value += 1
+    >>> load_model_state(model, before)
+    >>> bool((model.weight.value == before["model"]["weight"]).all())
+    True
     """
     _check_model(model)
     parameters, layers = dict(model.named_parameters()), dict(model.named_layers())
