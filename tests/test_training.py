@@ -115,6 +115,55 @@ def test_a_folder_without_a_checkpoint_starts_over(tmp_path):
     assert [plain(record) for record in other.train(resume=tmp_path / "missing")] == expected
 
 
+def test_a_checkpoints_own_file_is_resumed(tmp_path):
+    whole, other = Parts(), Parts(seed=3)
+    run = whole.train(report_every=1)
+    for _ in range(3):
+        record = next(run)
+    path = ac.checkpoint.save(tmp_path, record.state)
+    ac.checkpoint.save(tmp_path, next(run).state)
+    rest = [plain(record) for record in run]
+    again = [plain(record) for record in other.train(report_every=1, resume=path)]
+    assert (again[0][:2], again[1:]) == ((0, 4), rest)
+    assert other.bits() == whole.bits()
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_folder_that_is_there_without_a_checkpoint_starts_over(tmp_path, empty):
+    if not empty:
+        (tmp_path / "lock").write_bytes(b"")
+        (tmp_path / "plots").mkdir()
+    assert next(Parts().train(report_every=1, resume=tmp_path)).step == 1
+
+
+RULE = "^resume must be a folder of checkpoints, a checkpoint's file, a state or None, got "
+
+
+@pytest.mark.parametrize(
+    ("resume", "error", "message"),
+    [
+        ("", ValueError, RULE + "''$"),
+        (3, TypeError, RULE + "3$"),
+        (["run"], TypeError, RULE + r"\['run'\]$"),
+        ({}, ValueError, "must be the state of a training run, got one without 'epoch', 'step', 'sums', 'run', 'opti"),
+        ("run/checkpoints/checkpoint-00000009.npz", ValueError, RULE + ".*00000009.npz, which is not there"),
+        ("run", ValueError, RULE + "run, whose checkpoints lie in run.checkpoints$"),
+        ("weights.npz", ValueError, "must be the state of a training run, got one without 'epoch', 'step', 'sums'"),
+        ("log.csv", ac.checkpoint.CheckpointError, "log.csv: "),
+    ],
+)
+def test_what_leads_to_no_checkpoint_is_refused_and_changes_nothing(resume, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ac.checkpoint.save("run/checkpoints", next(Parts().train(report_every=1)).state)
+    parts = Parts()
+    ac.save_weights(parts.model, "weights.npz")
+    (tmp_path / "log.csv").write_text("epoch,loss\n")
+    before = parts.bits()
+    with pytest.raises(error, match=message):
+        parts.train(resume=resume)
+    assert parts.bits() == before
+
+
 def test_the_state_before_the_first_record_is_the_start(tmp_path):
     whole, other = Parts(), Parts(seed=3)
     ac.checkpoint.save(tmp_path, whole.train().state)

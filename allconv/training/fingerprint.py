@@ -1,4 +1,8 @@
-"""What makes two runs the same run: the settings of their parts, their data, and what their bits depend on."""
+"""The fingerprint of a run: what must be the same after a resume for the run to be the same run.
+
+It has the configuration of the loss, the optimizer and the loader, the layers of the model, and a digest of the data.
+The environment (versions, processor, BLAS) is kept apart: a run may go on in another one, though with other bits.
+"""
 
 import hashlib
 import platform
@@ -12,33 +16,56 @@ from allconv.parallel.threads import blas_kernels
 from allconv.typing import Array
 
 _PLAIN = (bool, int, float, str, type(None))
-_MOVING = ("step_count",)  # what training itself changes
+VOLATILE = ("step_count",)  # attributes that training itself changes, and that are no part of a configuration
 
 
-def settings(thing: object) -> Any:
-    """Return a plain description of a configured object: the name of its class, or its own, and its attributes.
+def config_fingerprint(thing: object) -> Any:
+    """Return the public configuration of an object as plain values, which can be compared and stored.
 
-    Layers are described by `layers_of`; private attributes and those of other kinds do not count.
+    Parameters
+    ----------
+    thing : object
+        A loss, an optimizer, an augmentation, a function, or None.
+
+    Returns
+    -------
+    dict or plain value
+        For an object, its class name (for a function, the function's own) under ``"name"``, and its public
+        attributes, each described in the same way. Layers among them are left out, since `layer_reprs` describes
+        them. An array is described by its digest, and a list of objects by its length.
+
+    Examples
+    --------
+    >>> from allconv.data import Fliplr
+    >>> config_fingerprint(Fliplr(0.5))
+    {'name': 'Fliplr', 'p': 0.5}
     """
     if isinstance(thing, _PLAIN):
         return thing
     if isinstance(thing, np.ndarray):
         return digest(thing)
     if isinstance(thing, list | tuple):
-        return [settings(item) for item in thing] if all(isinstance(item, _PLAIN) for item in thing) else len(thing)
+        plain = all(isinstance(item, _PLAIN) for item in thing)
+        return [config_fingerprint(item) for item in thing] if plain else len(thing)
     attributes = {
-        name: settings(value)
+        name: config_fingerprint(value)
         for name, value in sorted(getattr(thing, "__dict__", {}).items())
-        if not name.startswith("_") and name not in _MOVING and not isinstance(value, Layer)
+        if not name.startswith("_") and name not in VOLATILE and not isinstance(value, Layer)
     }
     return {"name": getattr(thing, "__qualname__", type(thing).__qualname__), **attributes}
 
 
-def layers_of(model: Layer) -> dict[str, str]:
-    """Return the layers by path, each as it prints itself.
+def layer_reprs(model: Layer) -> dict[str, str]:
+    """Return the repr of each layer of a model, by its path.
 
-    Those that nest others, whose scale may move, and those that print an address, which no other process has, are
-    described by their class.
+    A layer is described by its class name alone if it nests others (its repr has a scale that may change), or if its
+    repr is Python's own, whose address differs in each process.
+
+    Examples
+    --------
+    >>> from allconv.layers.relu import ReLU
+    >>> layer_reprs(ReLU())
+    {'': 'ReLU()'}
     """
     return {
         path: type(layer).__name__ if any(layer.children()) or type(layer).__repr__ is object.__repr__ else repr(layer)
@@ -46,8 +73,8 @@ def layers_of(model: Layer) -> dict[str, str]:
     }
 
 
-def data_of(dataset: Dataset) -> str:
-    """Return a digest of the images and labels."""
+def dataset_digest(dataset: Dataset) -> str:
+    """Return the SHA-256 of a data set's images and labels, as hexadecimal digits."""
     return digest(dataset.images, dataset.labels)
 
 
@@ -62,7 +89,16 @@ def digest(*arrays: Array) -> str:
 
 
 def differences(then: Any, now: Any, path: str = "") -> list[str]:
-    """Return what differs between two descriptions, in words; what only one of them has counts if it is nested."""
+    """Return in words what differs between two fingerprints.
+
+    At the top level, a key that only one of them has is passed over, since older checkpoints have fewer keys. Below
+    it, such a key is a difference.
+
+    Examples
+    --------
+    >>> differences({"seed": 0, "optimizer": {"eps": 1e-8}}, {"seed": 1, "optimizer": {}, "shuffle": True})
+    ['seed was 0, is 1', 'optimizer.eps was 1e-08, is None']
+    """
     if isinstance(then, dict) and isinstance(now, dict):
         keys = [key for key in (then | now) if path or (key in then and key in now)]
         return [
@@ -78,8 +114,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def platform_of_the_bits() -> dict[str, str]:
-    """Return the versions and the kernels that the bits of a run depend on."""
+def environment() -> dict[str, str]:
+    """Return the versions, the kind of processor and the BLAS kernels, on which the bits of a run depend."""
     from allconv import __version__  # not at the top: allconv imports this module
 
     return {

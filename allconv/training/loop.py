@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from allconv import checkpoint
 from allconv.checkpoint.weights import load_model_state, model_state
 from allconv.data.loader import Loader
 from allconv.distributed import check_same, check_same_model, sum_gradients
@@ -18,8 +17,9 @@ from allconv.optimizers.base import Optimizer
 from allconv.parallel.process_group import current, sharing
 from allconv.parallel.threads import single_threaded_blas
 from allconv.training.evaluation import Sums, check_fit
-from allconv.training.fingerprint import data_of, differences, layers_of, platform_of_the_bits, settings
+from allconv.training.fingerprint import config_fingerprint, dataset_digest, differences, environment, layer_reprs
 from allconv.training.nonfinite import check_finite_array, checked_layers
+from allconv.training.resume import check_state, state_to_resume
 from allconv.typing import Array, Loss, Schedule
 from allconv.validation import check_bool, check_int, describe
 
@@ -162,7 +162,7 @@ class Training(Iterator[Record]):
 
     def check_same_on_all_ranks(self) -> None:
         """Raise RuntimeError on all ranks unless they have the same settings, data, position and weights."""
-        told = {name: value for name, value in self._identity().items() if name != "model"} | {
+        told = {name: value for name, value in self._fingerprint(self.epoch).items() if name != "model"} | {
             "position": (self.epoch, self.step)
         }
         check_same("the run (settings, data, position)", repr(told).encode())
@@ -192,22 +192,22 @@ class Training(Iterator[Record]):
             _state=state,
         )
 
-    def _identity(self) -> dict[str, Any]:
-        """Return what must be the same after a resume for the run to be the same run."""
+    def _fingerprint(self, epoch: int) -> dict[str, Any]:
+        """Return what must be the same after a resume in `epoch` for the run to be the same run."""
         if self._data is None:
-            self._data = data_of(self.loader.dataset)
+            self._data = dataset_digest(self.loader.dataset)
         return {
             "steps_per_epoch": len(self.loader),
             "batch_size": self.loader.batch_size,
             "seed": self.loader.seed,
-            "model": layers_of(self.model),
-            "loss": settings(self.loss),
-            "optimizer": settings(self.optimizer),
+            "model": layer_reprs(self.model),
+            "loss": config_fingerprint(self.loss),
+            "optimizer": config_fingerprint(self.optimizer),
             "shuffle": self.loader.shuffle,
-            "augment": settings(self.loader.augment),
-            "normalize": settings(self.loader.normalize),
+            "augment": config_fingerprint(self.loader.augment),
+            "normalize": config_fingerprint(self.loader.normalize),
             "data": self._data,
-            "rates": None if self.schedule is None else [self.schedule(epoch) for epoch in range(self.epoch + 1)],
+            "rates": None if self.schedule is None else [self.schedule(past) for past in range(epoch + 1)],
         }
 
     @property
@@ -218,8 +218,8 @@ class Training(Iterator[Record]):
             "step": self.epoch * len(self.loader) + self.step,
             "sums": dict(vars(self._sums)),
             "history": list(self.history),
-            "run": self._identity(),
-            "made_with": platform_of_the_bits(),
+            "run": self._fingerprint(self.epoch),
+            "made_with": environment(),
             "learning_rate": self.optimizer.learning_rate,
             "optimizer": self.optimizer.state(),
             **model_state(self.model),
@@ -231,12 +231,10 @@ class Training(Iterator[Record]):
         One of another run, data or configuration raises ValueError, which says what differs; then nothing has changed.
         One that other versions or another processor made raises a RuntimeWarning: the bits may differ.
         """
-        epoch, self.epoch = self.epoch, state["epoch"]  # of the schedule the rates so far must be the same
-        changed = differences(state["run"], self._identity())
-        self.epoch = epoch
-        if changed:
+        check_state(state)
+        if changed := differences(state["run"], self._fingerprint(state["epoch"])):
             raise ValueError(f"resume must be a checkpoint of the same run, got one with another {'; '.join(changed)}")
-        if changed := differences(state.get("made_with", {}), platform_of_the_bits()):
+        if changed := differences(state.get("made_with", {}), environment()):
             message = f"the checkpoint was made elsewhere, so that bits may differ: {'; '.join(changed)}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
         load_model_state(self.model, state)
@@ -282,8 +280,8 @@ def train(
     check_finite : bool, default False
         Stop at the first NaN or infinity, before the update, with an error that names layer, pass and step.
     resume : path or dict, optional
-        A folder of checkpoints, or a state: training goes on from there with the same bits. A folder that is not
-        there, or holds no checkpoint, starts over.
+        A folder of checkpoints, one checkpoint's own file, or a state: training goes on from there with the same
+        bits. A folder that is not there, or holds no checkpoint, starts over.
 
     Returns
     -------
@@ -320,10 +318,8 @@ def train(
         report_every=report_every,
         check_finite=check_finite,
     )
-    if isinstance(resume, dict):
-        training.load_state(resume)
-    elif resume is not None and checkpoint.exists(resume):
-        training.load_state(checkpoint.load(resume))
+    if resume is not None and (state := state_to_resume(resume)) is not None:
+        training.load_state(state)
     if current().size > 1:
         training.check_same_on_all_ranks()
     return training
