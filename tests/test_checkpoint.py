@@ -1,5 +1,6 @@
 import inspect
 import itertools
+import json
 import os
 import random
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import faults
 import numpy as np
 import pytest
+from kill_program import differing
 
 from allconv import checkpoint
 from allconv.checkpoint import CheckpointError
@@ -205,6 +207,36 @@ def test_a_file_where_the_folder_should_be(tmp_path):
     assert not checkpoint.exists(tmp_path / "f")
     with pytest.raises(CheckpointError):
         checkpoint.load(tmp_path / "f")
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no best checkpoint"):
+        checkpoint.load(tmp_path, best=True)
+    for step in range(6):
+        checkpoint.save(tmp_path, {"step": step}, best=step == 1)
+    assert checkpoint.load(tmp_path, best=True) == {"step": 1}
+    assert checkpoint.load(tmp_path) == {"step": 5}
+    with pytest.raises(TypeError, match="best must be True or False, got 1"):
+        checkpoint.save(tmp_path, {"step": 7}, best=1)
+
+
+# The lock
+
+
+HOLD = "import sys, allconv as ac\nwith ac.checkpoint.lock(sys.argv[1]):\n    print('held', flush=True)\n    input()"
+
+
+def test_a_second_trainer_is_refused_until_the_first_is_gone(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(RuntimeError, match="in use by another training process"), checkpoint.lock(tmp_path):
+        pass
+    process.kill()
+    process.communicate()
+    with checkpoint.lock(tmp_path):
+        pass
 
 
 # Faults in the I/O of a save
@@ -410,3 +442,32 @@ def test_kills_while_saving_back_to_back_lose_nothing(tmp_path):
         assert len(loaded["model"]["0.weight"]) == 300_000
     checkpoint.save(tmp_path, state(before + 1))
     assert len(names(tmp_path)) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_training_run_killed_before_each_call_of_a_save_goes_on_with_the_same_bits(tmp_path):
+    program = Path(__file__).with_name("kill_program.py")
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(checkpoint.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", program, tmp_path],
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    calls, kills, wrong = done.stdout.split(maxsplit=2)
+    assert int(calls) > 15
+    assert int(kills) == int(calls) + 1
+    assert json.loads(wrong) == []
+
+
+def test_the_comparison_of_two_runs_sees_one_bit():
+    first, second = (
+        {"model": {"0.weight": np.ones(3)}, "rows": [{"loss": 0.5, "seconds": 1.0}], "step": 3} for _ in range(2)
+    )
+    second["rows"][0]["seconds"] = 2.0
+    assert differing(first, second) == []
+    second["model"]["0.weight"][1] = np.nextafter(1.0, 2.0)
+    second["rows"][0]["loss"] = np.nextafter(0.5, 1.0).item()
+    second["step"] = 3.0
+    assert differing(first, second) == ["state/model/0.weight", "state/rows/0/loss", "state/step"]

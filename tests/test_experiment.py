@@ -71,6 +71,20 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert len(without_seconds(tmp_path / "killed")) == 1
 
 
+def test_the_experiment_takes_the_lock(tmp_path):
+    out = tmp_path / "h"
+    with ac.checkpoint.lock(out / "checkpoints"):
+        done = subprocess.run(
+            [*COMMAND, *SMALL, "--out", str(out), "--resume"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "in use by another training process" in done.stderr
+    assert not (out / "log.csv").exists()
+
+
 def test_all_cases_resume_in_the_middle_of_one(tmp_path):
     small = ["--case", "all", "--quick", "--limit", "30", "--data", "shapes", "--checkpoint-every", "1"]
 
