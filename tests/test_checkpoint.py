@@ -17,6 +17,7 @@ from kill_program import differing
 
 from allconv import checkpoint
 from allconv.checkpoint import CheckpointError
+from allconv.checkpoint import format as storage
 
 
 def state(step: int, size: int = 5) -> dict:
@@ -145,6 +146,16 @@ def test_damaged_and_stray_files_do_not_count_as_kept(tmp_path):
     for step in (7, 8):  # with two whole ones above them, what is damaged goes; a folder is not ours to remove
         checkpoint.save(tmp_path, state(step))
     assert names(tmp_path) == [f"checkpoint-0000000{step}.npz" for step in (4, 7, 8)]
+
+
+def test_a_save_reads_one_checkpoint_whatever_the_number_that_is_kept(tmp_path, monkeypatch):
+    read = []
+    is_whole = storage.is_whole
+    monkeypatch.setattr(storage, "is_whole", lambda path: read.append(path.name) or is_whole(path))
+    for step in range(9):
+        checkpoint.save(tmp_path, state(step), keep=4)
+    assert sorted(read) == [f"checkpoint-0000000{step}.npz" for step in range(1, 8)]
+    assert names(tmp_path) == [f"checkpoint-0000000{step}.npz" for step in range(5, 9)]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has none")

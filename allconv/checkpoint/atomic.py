@@ -82,7 +82,18 @@ def _check_replaceable(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and the parents that are missing, so that a power cut does not take them back."""
+    """Make `folder` and the parents that are missing, so that they are still there after a power cut.
+
+    Parameters
+    ----------
+    folder : Path
+        It may be there already.
+
+    Raises
+    ------
+    OSError
+        A file is in its place (`FileExistsError`), or the folder cannot be made.
+    """
     with naming(folder):
         if not folder.is_dir():
             make_folder(folder.parent)
@@ -91,7 +102,15 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_stale(folder: Path, name: re.Pattern[str]) -> None:
-    """Remove from `folder` the temporaries that killed processes left of files whose whole name `name` matches."""
+    """Remove the temporary files that killed processes left in `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they wrote.
+    name : re.Pattern
+        It must match the whole name of the file that was to be written.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
@@ -100,7 +119,7 @@ def remove_stale(folder: Path, name: re.Pattern[str]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file that is no longer needed; where that fails, warn, since no data is lost by it."""
+    """Remove a file that is no longer needed. A failure is a RuntimeWarning, since no data is lost by it."""
     try:
         path.unlink(missing_ok=True)
     except (OSError, MemoryError) as error:
@@ -108,7 +127,7 @@ def remove(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames in `folder` last through a power cut, where the system can (Windows cannot)."""
+    """Flush `folder` to the disk, so that renames in it last through a power cut. On Windows it does nothing."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -123,7 +142,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Give each OSError the file name `path`, in place of a temporary's or none; MemoryError becomes one too."""
+    """Let each OSError in the ``with`` block name `path`, where it would name a temporary file or none.
+
+    MemoryError becomes an OSError too, so that a caller has one kind of error to handle.
+    """
     try:
         yield
     except OSError as error:

@@ -10,7 +10,7 @@ class CheckpointError(ValueError):
 
 @contextlib.contextmanager
 def damage(what: str) -> Iterator[None]:
-    """Turn every error into a CheckpointError that begins with `what`.
+    """Turn every error in the ``with`` block into a CheckpointError whose message begins with `what`.
 
     Damaged files raise at least BadZipFile, ValueError, EOFError, OSError (a seek before the start), struct.error,
     NotImplementedError, RuntimeError, KeyError, TypeError, OverflowError, RecursionError and MemoryError.

@@ -4,6 +4,7 @@ The folder holds ``checkpoint-00000500.npz``, numbered after ``state["step"]``, 
 format of `allconv.checkpoint.format`.
 """
 
+import functools
 import re
 import warnings
 from pathlib import Path
@@ -29,7 +30,7 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
     Parameters
     ----------
     folder : path
-        Is made if it is missing.
+        It is made if it is missing.
     state : dict
         A nested dict with str keys; values are arrays or plain (`allconv.checkpoint.format.write` says which).
         ``state["step"]``, a non-negative int, numbers the file; without it the files count from 0.
@@ -37,7 +38,7 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
         How many whole checkpoints there are afterwards, at least 1; damaged files do not count. Two, so that one
         remains should a disk damage the other.
     best : bool, default False
-        Write it to ``best.npz`` too, in the place of the one that was there; that file is kept.
+        Write the state to ``best.npz`` too, which replaces the one before and is never removed.
 
     Returns
     -------
@@ -47,9 +48,9 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
     Raises
     ------
     TypeError, ValueError
-        `state` holds something else, or `keep` is not a positive int, before anything is written.
+        `state` holds something else, or `keep` is not a positive int. No checkpoint is written or removed.
     OSError
-        The checkpoint could not be written; it names the file. Those in the folder are as they were.
+        The checkpoint could not be written; the error names the file. Those in the folder are as they were.
 
     Examples
     --------
@@ -166,8 +167,24 @@ def _superfluous(older: list[tuple[int, Path]], keep: int) -> list[Path]:
 
     A damaged file does not count as one that is kept: should the newest be damaged next, nothing would be left.
     """
+    if len(older) <= keep:
+        return []
     for index, (_, path) in enumerate(older):
         if keep == 0:
             return [path for _, path in older[index:] if path.is_file()]
-        keep -= storage.is_whole(path)
+        keep -= _is_whole(path)
     return []
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a file is whole; it is read again only when it has changed."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return False
+    return _read_through(path, (facts.st_ino, facts.st_size, facts.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=1000)
+def _read_through(path: Path, version: tuple[int, int, int]) -> bool:  # noqa: ARG001 - of the key
+    return storage.is_whole(path)

@@ -135,7 +135,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def read_file(file: BinaryIO, name: str) -> dict[str, Any]:
-    """Return what `read` does from an open file; `name` is for the message of an error."""
+    """Return what `read` returns, from an open file that can seek; messages of errors begin with `name`."""
     with damage(name), open_zip(file) as archive:
         members = stored_members(archive, file.seek(0, 2))
         manifest = _read_manifest(archive, members)
@@ -147,7 +147,7 @@ def read_file(file: BinaryIO, name: str) -> dict[str, Any]:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether `path` is a file of this format without damage. It has one array at a time in memory."""
+    """Tell whether `path` is a file of this format without damage, reading one array at a time into memory."""
     try:
         with open_regular(path) as file, damage(str(path)), open_zip(file) as archive:
             members = stored_members(archive, file.seek(0, 2))

@@ -122,7 +122,7 @@ class _Metered(io.RawIOBase):
         self.allow(0)
 
     def allow(self, contents: int) -> None:
-        """Let so many bytes be read, and after them the next header."""
+        """Allow reads of `contents` bytes and, after them, of the next header."""
         self._allowed = contents + _MAX_HEADERS
 
     def read(self, size: int = -1) -> bytes:

@@ -1,4 +1,4 @@
-"""The official archive of CIFAR-10, over a connection that breaks.
+"""The download of the official CIFAR-10 archive, which goes on where a broken connection left it.
 
 The server of the University of Toronto sends 170 MB at about 80 kB/s (2026). What has come stays in a ``.part`` file,
 from which the next request, or the next call, goes on; the name without ``.part`` appears when size and SHA-256 are
@@ -33,17 +33,22 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP errors after which anothe
 
 
 class _Dropped(Exception):  # noqa: N818
-    """The connection gave way; what came over it is in the ``.part`` file."""
+    """The connection broke. What came over it is in the ``.part`` file."""
 
 
 def download_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Download the official CIFAR-10 archive, 170 MB, and return its path; `data.cifar10` reads it as it is.
+    """Download the official CIFAR-10 archive, 170 MB, which `data.cifar10` reads without unpacking it.
 
     Parameters
     ----------
     folder : path, optional
         Made if it is not there. By default ``ALLCONV_DATA``, or else allconv's folder in the platform's cache; both are
         among the places where `data.find_cifar10` looks.
+
+    Returns
+    -------
+    Path
+        The archive. Where it is in the folder already, it is checked and not downloaded again.
 
     Raises
     ------
@@ -53,6 +58,10 @@ def download_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
         If the server's file, or a file of that name in the folder, is not the official one.
     OSError
         If the disk is full or the folder cannot be written. What has come is kept.
+
+    Examples
+    --------
+    >>> train, test = cifar10(download_cifar10())  # doctest: +SKIP
     """
     place = data_folder() if folder is None else check_path("folder", folder).expanduser()
     make_folder(place)
@@ -62,7 +71,7 @@ def download_cifar10(folder: str | os.PathLike[str] | None = None) -> Path:
 def fetch(
     url: str, target: Path, *, sha256: str, size: int, attempts: int = 5, timeout: float = 60.0, pause: float = 1.0
 ) -> Path:
-    """Download `url` to `target`, resuming what is there, and return `target`.
+    """Download `url` to `target`, going on from what an earlier call left there.
 
     Parameters
     ----------
@@ -80,6 +89,16 @@ def fetch(
         Seconds without a byte after which a connection counts as broken.
     pause : float, default 1.0
         Seconds before the second attempt; doubled before each further one.
+
+    Returns
+    -------
+    Path
+        `target`, a file with this checksum.
+
+    Raises
+    ------
+    ConnectionError, ValueError, OSError
+        As `download_cifar10` has it.
     """
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"url must start with https:// or http://, got {describe(url)}")

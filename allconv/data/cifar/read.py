@@ -50,7 +50,14 @@ def cifar10(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datase
 
     Notes
     -----
-    Krizhevsky (2009), Learning multiple layers of features from tiny images, chapter 3.
+    Krizhevsky (2009), Learning multiple layers of features from tiny images, chapter 3. Pickled batches are read by
+    a reader that cannot run code.
+
+    Examples
+    --------
+    >>> cifar10("no/such/folder")
+    Traceback (most recent call last):
+    FileNotFoundError: path must be a folder or .tar.gz of CIFAR-10, got no/such/folder, which does not exist
     """
     source = find_cifar10() if path is None else locate_given(path)
     if source is None:
@@ -70,7 +77,7 @@ def cifar10(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datase
 
 
 def _sizes(suffix: str) -> range:
-    """Return how many bytes a batch may have."""
+    """Return how many bytes a batch of the layout with this suffix may have."""
     binary = _RECORDS * (1 + _PIXELS)
     return range(binary, binary + 1) if suffix else range(_RECORDS * _PIXELS, _MAX_PICKLE + 1)
 
