@@ -88,7 +88,7 @@ def loads(data: bytes, name: str = "data") -> dict[str, Any]:
     """
     stream = io.BytesIO(data)
     try:
-        _check(stream)
+        _check(stream, len(data))
         stream.seek(0)
         value = _Reader(stream, len(data)).load()
         if not isinstance(value, dict):
@@ -101,9 +101,8 @@ def loads(data: bytes, name: str = "data") -> dict[str, Any]:
         ) from error
 
 
-def _check(stream: io.BytesIO) -> None:
-    """Raise unless the instructions are those of a batch, whole, few, and harmless to the reader in C."""
-    size = len(stream.getbuffer())
+def _check(stream: io.BytesIO, size: int) -> None:
+    """Raise unless the `size` bytes hold the instructions of a batch: whole, few, and harmless to the reader in C."""
     values: list[str] = []  # of each value on the stack, the instruction that makes it
     marks: list[int] = []
     memo: dict[int, str] = {}
