@@ -14,7 +14,6 @@ from allconv import (
     validation,
 )
 from allconv.checkpoint.weights import load_weights, save_weights
-from allconv.functional.choice import get_algorithm, set_algorithm
 from allconv.inspection import explain
 from allconv.inspection.activations import LayerStatistics, layer_statistics
 from allconv.inspection.profile import profile
@@ -101,7 +100,6 @@ __all__ = [
     "distributed",
     "evaluate",
     "explain",
-    "get_algorithm",
     "get_num_threads",
     "gradcheck",
     "initializers",
@@ -115,7 +113,6 @@ __all__ = [
     "rules",
     "save_weights",
     "schedules",
-    "set_algorithm",
     "set_num_threads",
     "stop_on_signals",
     "train",

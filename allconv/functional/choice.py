@@ -1,63 +1,94 @@
 r"""Which algorithm computes a convolution.
 
-The choice follows from the shapes alone, never from a clock, so that the results are the same bits in every run. It is
-the algorithm with the lower cost, counted in multiply-adds of a matrix product. With P output positions, and T tiles of
-4x4 of them that take a products each, 36 for 3x3 kernels, a forward pass costs
+The choice follows from the shapes alone, never from a clock, so that the results are the same bits in every run. The
+algorithm with the lowest cost is taken. The unit of cost is one multiply-add of a matrix product.
+
+A convolution has P output positions, kernels of :math:`k_h \times k_w`, C input and O output channels, and G groups.
+The bilinear algorithms take T tiles of 4x4 or 2x2 outputs, with a products each: 36 for a 3x3 kernel and 4x4 outputs.
+Then
 
 .. math::
 
-    \text{im2col:} &\quad P\, k_h k_w C\, (O / G + 13) + 20\, P O + 2 \cdot 10^6, \\
-    \text{winograd:} &\quad a\, T\, (C O + 24\, (C' + O')) + 18\, a\, C O + 6 \cdot 10^6.
+    \text{im2col:} &\quad P\, k_h k_w C\, (O / G + e_{column}) + e_{output}\, P O + e_{calls}, \\
+    \text{winograd:} &\quad a\, T\, (C O + e_{tile}\, (C' + O')) + a\, e_{kernel}\, C O + e_{calls}.
 
-The terms are products, columns gathered and outputs written; and products, transforms of the tiles, where fewer than 16
-channels cost as much as 16, and transforms of the weight, most of it the way from memory. The last term stands for the
-calls. The constants, with those of a backward pass below, are a fit to 43 shapes on one core with AVX-512.
-``benchmarks/convolutions.py`` shows the choice beside the best.
+:math:`C' = \max(C, 16)` and :math:`O' = \max(O, 16)`, since the transforms of fewer than 16 channels cost as much as
+those of 16. `CostModel` has the constants e, which were fitted to 43 shapes on one core with AVX-512.
+``benchmarks/convolutions.py`` prints the choice beside the best one.
 """
 
 import math
+from dataclasses import dataclass
 
 from allconv.functional.geometry import Geometry
+from allconv.functional.rounding import ceil_div
 from allconv.functional.winograd.tiling import applies, best_tile, products
 from allconv.typing import Pair
 from allconv.validation import check_choice
 
 ALGORITHMS = ("auto", "im2col", "winograd")
 
-# A gathered column entry, an output, the calls; an entry of a transformed tile, of a transformed weight, the calls.
-_FORWARD = {"im2col": (13, 20, 2e6), "winograd": (24, 18, 6e6)}
-_BACKWARD = {"im2col": (24, 36, 2e6), "winograd": (18, 23, 4e6)}  # halved, as the products are twice the forward ones
-_READ = 16  # an entry of a weight that was transformed before, and comes from memory
 
-_algorithm = "auto"
+@dataclass(frozen=True)
+class Term:
+    """One constant of the cost model, in multiply-adds for each `unit`.
+
+    The constants of a backward pass are halved: its products are twice those of a forward pass, and the model counts
+    the products of one forward pass.
+    """
+
+    meaning: str
+    unit: str
+    forward: float
+    backward: float
+
+    def of(self, backward: bool) -> float:
+        """Return the constant for a forward or a backward pass."""
+        return self.backward if backward else self.forward
 
 
-def set_algorithm(algorithm: str) -> None:
-    """Set the algorithm of all convolutions that do not name one themselves.
+@dataclass(frozen=True)
+class CostModel:
+    """The constants of both costs: what a pass spends beside its matrix products."""
+
+    column_entry: Term = Term("gather an input into the columns", "entry of the columns", 13, 24)
+    output_entry: Term = Term("write an output of im2col", "entry of the output", 20, 36)
+    im2col_calls: Term = Term("call NumPy for an im2col pass", "pass", 2e6, 2e6)
+    tile_entry: Term = Term("transform a tile of the input or the output", "entry of a transformed tile", 24, 18)
+    kernel_entry: Term = Term("transform the kernel", "entry of the transformed kernel", 18, 23)
+    kernel_read: Term = Term("read a kernel that was transformed before", "entry of the transformed kernel", 16, 16)
+    winograd_calls: Term = Term("call NumPy for a Winograd pass", "pass", 6e6, 4e6)
+    least_channels: int = 16  # channels: the transforms of a tile with fewer cost as much as with 16, a vector register
+
+
+COST = CostModel()
+
+
+def check_algorithm(algorithm: object, kernel: Pair, stride: Pair, dilation: Pair, groups: int) -> str:
+    """Return `algorithm` if it can compute such convolutions.
 
     Parameters
     ----------
-    algorithm : {"auto", "im2col", "winograd"}
-        "auto", the default, is the choice by cost. "im2col" is a matrix product over gathered columns. "winograd"
-        takes effect where it can: kernels from 3x3 to 7x7 with stride 1 or 2, dilation 1 and one group; the others
-        stay with "im2col".
+    algorithm : object
+        What a caller passed as the name of an algorithm.
+    kernel, stride, dilation : pair of int
+        (vertical, horizontal).
+    groups : int
+
+    Returns
+    -------
+    {"auto", "im2col", "winograd"}
 
     Raises
     ------
     TypeError, ValueError
-        For another value.
+        For another name, and for "winograd" where no bilinear algorithm exists; the message says what would work.
+
+    Examples
+    --------
+    >>> check_algorithm("winograd", kernel=(3, 3), stride=(1, 1), dilation=(1, 1), groups=1)
+    'winograd'
     """
-    global _algorithm
-    _algorithm = check_choice("algorithm", algorithm, ALGORITHMS)
-
-
-def get_algorithm() -> str:
-    """Return what `set_algorithm` set."""
-    return _algorithm
-
-
-def check_algorithm(algorithm: object, kernel: Pair, stride: Pair, dilation: Pair, groups: int) -> str:
-    """Return `algorithm` if it can compute such convolutions; the error says what would work."""
     name = check_choice("algorithm", algorithm, ALGORITHMS)
     if name == "winograd" and not applies(kernel, stride, dilation, groups):
         raise ValueError(
@@ -68,46 +99,64 @@ def check_algorithm(algorithm: object, kernel: Pair, stride: Pair, dilation: Pai
 
 
 def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = False, transformed: bool = False) -> str:
-    """Return "im2col", "winograd" or "depthwise" for a pass.
+    """Return the name of the algorithm that computes a pass.
 
     Parameters
     ----------
     geometry : Geometry
-    algorithm : {"auto", "im2col", "winograd"}
-        The layer's wish; "auto" leaves it to `set_algorithm`, and if that says the same to the costs.
-    backward : bool
-        Whether the pass is one for all gradients; one for the weight's alone costs about as much as a forward one.
-    transformed : bool
-        Whether the weight was transformed before.
+        The sizes of the convolution.
+    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+        "auto" is the algorithm with the lowest cost. "im2col" is a matrix product over gathered columns. "winograd"
+        takes effect where a bilinear algorithm exists; other convolutions fall back to "im2col".
+    backward : bool, default False
+        Whether the pass computes all gradients. A pass for the weight's gradient alone costs about as much as a
+        forward pass, and counts as one.
+    transformed : bool, default False
+        Whether the weight was transformed beforehand, as in a fused model.
+
+    Returns
+    -------
+    {"im2col", "winograd", "depthwise"}
+
+    Examples
+    --------
+    >>> from allconv.functional.geometry import geometry_of
+    >>> sizes = geometry_of((50, 32, 32, 96), (3, 3, 96, 96), (1, 1), "same", (1, 1), 1)
+    >>> choose(sizes), choose(sizes, "im2col")
+    ('winograd', 'im2col')
     """
     bilinear = applies(geometry.kernel, geometry.stride, geometry.dilation, geometry.groups)
-    wish = _algorithm if algorithm == "auto" else algorithm
-    if wish == "winograd" and bilinear:
+    if algorithm == "winograd" and bilinear:
         return "winograd"
-    if wish == "auto" and geometry.groups == geometry.in_channels == geometry.out_channels > 1:
+    if algorithm == "auto" and geometry.groups == geometry.in_channels == geometry.out_channels > 1:
         return "depthwise"
-    if wish == "auto" and bilinear:
+    if algorithm == "auto" and bilinear:
         columns, tiles = _im2col_cost(geometry, backward), _winograd_cost(geometry, backward, transformed)
         return "winograd" if tiles < columns else "im2col"
     return "im2col"
 
 
 def _im2col_cost(geometry: Geometry, backward: bool) -> float:
-    entry, output, calls = (_BACKWARD if backward else _FORWARD)["im2col"]
-    n, height, width, o = geometry.y_shape
+    n, height, width, channels = geometry.y_shape
+    outputs = n * height * width * channels
     columns = n * height * width * math.prod(geometry.kernel) * geometry.in_channels
-    return columns * (o / geometry.groups + entry) + output * n * height * width * o + calls
+    return (
+        columns * (channels / geometry.groups + COST.column_entry.of(backward))
+        + COST.output_entry.of(backward) * outputs
+        + COST.im2col_calls.of(backward)
+    )
 
 
 def _winograd_cost(geometry: Geometry, backward: bool, transformed: bool) -> float:
-    entry, weight, calls = (_BACKWARD if backward else _FORWARD)["winograd"]
-    n, c, o = geometry.x_shape[0], geometry.in_channels, geometry.out_channels
+    n, inputs, outputs = geometry.x_shape[0], geometry.in_channels, geometry.out_channels
     tile = best_tile(geometry.kernel, geometry.stride)
     # A backward pass has tiles of dx, which are as many times larger as the stride.
     sizes = (
         zip(geometry.x_shape[1:3], geometry.stride, strict=True) if backward else ((size, 1) for size in geometry.out)
     )
-    tiles = n * math.prod(-(-size // (tile * stride)) for size, stride in sizes)
-    per_tile = c * o + entry * (max(c, 16) + max(o, 16))
-    transform = (_READ if transformed else weight) * c * o
-    return products(geometry.kernel, geometry.stride) * (tiles * per_tile + transform) + calls
+    tiles = n * math.prod(ceil_div(size, tile * stride) for size, stride in sizes)
+    transformed_entries = max(inputs, COST.least_channels) + max(outputs, COST.least_channels)
+    per_tile = inputs * outputs + COST.tile_entry.of(backward) * transformed_entries
+    kernel_entry = COST.kernel_read if transformed else COST.kernel_entry
+    kernel = kernel_entry.of(backward) * inputs * outputs
+    return products(geometry.kernel, geometry.stride) * (tiles * per_tile + kernel) + COST.winograd_calls.of(backward)

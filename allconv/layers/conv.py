@@ -57,8 +57,9 @@ class Conv2D(Layer):
     rng : numpy.random.Generator, optional
         The generator that draws the weight. The default is a new, unseeded one.
     algorithm : {"auto", "im2col", "winograd"}, default "auto"
-        The algorithm that computes the convolution. "auto" takes the cheapest by an estimate from the shapes.
-        "winograd" needs a kernel from 3x3 to 7x7, stride 1 or 2, dilation 1 and one group.
+        The algorithm that computes the convolution. "auto" takes the one with the lowest cost, which follows from the
+        shapes alone. "im2col" is a matrix product over gathered columns. "winograd" needs a kernel from 3x3 to 7x7,
+        stride 1 or 2, dilation 1 and one group.
 
     Attributes
     ----------

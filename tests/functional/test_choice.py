@@ -3,15 +3,8 @@ import pytest
 
 import allconv as ac
 from allconv.functional import conv
-from allconv.functional.choice import choose, get_algorithm, set_algorithm
+from allconv.functional.choice import choose
 from allconv.functional.geometry import geometry_of
-
-
-@pytest.fixture(autouse=True)
-def restored():
-    before = get_algorithm()
-    yield
-    set_algorithm(before)
 
 
 def geometry(n, size, c, o, kernel=3, stride=1, groups=1, dilation=1):
@@ -43,17 +36,14 @@ def test_the_choice_by_cost(expected, arguments):
     assert choose(geometry(**arguments), backward=True) == expected
 
 
-def test_a_layer_s_wish_goes_before_the_global_one():
+def test_a_named_algorithm_goes_before_the_cost_where_it_exists():
     suitable, nine = geometry(4, 16, 32, 32), geometry(4, 16, 32, 32, kernel=9)
-    small = geometry(1, 4, 1, 1)
-    assert (choose(suitable), choose(small)) == ("winograd", "im2col")
-    set_algorithm("im2col")
-    assert get_algorithm() == "im2col"
-    assert choose(suitable) == "im2col"
-    assert choose(suitable, "winograd") == "winograd"
-    set_algorithm("winograd")
-    assert (choose(suitable), choose(small), choose(nine)) == ("winograd", "winograd", "im2col")
-    assert choose(suitable, "im2col") == "im2col"
+    small, depthwise = geometry(1, 4, 1, 1), geometry(4, 16, 32, 32, groups=32)
+    assert [choose(sizes) for sizes in (suitable, small, nine, depthwise)] == [
+        "winograd", "im2col", "im2col", "depthwise",
+    ]  # fmt: skip
+    assert [choose(sizes, "winograd") for sizes in (suitable, small, nine)] == ["winograd", "winograd", "im2col"]
+    assert [choose(sizes, "im2col") for sizes in (suitable, small, nine, depthwise)] == ["im2col"] * 4
 
 
 @pytest.mark.parametrize("algorithm", ["auto", "im2col", "winograd"])
@@ -82,13 +72,17 @@ def test_the_layer_uses_what_it_is_told(monkeypatch, algorithm):
     "algorithm", ["", "fft", "Winograd", "direct", "im2col ", 1, None, True, b"auto", [], ("auto",)]
 )
 def test_an_unknown_algorithm_is_refused(algorithm):
-    for attempt in (set_algorithm, lambda value: ac.Conv2D(3, 4, 3, algorithm=value)):
+    layer = ac.Conv2D(3, 4, 3)
+    for attempt in (
+        lambda value: ac.Conv2D(3, 4, 3, algorithm=value),
+        lambda value: setattr(layer, "algorithm", value),
+    ):
         with pytest.raises(
             (TypeError, ValueError), match="algorithm must be one of 'auto', 'im2col', 'winograd', got"
         ) as e:
             attempt(algorithm)
         assert repr(algorithm) in str(e.value)
-    assert get_algorithm() == "auto"
+    assert layer.algorithm == "auto"
 
 
 @pytest.mark.parametrize(
