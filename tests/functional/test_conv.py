@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,8 +7,9 @@ from hypothesis import strategies as st
 from reference import conv2d_reference
 
 import allconv as ac
-from allconv.functional import choice, conv, im2col, winograd
+from allconv.functional import choice, conv, tuning, winograd
 from allconv.functional.geometry import geometry_of
+from allconv.functional.im2col.blocks import cut_into_blocks
 
 
 @st.composite
@@ -42,7 +45,8 @@ def test_forward_equals_the_definition_and_the_gradients_are_its_adjoints(convol
     x, w, dy, geometry = convolution
     bias = np.random.default_rng(1).standard_normal(w.shape[3])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(im2col, "_COLUMN_BYTES", column_bytes)  # blocks of single rows up to whole batches
+        # Blocks of single rows up to whole batches.
+        patch.setattr(tuning, "IM2COL", replace(tuning.IM2COL, column_bytes=column_bytes))
         y = conv.conv2d(x, w, geometry, bias, algorithm=algorithm)
         dx, dw, db = conv.conv2d_grads(x, dy, w, geometry, algorithm=algorithm)
         np.testing.assert_array_equal(dx, conv.conv2d_input_grad(dy, w, geometry, algorithm=algorithm))
@@ -135,7 +139,7 @@ def test_the_same_bits_for_any_number_of_threads(shape, kernel, stride, groups):
 
 
 def test_blocks_that_lie_in_the_padding_alone(monkeypatch):
-    monkeypatch.setattr(im2col, "_COLUMN_BYTES", 1)  # a block a row
+    monkeypatch.setattr(tuning, "IM2COL", replace(tuning.IM2COL, column_bytes=1))  # one block for each row
     x, w = np.ones((1, 2, 1, 1)), np.ones((2, 1, 1, 1))
     geometry = geometry_of(x.shape, w.shape, (1, 1), 3, (1, 1), 1)
     assert conv.conv2d(x, w, geometry)[0, :, 3, 0].tolist() == [0, 0, 1, 2, 1, 0, 0]
@@ -147,7 +151,7 @@ def test_blocks_cover_every_output_once():
     for shape, kernel in [((50, 32, 32, 96), 3), ((7, 224, 224, 64), 3), ((1, 9, 5, 2), 2), ((100, 1, 1, 4), 1)]:
         geometry = geometry_of(shape, (kernel, kernel, shape[3], 8), (1, 1), "same", (1, 1), 1)
         count = np.zeros(geometry.y_shape[:2], int)
-        for images, rows in im2col.blocks_of(geometry, 4):
+        for images, rows in cut_into_blocks(geometry, 4):
             count[images, rows] += 1
         assert (count == 1).all()
 
