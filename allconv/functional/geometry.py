@@ -9,9 +9,23 @@ from allconv.typing import Pair
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes of one convolution."""
+    """The sizes of one convolution.
 
-    x_shape: tuple[int, int, int, int]  # (N, H, W, C)
+    Attributes
+    ----------
+    x_shape : tuple of int
+        (N, H, W, C).
+    kernel, stride, dilation : pair of int
+        (vertical, horizontal).
+    out_channels : int
+        O.
+    pads : pair of pairs of int
+        Rows and columns of zeros, ((top, bottom), (left, right)).
+    groups : int
+        Divides C and O.
+    """
+
+    x_shape: tuple[int, int, int, int]
     kernel: Pair
     out_channels: int
     stride: Pair
@@ -44,7 +58,35 @@ def geometry_of(
     dilation: Pair,
     groups: int,
 ) -> Geometry:
-    """Return the sizes of a convolution of x (N, H, W, C) with a weight (kh, kw, C / groups, O)."""
+    """Return the sizes of a convolution.
+
+    Parameters
+    ----------
+    x_shape : tuple of int
+        (N, H, W, C).
+    weight_shape : tuple of int
+        (kh, kw, C / groups, O).
+    stride : pair of int
+        (vertical, horizontal).
+    padding : {"same", "same_lower", "valid"}, int, pair or four of int
+        See `resolve_padding`.
+    dilation : pair of int
+        (vertical, horizontal).
+    groups : int
+
+    Returns
+    -------
+    Geometry
+
+    Notes
+    -----
+    The size of the output is computed when it is first read, and raises ValueError where not even one window fits.
+
+    Examples
+    --------
+    >>> geometry_of((50, 32, 32, 3), (3, 3, 3, 96), (2, 2), "same", (1, 1), 1).y_shape
+    (50, 16, 16, 96)
+    """
     n, height, width, channels = x_shape
     kh, kw, _, out_channels = weight_shape
     pads = resolve_padding(padding, (height, width), (kh, kw), stride, dilation)

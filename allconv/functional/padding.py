@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from allconv.functional.rounding import ceil_div
 from allconv.typing import Pair
 from allconv.validation import check_choice, describe, is_int
 
@@ -15,10 +16,27 @@ _RULE = "'same', 'same_lower', 'valid', a non-negative int, a pair of them or fo
 def check_padding(name: str, value: object) -> Padding:
     """Return `value` if it is a padding argument: a name, an int, a pair or four numbers.
 
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the message.
+    value : object
+        What a caller passed.
+
+    Returns
+    -------
+    str, int or tuple of int
+        The value, with Python's own integers.
+
     Raises
     ------
     TypeError, ValueError
         For anything else; the message names the argument, the rule and the value.
+
+    Examples
+    --------
+    >>> check_padding("padding", [1, 2])
+    (1, 2)
     """
     if isinstance(value, str):
         return check_choice(name, value, _NAMES)  # type: ignore[return-value]
@@ -32,11 +50,28 @@ def check_padding(name: str, value: object) -> Padding:
 
 
 def resolve_padding(padding: Padding, size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Pads:
-    """Return the pads ((top, bottom), (left, right)) that `padding` means for an input of `size` (H, W).
+    """Return the rows and columns of zeros that a padding argument means for an input.
 
-    "same" gives ceil(size / stride) outputs, as in TensorFlow; an odd row or column of padding goes to the bottom
-    and the right, with "same_lower" to the top and the left. A pair is (vertical, horizontal), four numbers are
-    (top, left, bottom, right).
+    Parameters
+    ----------
+    padding : {"same", "same_lower", "valid"}, int, pair or four of int
+        "same" gives ceil(size / stride) outputs, as in TensorFlow: an odd row or column of padding goes to the bottom
+        and the right. With "same_lower" it goes to the top and the left. A pair is (vertical, horizontal), four
+        numbers are (top, left, bottom, right).
+    size : pair of int
+        (H, W).
+    kernel, stride, dilation : pair of int
+        (vertical, horizontal).
+
+    Returns
+    -------
+    pair of pairs of int
+        ((top, bottom), (left, right)).
+
+    Examples
+    --------
+    >>> resolve_padding("same", (32, 32), (3, 3), (2, 2))
+    ((0, 1), (0, 1))
     """
     if isinstance(padding, int):
         padding = (padding, padding)
@@ -47,19 +82,38 @@ def resolve_padding(padding: Padding, size: Pair, kernel: Pair, stride: Pair, di
         return (0, 0), (0, 0)
     pads = []
     for n, k, s, d in zip(size, kernel, stride, dilation, strict=True):
-        total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+        total = max((ceil_div(n, s) - 1) * s + d * (k - 1) + 1 - n, 0)
         less, more = total // 2, total - total // 2
         pads.append((less, more) if padding == "same" else (more, less))
     return pads[0], pads[1]
 
 
 def output_size(size: Pair, pads: Pads, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Pair:
-    """Return (H_out, W_out); rows and columns that no whole window reaches are dropped.
+    """Return the height and the width of the output.
+
+    Parameters
+    ----------
+    size : pair of int
+        (H, W).
+    pads : pair of pairs of int
+        ((top, bottom), (left, right)).
+    kernel, stride, dilation : pair of int
+        (vertical, horizontal).
+
+    Returns
+    -------
+    pair of int
+        (H_out, W_out). Rows and columns at the end that no whole window reaches have no output.
 
     Raises
     ------
     ValueError
         Where not even one window fits; the message states the sizes.
+
+    Examples
+    --------
+    >>> output_size((6, 7), ((0, 0), (1, 1)), (3, 3), (2, 2))
+    (2, 4)
     """
     result = []
     for n, (before, after), k, s, d in zip(size, pads, kernel, stride, dilation, strict=True):

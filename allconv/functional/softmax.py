@@ -6,26 +6,114 @@ from allconv.typing import Array
 
 
 def softmax(x: Array, axis: int = -1) -> Array:
-    """Return exp(x) / sum exp(x) along `axis`; the maximum is subtracted first, so that exp cannot overflow."""
+    """Return exp(x) / sum exp(x) along an axis.
+
+    Parameters
+    ----------
+    x : array
+        Scores; any shape, float32 or float64.
+    axis : int, default -1
+        Where the classes are.
+
+    Returns
+    -------
+    array
+        Of the shape and dtype of x; along the axis the sum is 1.
+
+    Notes
+    -----
+    The maximum is subtracted first, so that exp cannot overflow: the quotient stays the same.
+
+    Examples
+    --------
+    >>> softmax(np.array([0.0, np.log(3.0)]))
+    array([0.25, 0.75])
+    """
     exponentials = np.exp(x - x.max(axis, keepdims=True))
     y: Array = exponentials / exponentials.sum(axis, keepdims=True)
     return y
 
 
 def softmax_input_grad(dy: Array, y: Array, axis: int = -1) -> Array:
-    """Return dL/dx = y (dL/dy - sum dL/dy y), the sum along `axis`, from the output `y`."""
+    r"""Return the gradient for the scores, from the output.
+
+    .. math:: dx_i = y_i \left( dy_i - \sum_j dy_j\, y_j \right)
+
+    Parameters
+    ----------
+    dy : array
+        dL/dy.
+    y : array
+        The output of `softmax`, of the shape of dy.
+    axis : int, default -1
+        Where the classes are.
+
+    Returns
+    -------
+    array
+        dL/dx, of the shape of dy.
+
+    Examples
+    --------
+    >>> softmax_input_grad(np.array([1.0, 0.0]), np.array([0.25, 0.75]))
+    array([ 0.1875, -0.1875])
+    """
     dx: Array = y * (dy - (dy * y).sum(axis, keepdims=True))
     return dx
 
 
 def log_softmax(x: Array, axis: int = -1) -> Array:
-    """Return x - log(sum exp(x)) along `axis`, without the underflow of log(softmax(x))."""
+    """Return x - log(sum exp(x)) along an axis.
+
+    Parameters
+    ----------
+    x : array
+        Scores; any shape, float32 or float64.
+    axis : int, default -1
+        Where the classes are.
+
+    Returns
+    -------
+    array
+        Of the shape and dtype of x: log-probabilities, at most 0.
+
+    Notes
+    -----
+    log(softmax(x)) would be -inf where the probability is too small for the dtype; this form is exact there.
+
+    Examples
+    --------
+    >>> log_softmax(np.array([0.0, -1000.0]))
+    array([    0., -1000.])
+    """
     shifted = x - x.max(axis, keepdims=True)
     y: Array = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
     return y
 
 
 def log_softmax_input_grad(dy: Array, y: Array, axis: int = -1) -> Array:
-    """Return dL/dx = dL/dy - exp(y) sum dL/dy, the sum along `axis`, from the output `y`."""
+    r"""Return the gradient for the scores, from the output.
+
+    .. math:: dx_i = dy_i - e^{y_i} \sum_j dy_j
+
+    Parameters
+    ----------
+    dy : array
+        dL/dy.
+    y : array
+        The output of `log_softmax`, of the shape of dy.
+    axis : int, default -1
+        Where the classes are.
+
+    Returns
+    -------
+    array
+        dL/dx, of the shape of dy.
+
+    Examples
+    --------
+    >>> log_softmax_input_grad(np.array([1.0, 0.0]), np.log([0.25, 0.75]))
+    array([ 0.75, -0.75])
+    """
     dx: Array = dy - np.exp(y) * dy.sum(axis, keepdims=True)
     return dx

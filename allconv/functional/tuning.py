@@ -49,4 +49,19 @@ class Im2colTuning:
     least_part_work: int = 1_500_000
 
 
+@dataclass(frozen=True)
+class DepthwiseTuning:
+    """How a depthwise convolution cuts a batch into slices.
+
+    Attributes
+    ----------
+    slice_elements : int
+        Bounds the input of one slice, in numbers, unless a single image is larger. The padded input, the output and
+        the products of one tap then fit a core's cache together.
+    """
+
+    slice_elements: int = 1 << 15
+
+
 IM2COL = Im2colTuning()
+DEPTHWISE = DepthwiseTuning()

@@ -1,7 +1,7 @@
 """What the pooling layers with windows share."""
 
 from allconv.functional.padding import Padding, check_padding, resolve_padding
-from allconv.functional.pool import Windows, pool_windows
+from allconv.functional.windows import PoolWindows, pool_windows
 from allconv.layers.base import Layer
 from allconv.layers.short import short_pair
 from allconv.typing import Pair
@@ -25,7 +25,7 @@ class Pool2D(Layer):
         self.dilation = check_pair("dilation", dilation)
         self.ceil_mode = check_bool("ceil_mode", ceil_mode)
 
-    def _windows(self, size: Pair) -> Windows:
+    def _windows(self, size: Pair) -> PoolWindows:
         pads = resolve_padding(self.padding, size, self.kernel_size, self.stride, self.dilation)
         return pool_windows(size, self.kernel_size, self.stride, pads, self.dilation, self.ceil_mode)
 

@@ -1,12 +1,13 @@
 """Depthwise convolution against the definition: every phase of every stride, and batches of many slices."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from reference import conv2d_reference
 
-from allconv.functional import depthwise
+from allconv.functional import depthwise, tuning
 from allconv.functional.geometry import Geometry
 
 
@@ -36,5 +37,6 @@ def test_every_phase(stride, dilation):
 
 @pytest.mark.parametrize("images", [1, 7, 21])
 def test_batches_of_many_slices(images, monkeypatch):
-    monkeypatch.setattr(depthwise, "_SLICE_ELEMENTS", 1)  # a slice for each image: 21 of them in 8 partial sums
+    # One slice for each image: 21 of them in 8 partial sums.
+    monkeypatch.setattr(tuning, "DEPTHWISE", replace(tuning.DEPTHWISE, slice_elements=1))
     check(Geometry((images, 5, 6, 2), (3, 3), 2, (1, 2), ((1, 1), (1, 0)), (1, 1), 2))

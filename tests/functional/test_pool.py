@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_pool import max_pool_reference, mean_pool_reference, window_starts, windows
 
-from allconv.functional.pool import max_pool, max_pool_input_grad, mean_pool, mean_pool_input_grad, pool_windows
+from allconv.functional.pool import max_pool, max_pool_input_grad, mean_pool, mean_pool_input_grad
+from allconv.functional.windows import pool_windows
 from allconv.parallel.threads import get_num_threads, set_num_threads
 
 pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
