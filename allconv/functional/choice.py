@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from allconv.functional.geometry import Geometry
 from allconv.functional.rounding import ceil_div
-from allconv.functional.winograd.tiling import applies, best_tile, products
+from allconv.functional.winograd.tiling import applies, best_tile, products_of_tile
 from allconv.typing import Pair
 from allconv.validation import check_choice
 
@@ -159,4 +159,5 @@ def _winograd_cost(geometry: Geometry, backward: bool, transformed: bool) -> flo
     per_tile = inputs * outputs + COST.tile_entry.of(backward) * transformed_entries
     kernel_entry = COST.kernel_read if transformed else COST.kernel_entry
     kernel = kernel_entry.of(backward) * inputs * outputs
-    return products(geometry.kernel, geometry.stride) * (tiles * per_tile + kernel) + COST.winograd_calls.of(backward)
+    products = products_of_tile(geometry.kernel, geometry.stride)
+    return products * (tiles * per_tile + kernel) + COST.winograd_calls.of(backward)

@@ -1,24 +1,41 @@
-r"""2-D convolution and its gradients, by whichever algorithm `choice` names.
+r"""2-D convolution and its gradients, by the algorithm that `choice` names.
 
 All three are linear in each argument, and adjoint to one another:
 <conv2d(x, w), g> = <x, conv2d_input_grad(g, w)> = <w, conv2d_weight_grad(x, g)>.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from allconv.functional import depthwise, im2col, winograd
 from allconv.functional.choice import choose
 from allconv.functional.geometry import Geometry
-from allconv.functional.winograd.passes import Gradients
 from allconv.parallel.reductions import total
 from allconv.typing import Array
 
 Activation = Callable[[Array], object]  # overwrites a finished block (n, rows, W_out, O) of the output
 
 
+class ConvGradients(NamedTuple):
+    """The gradients of a convolution.
+
+    Attributes
+    ----------
+    x : array (N, H, W, C)
+        dL/dx.
+    weight : array (kh, kw, C / groups, O)
+        dL/dW.
+    bias : array (O,)
+        dL/db.
+    """
+
+    x: Array
+    weight: Array
+    bias: Array
+
+
 class Direct(Protocol):
-    """What a module that computes any convolution has to offer."""
+    """The three passes of an algorithm that computes convolutions; each returns a new array."""
 
     def forward(
         self, x: Array, weight: Array, geometry: Geometry, bias: Array | None, activation: Activation | None
@@ -45,20 +62,38 @@ def conv2d(
     transformed: Array | None = None,
     activation: Activation | None = None,
 ) -> Array:
-    r"""Return the cross-correlation of x (N, H, W, C) with weight (kh, kw, C / groups, O), plus the bias (O,).
+    r"""Return the cross-correlation of x with the weight, plus the bias.
 
     .. math:: y_{n,i,j,o} = b_o + \sum_{u,v,c} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; w_{u,v,c,o}
 
     Parameters
     ----------
-    x, weight, bias : array
+    x : array (N, H, W, C)
+        float32 or float64.
+    weight : array (kh, kw, C / groups, O)
+        In the dtype of x.
     geometry : Geometry
-        The sizes.
-    algorithm : {"auto", "im2col", "winograd"}
+        The sizes of the convolution.
+    bias : array (O,), optional
+    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+        See `choose`.
     transformed : array, optional
         ``winograd.transform_weight(weight, stride)``, where one weight serves many calls.
     activation : callable, optional
-        Called with each finished block (n, rows, W_out, channels) of y, to overwrite it while it is in the cache.
+        Called with each finished block (n, rows, W_out, O) of y, to overwrite it while it is in the cache.
+
+    Returns
+    -------
+    array (N, H_out, W_out, O)
+
+    Examples
+    --------
+    >>> from allconv.functional.geometry import geometry_of
+    >>> x, weight = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((2, 2, 1, 1))
+    >>> sizes = geometry_of(x.shape, weight.shape, (1, 1), "valid", (1, 1), 1)
+    >>> conv2d(x, weight, sizes, bias=np.array([100.0]))[0, :, :, 0]
+    array([[108., 112.],
+           [120., 124.]])
     """
     chosen = choose(geometry, algorithm, transformed=transformed is not None)
     if chosen == "winograd":
@@ -67,9 +102,33 @@ def conv2d(
 
 
 def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
-    r"""Return dx (N, H, W, C) for dy (N, H_out, W_out, O).
+    r"""Return dL/dx.
 
     .. math:: dx_{n,h,w,c} = \sum_{i s + u d - p = h,\; j s + v d - p = w,\; o} dy_{n,i,j,o}\; w_{u,v,c,o}
+
+    Parameters
+    ----------
+    dy : array (N, H_out, W_out, O)
+        dL/dy.
+    weight : array (kh, kw, C / groups, O)
+    geometry : Geometry
+        The sizes of the convolution.
+    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+        See `choose`.
+
+    Returns
+    -------
+    array (N, H, W, C)
+
+    Examples
+    --------
+    >>> from allconv.functional.geometry import geometry_of
+    >>> dy, weight = np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1))
+    >>> sizes = geometry_of((1, 3, 3, 1), weight.shape, (1, 1), "valid", (1, 1), 1)
+    >>> conv2d_input_grad(dy, weight, sizes)[0, :, :, 0]
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
     """
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
@@ -78,9 +137,32 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm
 
 
 def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
-    r"""Return dw (kh, kw, C / groups, O).
+    r"""Return dL/dw.
 
     .. math:: dw_{u,v,c,o} = \sum_{n,i,j} x_{n,\, i s + u d - p,\, j s + v d - p,\, c}\; dy_{n,i,j,o}
+
+    Parameters
+    ----------
+    x : array (N, H, W, C)
+    dy : array (N, H_out, W_out, O)
+        dL/dy.
+    geometry : Geometry
+        The sizes of the convolution.
+    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+        See `choose`.
+
+    Returns
+    -------
+    array (kh, kw, C / groups, O)
+
+    Examples
+    --------
+    >>> from allconv.functional.geometry import geometry_of
+    >>> x, dy = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((1, 2, 2, 1))
+    >>> sizes = geometry_of(x.shape, (2, 2, 1, 1), (1, 1), "valid", (1, 1), 1)
+    >>> conv2d_weight_grad(x, dy, sizes)[:, :, 0, 0]
+    array([[ 8., 12.],
+           [20., 24.]])
     """
     chosen = choose(geometry, algorithm)
     if chosen == "winograd":
@@ -89,15 +171,54 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: st
 
 
 def conv2d_bias_grad(dy: Array) -> Array:
-    r"""Return db (O,) for dy (N, H_out, W_out, O): :math:`db_o = \sum_{n,i,j} dy_{n,i,j,o}`."""
+    r"""Return dL/db, :math:`db_o = \sum_{n,i,j} dy_{n,i,j,o}`.
+
+    Parameters
+    ----------
+    dy : array (N, H_out, W_out, O)
+        dL/dy.
+
+    Returns
+    -------
+    array (O,)
+
+    Examples
+    --------
+    >>> conv2d_bias_grad(np.ones((2, 3, 3, 4)))
+    array([18., 18., 18., 18.])
+    """
     return total(dy.reshape(-1, dy.shape[3]))
 
 
-def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> Gradients:
-    """Return dx, dw and db, which share what they can."""
+def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> ConvGradients:
+    """Return dL/dx, dL/dw and dL/db, which share the work that they have in common.
+
+    Parameters
+    ----------
+    x : array (N, H, W, C)
+    dy : array (N, H_out, W_out, O)
+        dL/dy.
+    weight : array (kh, kw, C / groups, O)
+    geometry : Geometry
+        The sizes of the convolution.
+    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+        See `choose`.
+
+    Returns
+    -------
+    ConvGradients
+
+    Examples
+    --------
+    >>> from allconv.functional.geometry import geometry_of
+    >>> x, dy, weight = np.ones((1, 3, 3, 1)), np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1))
+    >>> gradients = conv2d_grads(x, dy, weight, geometry_of(x.shape, weight.shape, (1, 1), "valid", (1, 1), 1))
+    >>> gradients.weight.ravel(), gradients.bias
+    (array([4., 4., 4., 4.]), array([4.]))
+    """
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
-        return winograd.grads(x, dy, weight, geometry)
+        return ConvGradients(*winograd.grads(x, dy, weight, geometry))
     direct = _DIRECT[chosen]
     dx, dw = direct.input_grad(dy, weight, geometry), direct.weight_grad(x, dy, geometry)
-    return Gradients(dx, dw, conv2d_bias_grad(dy))
+    return ConvGradients(dx, dw, conv2d_bias_grad(dy))

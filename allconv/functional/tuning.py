@@ -63,5 +63,52 @@ class DepthwiseTuning:
     slice_elements: int = 1 << 15
 
 
+@dataclass(frozen=True)
+class WinogradTuning:
+    """How `winograd` chooses its tiles and cuts a pass into blocks.
+
+    Attributes
+    ----------
+    most_points : int
+        Bounds the points of one phase of an axis, as a number. More points cost too many digits.
+    small_product : int
+        Bounds one matrix product, in multiply-adds. OpenBLAS multiplies up to as many without packing its operands
+        first, which is a fifth faster on AVX-512.
+    piece_rows : int
+        Bounds the rows of one piece of a larger product, in rows.
+    least_piece_columns : int
+        Bounds the columns of such a piece from below, in columns. Narrower pieces cost more than packing.
+    block_points : int
+        Bounds the tiles of a block times the points of the vertical axis, as a number: 192 tiles of F(4, 3). The
+        arrays of one row of points, for 96 channels in float32, are then 1.1 MB, a core's own cache.
+    fewest_tiles : int
+        Bounds the tiles of a block from below, in tiles. With fewer, the products wait for the transformed kernel.
+    undivided_tiles : int
+        Bounds the tiles of a pass that is one block, in tiles. The threads then share its rows of points, and each
+        reads a part of the transformed kernel.
+    block_multiple : int
+        The number of blocks is a multiple of this number, so that 2 and 4 threads have the same to do.
+    fewest_sums : int
+        Bounds the partial sums of a weight gradient from below, as a number, where they are large.
+    sum_bytes : int
+        Bounds all partial sums of a weight gradient, in bytes, down to `fewest_sums` of them.
+    kernel_slice : int
+        Bounds the pairs of channels in one task that transforms kernels, in pairs.
+    """
+
+    most_points: int = 8
+    small_product: int = 1_000_000
+    piece_rows: int = 64
+    least_piece_columns: int = 32
+    block_points: int = 192 * 6
+    fewest_tiles: int = 32
+    undivided_tiles: int = 64
+    block_multiple: int = 4
+    fewest_sums: int = 4
+    sum_bytes: int = 24 << 20
+    kernel_slice: int = 4096
+
+
 IM2COL = Im2colTuning()
 DEPTHWISE = DepthwiseTuning()
+WINOGRAD = WinogradTuning()

@@ -68,24 +68,6 @@ def _forget_unused(buffers: list[Array], unused: list[int]) -> None:
         idle -= buffers.pop(k - dropped).size
 
 
-def scratch(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return this thread's reusable array `name`, uninitialized: the caller must be done with it before the next.
-
-    A thread keeps no more than 64 MB: what would exceed that takes the place of all the others.
-    """
-    named: dict[str, Array] = vars(_local).setdefault("scratch", {})
-    nbytes = math.prod(shape) * dtype.itemsize
-    buffer = named.get(name)
-    if buffer is None or buffer.size < nbytes:
-        named.pop(name, None)
-        buffer = _buffer(nbytes)
-        if sum(other.size for other in named.values()) + nbytes > _SCRATCH_BYTES:
-            named.clear()
-        if nbytes <= _SCRATCH_BYTES:
-            named[name] = buffer
-    return np.ndarray(shape, dtype, buffer)
-
-
 class Scratch:
     """A block of memory that grows to the largest array taken from it, and is used again."""
 

@@ -100,7 +100,7 @@ def test_arrays_in_use_never_overlap_and_start_a_line_of_the_cache(sizes, kind):
         assert (array == number).all()
         if array.base is not None:
             assert address(array) % 64 == 0
-        assert buffers.scratch("aligned", (size,), np.dtype(kind)).ctypes.data % 64 == 0 or size == 0
+        assert buffers.Scratch().array((size,), np.dtype(kind)).ctypes.data % 64 == 0 or size == 0
 
 
 def test_what_lies_idle_is_bounded():
@@ -132,13 +132,9 @@ def test_an_array_may_outlive_its_thread():
     assert (kept[0] == 3).all()
 
 
-def test_a_thread_reuses_its_scratch_and_keeps_no_more_than_the_bound():
-    first = buffers.scratch("a", (1000,), FLOAT32)
-    assert np.shares_memory(first, buffers.scratch("a", (10, 50), FLOAT32))
-    assert not np.shares_memory(first, buffers.scratch("b", (1000,), FLOAT32))
-    assert buffers.scratch("a", (500,), np.dtype(np.float64)).dtype == np.float64
-    kept = []
-    for megabytes in (10, 40, 30, 100, 20):
-        buffers.scratch(f"of {megabytes}", (megabytes, MB), FLOAT32)[...] = 0
-        kept.append(sum(buffer.nbytes for buffer in buffers._local.scratch.values()) >> 20)
-    assert kept == [10, 50, 30, 0, 20]
+def test_scratch_is_used_again():
+    scratch = buffers.Scratch()
+    first = scratch.array((1000,), FLOAT32)
+    assert np.shares_memory(first, scratch.array((10, 50), FLOAT32))
+    assert not np.shares_memory(first, buffers.Scratch().array((1000,), FLOAT32))
+    assert scratch.array((500,), np.dtype(np.float64)).dtype == np.float64

@@ -415,8 +415,8 @@ def test_scratch_can_be_freed(workers):
     references = []
 
     def task(index):
-        buffer = buffers.scratch("freed", (10_000,), np.dtype(np.float64))
-        references.append(weakref.ref(buffer.base))
+        with buffers.borrowed(buffers.Scratch) as scratch:
+            references.append(weakref.ref(scratch.array((10_000,), np.dtype(np.float64)).base))
         time.sleep(0.005)
 
     threads.run(task, 30)

@@ -26,10 +26,13 @@ from allconv.validation import check_int
 
 Rational = list[list[Fraction]]
 
-# In the order in which they are taken. Powers of large or tiny points spread the magnitudes, and with them the rounding
-# errors; of the small sets {0, 1, -1, 2, -1/2} has the smallest error measured for F(4, 3), a third of that of the
-# customary {0, 1, -1, 2, -2}. The second point must be 1: see the bias in `winograd`.
+# The points, in the order in which they are taken. Powers of large or tiny points spread the magnitudes, and with them
+# the rounding errors. Among small sets of points, {0, 1, -1, 2, -1/2} has the smallest error measured for F(4, 3): a
+# third of the error of the customary {0, 1, -1, 2, -2}.
 _POINTS = tuple(Fraction(*p) for p in ((0, 1), (1, 1), (-1, 1), (2, 1), (-1, 2), (-2, 1), (1, 2), (3, 1), (-1, 3)))
+
+# The place of the point 1 along an axis. All powers of 1 are 1, so a bias that is added there reaches each output once.
+POINT_ONE = _POINTS.index(Fraction(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,39 +41,76 @@ class Bilinear:
 
     Attributes
     ----------
-    input : array (a, window)
+    input_matrix : array (a, window)
         B^T.
-    kernel : array (a, r)
+    kernel_matrix : array (a, r)
         G.
-    output : array (outputs, a)
+    output_matrix : array (outputs, a)
         A^T.
     start, step : int
-        The window of tile t begins at sample start + step t; its outputs are those from outputs * t on.
+        The window of tile t begins at sample start + step t, and its outputs begin at output t outputs.
     """
 
-    input: Array
-    kernel: Array
-    output: Array
+    input_matrix: Array
+    kernel_matrix: Array
+    output_matrix: Array
     start: int
     step: int
 
     @property
     def points(self) -> int:
         """The number a of products of a tile."""
-        return len(self.input)
+        return len(self.input_matrix)
+
+    @property
+    def window(self) -> int:
+        """The number of samples of a tile."""
+        return int(self.input_matrix.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of a tile."""
+        return len(self.output_matrix)
 
 
 @functools.cache
 def convolution(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> Bilinear:
-    r"""Return the algorithm for :math:`y_i = \sum_k x_{s i + k - before}\, g_k`, m outputs a tile.
+    r"""Return the algorithm for :math:`y_i = \sum_k x_{s i + k - before}\, g_k`.
 
-    With a stride s, the taps k = q mod s meet the samples l = q mod s only, for each phase q < s: a sum of s filters
-    with stride 1. For r = 3 and s = 2 these have 2 taps and 1 tap, 2 m + 1 products in all, where 3 m are the rule.
+    Parameters
+    ----------
+    m : int
+        The number of outputs of a tile.
+    r : int
+        The number of taps.
+    stride : int
+        s.
+    before : int
+        The padding before the input.
+    dtype : dtype
+        Of the matrices.
+
+    Returns
+    -------
+    Bilinear
+        Proved in exact rationals, then rounded to the dtype.
+
+    Raises
+    ------
+    ValueError
+        Where the tile needs more points than there are here.
+
+    Notes
+    -----
+    With a stride s, the taps k = q mod s meet the samples l = q mod s only, for each phase q < s. So y is a sum of s
+    filters with stride 1. For r = 3 and s = 2 these have 2 taps and 1 tap. They take 2 m + 1 products in all, where
+    the definition takes 3 m.
 
     Examples
     --------
     >>> f = convolution(2, 3, 1, 0, np.float32)
-    >>> f.output @ ((f.kernel @ [1, 2, 3]) * (f.input @ [1, 1, 0, 2]))  # 1*1 + 2*1 + 3*0, 1*1 + 2*0 + 3*2
+    >>> products = (f.kernel_matrix @ [1, 2, 3]) * (f.input_matrix @ [1, 1, 0, 2])
+    >>> f.output_matrix @ products  # 1*1 + 2*1 + 3*0, 1*1 + 2*0 + 3*2
     array([3., 7.])
     """
     pieces = [
@@ -79,17 +119,52 @@ def convolution(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> B
     ]
     exact = _assemble(pieces, (stride * (m - 1) + r, r, m))
     _prove(*exact, lambda i, k, x: x == stride * i + k)
-    input_, kernel, output = (np.array(matrix, dtype) for matrix in exact)
-    return Bilinear(input_, kernel, output, start=-before, step=stride * m)
+    input_matrix, kernel_matrix, output_matrix = (np.array(matrix, dtype) for matrix in exact)
+    return Bilinear(input_matrix, kernel_matrix, output_matrix, start=-before, step=stride * m)
 
 
 @functools.cache
 def gradient(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> Bilinear:
-    r"""Return the algorithm for :math:`dx_l = \sum_{s i + k - before = l} dy_i\, g_k`, s m outputs a tile.
+    r"""Return the algorithm for :math:`dx_l = \sum_{s i + k - before = l} dy_i\, g_k`.
 
+    Parameters
+    ----------
+    m : int
+        A tile has s m outputs.
+    r : int
+        The number of taps.
+    stride : int
+        s.
+    before : int
+        The padding before x.
+    dtype : dtype
+        Of the matrices.
+
+    Returns
+    -------
+    Bilinear
+        Proved in exact rationals, then rounded to the dtype.
+
+    Raises
+    ------
+    ValueError
+        Where the tile needs more points than there are here.
+
+    Notes
+    -----
     The outputs with l + before = q mod s are a filter of dy with stride 1 and the taps k = q mod s, in reverse order.
+
+    Examples
+    --------
+    >>> f = gradient(2, 3, 1, 0, np.float32)
+    >>> f.start  # dx_0 and dx_1 depend on dy from -2 on
+    -2
+    >>> products = (f.kernel_matrix @ [1, 2, 3]) * (f.input_matrix @ [1, 1, 0, 2])
+    >>> f.output_matrix @ products  # 3*1 + 2*1 + 1*0, 3*1 + 2*0 + 1*2
+    array([5., 5.])
     """
-    first = [-((q - before) // stride) for q in range(stride)]  # of the i that meet tap q: s i + q >= before
+    # For each phase q, the first i whose tap q meets an output: s i + q >= before.
+    first = [-((q - before) // stride) for q in range(stride)]
     lengths = [len(range(q, r, stride)) for q in range(stride)]
     phases = [q for q in range(stride) if lengths[q]]
     start = min(first[q] - lengths[q] + 1 for q in phases)
@@ -101,8 +176,8 @@ def gradient(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> Bili
         pieces.append(_Piece(m, range(q, r, stride)[::-1], samples, outputs))
     exact = _assemble(pieces, (stop - start, r, stride * m))
     _prove(*exact, lambda i, k, x: i + before == stride * (start + x) + k)
-    input_, kernel, output = (np.array(matrix, dtype) for matrix in exact)
-    return Bilinear(input_, kernel, output, start=start, step=m)
+    input_matrix, kernel_matrix, output_matrix = (np.array(matrix, dtype) for matrix in exact)
+    return Bilinear(input_matrix, kernel_matrix, output_matrix, start=start, step=m)
 
 
 @dataclass(frozen=True)
@@ -134,17 +209,37 @@ def _assemble(pieces: list[_Piece], shape: tuple[int, int, int]) -> tuple[Ration
 def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
     """Return B^T, G and A^T of F(m, r), exact and proved.
 
-    The rows of B^T are scaled to integers without a common factor, and those of G by the inverse: B^T meets all of
-    the data, in float32, and integers need no rounding.
+    Parameters
+    ----------
+    m : int
+        The number of outputs.
+    r : int
+        The number of taps.
+
+    Returns
+    -------
+    input_matrix, kernel_matrix, output_matrix : list of lists of Fraction
+        B^T (a, a), G (a, r) and A^T (m, a), with a = m + r - 1.
 
     Raises
     ------
-    ValueError
-        Where m + r - 2 points are more than there are here.
+    TypeError, ValueError
+        Where an argument is not a positive int, and where m + r - 2 points are more than there are here.
+
+    Notes
+    -----
+    The rows of B^T are scaled to integers without a common factor, and the rows of G by the inverse. B^T meets all of
+    the data, in float32, and integers need no rounding.
+
+    Examples
+    --------
+    >>> input_matrix, kernel_matrix, output_matrix = matrices(2, 3)
+    >>> [[int(value) for value in row] for row in input_matrix]
+    [[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]]
     """
     m, r = check_int("m", m), check_int("r", r)
     a = m + r - 1
-    if r == 1:  # one tap: a product for each output, and nothing to transform
+    if r == 1:  # With one tap each output is one product, and nothing is transformed.
         identity = [[Fraction(i == j) for j in range(m)] for i in range(m)]
         return identity, [[Fraction(1)]] * m, identity
     if a - 1 > len(_POINTS):

@@ -1,49 +1,25 @@
-r"""Convolution by bilinear algorithms: 36 products where the definition of a 3x3 kernel takes 144.
+"""The output from the input, and dx from dy: both are the same steps, with the matrices of another tiling."""
 
-A tile Y of m x m outputs depends on a window D of the input and the kernel g:
-
-.. math:: U = G\,g\,G^\top, \quad V = B^\top D\,B, \quad M_{ij} = \sum_c V_{ij,c}\,U_{ij,c}, \quad Y = A^\top M A.
-
-With all tiles and output channels at once each :math:`M_{ij} = V_{ij} U_{ij}` is a matrix product, (tiles, C) with
-(C, O). `toom_cook` has the matrices for y = g * x, and others for dx as a function of dy and g.
-
-The chain for dx gives dW as well. It is linear in g, and <dx(dy, g), x> = <y(x, g), dy>: the gradient of the left side
-for g is that of the right side, dW. Transposed and read backwards, with x where the upstream gradient stands, it is
-
-.. math:: dM = A\,x A^\top, \qquad dU_{ij} = V_{ij}^\top dM_{ij}, \qquad dW = G^\top dU\,G, \qquad V = B^\top dY B.
-
-So one transform of dy serves both gradients. A transform's two sides are two passes: along the vertical axis, where a
-whole row of pixels and channels is one long vector, and along the horizontal one, for one row i of products at a time,
-so that V_i, U_i and M_i meet in the cache. Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Networks";
-the page "Convolution with a quarter of the products" of the documentation derives it all.
-"""
-
-import functools
-import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from allconv.functional.geometry import Geometry
-from allconv.functional.winograd.bilinear import Bilinear, convolution
-from allconv.functional.winograd.tiling import SMALL, Block, Tiling, best_tile, forward_tiling, gradient_tiling, windows
-from allconv.parallel.buffers import empty, scratch
-from allconv.parallel.threads import divided, run, slices
+from allconv.functional.winograd.bilinear import POINT_ONE, convolution
+from allconv.functional.winograd.kernels import transform_kernel
+from allconv.functional.winograd.points import multiply_points
+from allconv.functional.winograd.tiling import Tiling, best_tile, forward_tiling, gradient_tiling
+from allconv.functional.winograd.transforms import (
+    half_output,
+    transform_input_horizontal,
+    transform_input_vertical,
+    transform_output_horizontal,
+    transform_output_vertical,
+)
+from allconv.functional.winograd.workspaces import BlockWorkspace, PointsWorkspace
+from allconv.parallel.buffers import borrowed, empty
+from allconv.parallel.threads import run
 from allconv.typing import Array, Pair
-
-# Partial sums of a weight gradient: enough for the cores of a desktop, of a number that does not depend on them, and
-# fewer where they are large.
-_SUMS, _FEWEST_SUMS, _SUM_BYTES = 8, 4, 24 << 20
-_WEIGHTS = 4096  # in a task that transforms weights
-
-
-class Gradients(NamedTuple):
-    """dL/dx, dL/dW and dL/db."""
-
-    x: Array
-    weight: Array
-    bias: Array
 
 
 def forward(
@@ -56,220 +32,129 @@ def forward(
     transformed: Array | None = None,
     activation: Callable[[Array], object] | None = None,
 ) -> Array:
-    """Return y (N, H_out, W_out, O) for x (N, H, W, C), both in one dtype, float32 or float64.
+    """Return the output Y = A^T M A, plus the bias.
 
     Parameters
     ----------
     x : array (N, H, W, C)
+        In the dtype of the weight, float32 or float64.
     weight : array (kh, kw, C, O)
     geometry : Geometry
-        One for which `tiling.applies` is true.
+        The sizes of the convolution, for which `tiling.applies` is true.
     bias : array (O,), optional
     tile : {4, 2}, optional
-        m; by default the one of `best_tile`. For 3x3 kernels with stride 1, 4 takes 2.25 products an output, 2 takes 4
-        and rounds less; the definition takes 9.
+        m; by default the tile of `best_tile`. For 3x3 kernels with stride 1, a tile of 4 takes 2.25 products an
+        output. A tile of 2 takes 4 products, and rounds less. The definition takes 9.
     transformed : array (a_h, a_w, C, O), optional
         ``transform_weight(weight, stride, tile=tile)``, where one weight serves many calls.
     activation : callable, optional
-        Called with each finished block (n, rows, W_out, O) of y, to overwrite it while it is in the cache.
+        Called with each finished block (n, rows, W_out, O) of the output, to overwrite it while it is in the cache.
+
+    Returns
+    -------
+    array (N, H_out, W_out, O)
+
+    Examples
+    --------
+    >>> from allconv.functional.geometry import geometry_of
+    >>> x, weight = np.ones((1, 5, 5, 1)), np.ones((3, 3, 1, 1))
+    >>> y = forward(x, weight, geometry_of(x.shape, weight.shape, (1, 1), "valid", (1, 1), 1))
+    >>> np.allclose(y, 9.0)
+    True
     """
-    t = forward_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), x.dtype)
-    return _convolve(
-        t, x, _transform(t.vertical, t.horizontal, weight) if transformed is None else transformed, bias, activation
-    )
+    tiling = forward_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), x.dtype)
+    if transformed is None:
+        transformed = transform_kernel(tiling.vertical, tiling.horizontal, weight)
+    return _convolve(tiling, x, transformed, bias, activation)
 
 
 def input_grad(dy: Array, weight: Array, geometry: Geometry, *, tile: int | None = None) -> Array:
-    """Return dL/dx (N, H, W, C) alone, for dy (N, H_out, W_out, O)."""
-    t = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype)
-    return _convolve(t, dy, _transform(t.vertical, t.horizontal, weight.swapaxes(2, 3)))
+    """Return dL/dx alone.
 
+    Parameters
+    ----------
+    dy : array (N, H_out, W_out, O)
+        In the dtype of the weight.
+    weight : array (kh, kw, C, O)
+    geometry : Geometry
+        The sizes of the convolution, for which `tiling.applies` is true.
+    tile : {4, 2}, optional
+        m; by default the tile of `best_tile`.
 
-def weight_grad(x: Array, dy: Array, geometry: Geometry, *, tile: int | None = None) -> Array:
-    """Return dL/dW (kh, kw, C, O) alone."""
-    return _parameter_grads(
-        gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype), x, dy
-    )[0]
+    Returns
+    -------
+    array (N, H, W, C)
 
-
-def grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, tile: int | None = None) -> Gradients:
-    """Return dL/dx, dL/dW and dL/db for dy (N, H_out, W_out, O), all from one transform of it."""
-    t = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype)
-    dx = empty(x.shape, dy.dtype)
-    return Gradients(
-        dx, *_parameter_grads(t, x, dy, into=(_transform(t.vertical, t.horizontal, weight.swapaxes(2, 3)), dx))
-    )
+    Examples
+    --------
+    >>> from allconv.functional.geometry import geometry_of
+    >>> dy, weight = np.ones((1, 3, 3, 1)), np.ones((3, 3, 1, 1))
+    >>> dx = input_grad(dy, weight, geometry_of((1, 5, 5, 1), weight.shape, (1, 1), "valid", (1, 1), 1))
+    >>> dx[0, :, :, 0].round()
+    array([[1., 2., 3., 2., 1.],
+           [2., 4., 6., 4., 2.],
+           [3., 6., 9., 6., 3.],
+           [2., 4., 6., 4., 2.],
+           [1., 2., 3., 2., 1.]])
+    """
+    tiling = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype)
+    return _convolve(tiling, dy, transform_kernel(tiling.vertical, tiling.horizontal, weight.swapaxes(2, 3)))
 
 
 def transform_weight(weight: Array, stride: Pair = (1, 1), *, tile: int | None = None) -> Array:
-    """Return U = G weight G^T, (a_h, a_w, C, O): `transformed` in a `forward` with that stride and tile."""
+    """Return `transform_kernel` of a weight, U = G g G^T, for `forward` with that stride and tile.
+
+    Parameters
+    ----------
+    weight : array (kh, kw, C, O)
+    stride : pair of int, default (1, 1)
+    tile : {4, 2}, optional
+        m; by default the tile of `best_tile`.
+
+    Returns
+    -------
+    array (a_h, a_w, C, O)
+
+    Examples
+    --------
+    >>> transform_weight(np.ones((3, 3, 16, 32), np.float32)).shape
+    (6, 6, 16, 32)
+    """
     kernel = (weight.shape[0], weight.shape[1])
     tile = tile or best_tile(kernel, stride)
     vertical, horizontal = (convolution(tile, r, s, 0, weight.dtype) for r, s in zip(kernel, stride, strict=True))
-    return _transform(vertical, horizontal, weight)
+    return transform_kernel(vertical, horizontal, weight)
 
 
 def _convolve(
-    t: Tiling,
+    tiling: Tiling,
     x: Array,
-    u: Array,
+    kernel: Array,
     bias: Array | None = None,
     activation: Callable[[Array], object] | None = None,
 ) -> Array:
-    """Return y = A^T [(B^T x B) u] A + bias."""
-    x, y = np.ascontiguousarray(x), empty((len(x), *t.out, u.shape[3]), x.dtype)
+    """Return Y (N, H_out, W_out, O) for x (N, H, W, C) and the transformed kernel U (a_h, a_w, C, O)."""
+    x, y = np.ascontiguousarray(x), empty((len(x), *tiling.out_size, kernel.shape[3]), x.dtype)
 
-    def task(index: int) -> None:
-        block = t.blocks[index]
-        d, (z, z_tiles) = _input_windows(t, block, x), _output_columns("z", t, block, y)
+    def compute_block(index: int) -> None:
+        block = tiling.blocks[index]
+        with borrowed(BlockWorkspace) as halves:
+            half_input = transform_input_vertical(tiling, block, x, halves.half_input)
+            half_y = half_output(tiling, block, y.shape[3], y.dtype, halves.half_output)
 
-        def row(i: int) -> None:
-            v, m = _tiles("v", t, block, x), _tiles("m", t, block, y)
-            np.matmul(t.horizontal.input, d[i], out=v)
-            _multiply(_by_point(v), u[i], _by_point(m))
-            if bias is not None and i == 1:
-                m[..., 1, :] += bias  # the value at the points (1, 1): in A^T M A each output has it once
-            np.matmul(t.horizontal.output, m, out=z_tiles[i])
+            def compute_row_of_points(i: int) -> None:
+                with borrowed(PointsWorkspace) as points:
+                    input_tiles = transform_input_horizontal(tiling, half_input[i], points.input_tiles)
+                    output_tiles = multiply_points(input_tiles, kernel[i], points.output_tiles)
+                    if bias is not None and i == POINT_ONE:
+                        output_tiles[..., POINT_ONE, :] += bias  # A^T M A has the value at (1, 1) once in each output
+                    transform_output_horizontal(tiling, output_tiles, half_y.points[i])
 
-        run(row, t.vertical.points)  # shared where there is one block only
-        done = y[block.images, block.rows_out]
-        block.rows.output(z, _lines(done))
+            # Threads share the rows of points where there is one block only; otherwise they share the blocks.
+            run(compute_row_of_points, tiling.vertical.points)
+            transform_output_vertical(block, half_y, y)
         if activation is not None:
-            activation(done)
+            activation(y[block.images, block.output_rows])
 
-    run(task, len(t.blocks))
+    run(compute_block, len(tiling.blocks))
     return y
-
-
-def _parameter_grads(t: Tiling, x: Array, dy: Array, *, into: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
-    """Return dW and db; with `into`, (the transformed weight, an array for dx), compute dx on the way."""
-    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
-    shape = (t.vertical.points, t.horizontal.points, dy.shape[3], x.shape[3])
-    sums = min(max(_SUM_BYTES // (math.prod(shape) * dy.itemsize), _FEWEST_SUMS), _SUMS, len(t.blocks))
-    blocks_of_sum = divided(t.blocks, sums)
-
-    def task(index: int) -> tuple[Array, Array]:
-        du, db = empty(shape, dy.dtype), np.zeros(dy.shape[3], dy.dtype)
-        for block in blocks_of_sum[index]:
-            v, m = _tiles("v", t, block, dy), _tiles("m", t, block, x)
-            d, (z, z_tiles) = _input_windows(t, block, dy), _output_columns("z", t, block, x)
-            q, q_tiles = _output_columns("q", t, block, x, zero=True)
-            block.rows.output_t(_lines(x[block.images, block.rows_out]), q)
-            for i in range(t.vertical.points):
-                np.matmul(t.horizontal.input, d[i], out=v)
-                if into is not None:
-                    _multiply(_by_point(v), into[0][i], _by_point(m))
-                    np.matmul(t.horizontal.output, m, out=z_tiles[i])
-                np.matmul(t.horizontal.output.T, q_tiles[i], out=m)
-                if block is blocks_of_sum[index][0]:
-                    _multiply(_by_point(v).swapaxes(1, 2), _by_point(m), du[i])
-                else:
-                    du[i] += _multiply(_by_point(v).swapaxes(1, 2), _by_point(m), scratch("du", shape[1:], dy.dtype))
-            if into is not None:
-                block.rows.output(z, _lines(into[1][block.images, block.rows_out]))
-            lines = dy[block.images, block.rows_own].reshape(-1, dy.shape[3])
-            db += np.ones(len(lines), dy.dtype) @ lines
-        return du, db
-
-    parts = run(task, sums)
-    dw = _transform_t(t, [du for du, _ in parts]).swapaxes(2, 3)
-    return np.ascontiguousarray(dw), functools.reduce(np.add, [db for _, db in parts])
-
-
-def _transform(vertical: Bilinear, horizontal: Bilinear, weight: Array) -> Array:
-    """Return U = G weight G^T, (a_h, a_w, C, O), for a weight (kh, kw, C, O)."""
-    kh, kw, c, o = weight.shape
-    flat, u = weight.reshape(kh, kw, c * o), empty((vertical.points, horizontal.points, c * o), weight.dtype)
-    parts = slices(c * o, _WEIGHTS)
-
-    def task(index: int) -> None:
-        part = parts[index]
-        columns = np.matmul(horizontal.kernel, flat[:, :, part])
-        np.matmul(vertical.kernel, columns.swapaxes(0, 1), out=u[:, :, part].swapaxes(0, 1))
-
-    run(task, len(parts))
-    return u.reshape(*u.shape[:2], c, o)
-
-
-def _transform_t(t: Tiling, sums: list[Array]) -> Array:
-    """Return dW = G^T dU G, (kh, kw, C, O), where dU is the sum of arrays (a_h, a_w, C, O), added in their order."""
-    kh, kw = t.vertical.kernel.shape[1], t.horizontal.kernel.shape[1]
-    a_h, a_w, c, o = sums[0].shape
-    flat, dw = [du.reshape(a_h, a_w, c * o) for du in sums], empty((kh, kw, c * o), sums[0].dtype)
-    parts = slices(c * o, _WEIGHTS)
-
-    def task(index: int) -> None:
-        part = parts[index]
-        columns = np.matmul(t.horizontal.kernel.T, functools.reduce(np.add, (du[:, :, part] for du in flat)))
-        np.matmul(t.vertical.kernel.T, columns.swapaxes(0, 1), out=dw[:, :, part].swapaxes(0, 1))
-
-    run(task, len(parts))
-    return dw.reshape(kh, kw, c, o)
-
-
-def _input_windows(t: Tiling, block: Block, x: Array) -> Array:
-    """Return B^T D, the vertical pass, as windows: a view (a_h, n, rows, columns, window, C) of scratch."""
-    (n, width, c), f = (block.images.stop - block.images.start, *x.shape[2:]), t.horizontal
-    window = f.input.shape[1]
-    shape = (n, block.rows.tiles, t.vertical.points, f.step * (t.columns - 1) + window, c)
-    p = scratch("p", shape, x.dtype)
-    first, left = max(f.start, 0), max(-f.start, 0)  # columns of x left out, columns of padding
-    right = min(left + width - first, p.shape[3])
-    p[..., :left, :] = 0
-    p[..., right:, :] = 0
-    block.rows.input(
-        _lines(x[block.images, block.rows_in])[..., first * c : (first + right - left) * c],
-        _lines(p)[..., left * c : right * c],
-    )
-    return windows(p.transpose(2, 0, 1, 3, 4), t.columns, f.step, window)
-
-
-def _tiles(name: str, t: Tiling, block: Block, like: Array) -> Array:
-    """Return scratch for one i of the transformed tiles of a block, (n, rows, columns, a, channels)."""
-    shape = (block.images.stop - block.images.start, block.rows.tiles, t.columns, t.horizontal.points, like.shape[3])
-    return scratch(name, shape, like.dtype)
-
-
-def _output_columns(name: str, t: Tiling, block: Block, like: Array, *, zero: bool = False) -> tuple[Array, Array]:
-    """Return scratch between the two passes of an output transform: by lines, and by i and tiles."""
-    n, outputs, o = block.images.stop - block.images.start, len(t.horizontal.output), like.shape[3]
-    shape = (n, block.rows.tiles, t.vertical.points, t.columns, outputs, o)
-    tiles = scratch(name, shape, like.dtype)
-    lines = _lines(tiles.reshape(*shape[:3], t.columns * outputs, o))
-    if zero:
-        lines[..., t.out[1] * o :] = 0
-    return lines[..., : t.out[1] * o], tiles.transpose(2, 0, 1, 3, 4, 5)
-
-
-def _multiply(left: Array, right: Array, out: Array) -> Array:
-    """Compute out = left @ right for each point, in pieces small enough for BLAS to take the operands as they lie."""
-    (points, rows, inner), columns = left.shape, right.shape[2]
-    height = min(rows, 64)
-    width = _width(columns, SMALL // (height * inner))
-    if not width:
-        return np.matmul(left, right, out=out)
-    whole = rows // height * height
-    np.matmul(
-        left[:, :whole].reshape(points, -1, 1, height, inner),
-        right.reshape(points, 1, inner, -1, width).swapaxes(2, 3),
-        out=out[:, :whole].reshape(points, -1, height, columns // width, width).swapaxes(2, 3),
-    )
-    if whole < rows:
-        np.matmul(left[:, whole:], right, out=out[:, whole:])
-    return out
-
-
-@functools.cache
-def _width(columns: int, most: int) -> int:
-    """Return the largest divisor of `columns` from 32 to `most`, or 0: narrower pieces cost more than packing."""
-    return next((n for n in range(min(columns, most), 31, -1) if columns % n == 0), 0)
-
-
-def _by_point(tiles: Array) -> Array:
-    """Return a view of the transformed tiles (n, rows, columns, a, C) as (a, tiles, C)."""
-    return tiles.reshape(-1, *tiles.shape[3:]).swapaxes(0, 1)
-
-
-def _lines(array: Array) -> Array:
-    """Return a view of (n, rows, ..., W, C) as (n, rows, W C)."""
-    return array.reshape(len(array), -1, array.shape[-2] * array.shape[-1])

@@ -1,4 +1,4 @@
-"""What `winograd` does for which sizes: the tile that it takes, whether it pays, how it cuts a batch into blocks.
+"""What `winograd` does for which sizes: the tile that it takes, and how it cuts a batch into blocks.
 
 Everything here follows from the shapes alone, never from the number of workers or a clock, so that the results are the
 same bits on any number of threads.
@@ -7,128 +7,167 @@ same bits on any number of threads.
 import functools
 import math
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
+from allconv.functional import tuning
 from allconv.functional.geometry import Geometry
+from allconv.functional.rounding import ceil_div
+from allconv.functional.winograd.banded import VerticalTransforms, vertical_transforms
 from allconv.functional.winograd.bilinear import Bilinear, convolution, gradient
-from allconv.parallel.threads import slices
-from allconv.typing import Array, Pair
-
-SMALL = 1_000_000  # up to this M N K OpenBLAS multiplies without packing its operands first, a fifth faster on AVX-512
-
-# Tiles times products a tile and axis, of a block at most: 192 tiles of F(4, 3). V_i, U_i and M_i of 96 channels in
-# float32 are then 1.1 MB, a core's own cache.
-_PRODUCTS = 192 * 6
-_FEWEST_TILES = 32  # of a block: below, the products wait for U
-_ONE_BLOCK = 64  # up to so many tiles are not cut: the workers share their products, and each reads a part of U
-_SHARES = 4  # blocks come in multiples of it, so that 2 and 4 workers have the same to do
-
-
-_MOST_POINTS = 8  # of one phase of an axis: more cost too many digits
+from allconv.typing import Pair
 
 
 def applies(kernel: Pair, stride: Pair, dilation: Pair, groups: int) -> bool:
-    """Tell whether there is an algorithm: for kernels from 3x3 to 7x7 with stride 1 or 2, dilation 1 and one group."""
+    """Tell whether there is a bilinear algorithm.
+
+    Parameters
+    ----------
+    kernel, stride, dilation : pair of int
+        (vertical, horizontal).
+    groups : int
+
+    Returns
+    -------
+    bool
+        True for kernels from 3x3 to 7x7 with stride 1 or 2, dilation 1 and one group.
+
+    Examples
+    --------
+    >>> applies((3, 3), (2, 2), (1, 1), 1), applies((1, 1), (1, 1), (1, 1), 1)
+    (True, False)
+    """
     plain = dilation == (1, 1) and groups == 1 and max(stride) <= 2
     return plain and min(kernel) >= 3 and max(kernel) <= 7
 
 
 def best_tile(kernel: Pair, stride: Pair) -> int:
-    """Return the number of outputs of a tile along each axis: 4, or 2 where 4 would cost too many digits."""
-    taps = max(-(-r // s) for r, s in zip(kernel, stride, strict=True))  # of the longest phase
-    return 4 if taps + 3 <= _MOST_POINTS else 2
+    """Return the number of outputs of a tile along each axis.
+
+    Parameters
+    ----------
+    kernel, stride : pair of int
+        (vertical, horizontal).
+
+    Returns
+    -------
+    {4, 2}
+        4, or 2 where tiles of 4 outputs would take so many points that the result loses too many digits.
+
+    Examples
+    --------
+    >>> best_tile((3, 3), (1, 1)), best_tile((7, 7), (1, 1))
+    (4, 2)
+    """
+    taps_of_phase = max(ceil_div(r, s) for r, s in zip(kernel, stride, strict=True))
+    return 4 if taps_of_phase + 3 <= tuning.WINOGRAD.most_points else 2
 
 
-def products(kernel: Pair, stride: Pair) -> int:
-    """Return the number of products of a tile, a_h a_w: 36 for a 3x3 kernel with stride 1."""
+def products_of_tile(kernel: Pair, stride: Pair) -> int:
+    """Return the number of products of a tile, a_h a_w.
+
+    Parameters
+    ----------
+    kernel, stride : pair of int
+        (vertical, horizontal).
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> products_of_tile((3, 3), (1, 1)), products_of_tile((3, 3), (2, 2))
+    (36, 81)
+    """
     tile = best_tile(kernel, stride)
     return math.prod(s * (tile - 1) + r for r, s in zip(kernel, stride, strict=True))
 
 
-class Banded:
-    """The matrix that maps window t of rows, from first[0] + t step on, to group t, from first[1] + t height on.
-
-    Every window is multiplied by the same `block` (height, length). Rows beyond the `size` of the input are zero, rows
-    beyond that of the output are left out: there the block is cut. Padding is never stored.
-    """
-
-    def __init__(self, block: Array, count: int, step: int, first: Pair, size: Pair) -> None:
-        height, length = block.shape
-
-        def cut(t: int) -> tuple[int, int, int, int]:
-            source, target = first[0] + t * step, first[1] + t * height
-            start = max(-source, 0)
-            return start, max(min(size[0] - source, length), start), max(-target, 0), min(size[1] - target, height)
-
-        self.step, self.span = step, SMALL // block.size
-        self.runs = []  # of windows that are cut alike: the interior, and a few at either edge
-        for (start, stop, top, bottom), group in groupby(range(count), cut):
-            t, *more = group
-            if top < bottom:
-                source = first[0] + t * step + start if start < stop else 0
-                matrix = np.ascontiguousarray(block[top:bottom, start:stop])
-                self.runs.append((matrix, 1 + len(more), source, first[1] + t * height + top))
-
-    def __call__(self, x: Array, out: Array) -> None:
-        """Apply to x (n, rows, L) and write to out (n, rows, L)."""
-        for block, count, source, target in self.runs:
-            height, length = block.shape
-            sources = windows(x[:, source:], count, self.step, length)
-            targets = out[:, target : target + count * height].reshape(len(out), count, height, out.shape[2])
-            for part in slices(x.shape[2], self.span):
-                np.matmul(block, sources[..., part], out=targets[..., part])
-
-
-def windows(x: Array, count: int, step: int, length: int) -> Array:
-    """Return a view of (..., size, C) as (..., count, length, C): overlapping windows, `step` apart."""
-    *lead, across, along = x.strides
-    return as_strided(x, (*x.shape[:-2], count, length, x.shape[-1]), (*lead, step * across, across, along))
-
-
-class Rows:
-    """The vertical axis of a block of `tiles` tiles, for an input and an output of so many rows.
-
-    `input` and `output` multiply by B^T and A^T, `output_t` by the transpose A. Transformed rows are in the order
-    (tile, point).
-    """
-
-    def __init__(self, f: Bilinear, tiles: int, size: Pair, start: int) -> None:
-        outputs, a = f.output.shape
-        self.tiles = tiles
-        self.input = Banded(f.input, tiles, f.step, (start, 0), (size[0], tiles * a))
-        self.output = Banded(f.output, tiles, a, (0, 0), (tiles * a, size[1]))
-        self.output_t = Banded(f.output.T, tiles, outputs, (0, 0), (size[1], tiles * a))
-
-
 @dataclass(frozen=True)
-class Block:
-    """Some tile rows of some images: what one task computes."""
+class TileBlock:
+    """Some tile rows of some images: what one task computes.
+
+    The windows of neighbouring tile rows overlap. So input rows that two blocks read are counted in the first one. For
+    a 3x3 kernel with padding 1, an image of 8 rows, and two blocks of one tile row of 4 outputs each::
+
+        row                       0 1 2 3 4 5 6 7
+        block 0   input_rows      # # # # #          and a row of padding above
+                  counted_rows    # # # # #
+                  output_rows     # # # #
+        block 1   input_rows            # # # # #    and a row of padding below
+                  counted_rows              # # #
+                  output_rows             # # # #
+
+    Attributes
+    ----------
+    images : slice
+        The images of the block.
+    input_rows : slice
+        The input rows that the block's windows cover.
+    counted_rows : slice
+        The input rows that are this block's where each row must be counted once, as in the bias gradient.
+    output_rows : slice
+        The output rows of the block.
+    vertical : VerticalTransforms
+        The vertical passes from these input rows to these output rows.
+    """
 
     images: slice
-    rows_in: slice  # of x, that the tiles cover
-    rows_own: slice  # of x, that are this block's where each row must be counted once
-    rows_out: slice  # of y
-    rows: Rows
+    input_rows: slice
+    counted_rows: slice
+    output_rows: slice
+    vertical: VerticalTransforms
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """The blocks of a convolution, its two algorithms, and the number of tiles side by side."""
+    """A convolution cut into tiles and blocks of tiles.
+
+    The tiles of the output lie side by side, the windows of the input overlap. Along one axis::
+
+        input    |<---- window 0 ---->|
+                             |<---- window 1 ---->|
+        output      |  tile 0   |  tile 1   |
+
+    Attributes
+    ----------
+    vertical, horizontal : Bilinear
+        The algorithms of the two axes.
+    out_size : pair of int
+        (H_out, W_out).
+    tile_columns : int
+        T, the number of tiles side by side.
+    blocks : list of TileBlock
+        They hold every output row of every image once.
+    """
 
     vertical: Bilinear
     horizontal: Bilinear
-    out: Pair  # (H_out, W_out)
-    columns: int
-    blocks: list[Block]
+    out_size: Pair
+    tile_columns: int
+    blocks: list[TileBlock]
 
 
 @functools.lru_cache(maxsize=256)
 def forward_tiling(geometry: Geometry, tile: int, dtype: np.dtype[Any]) -> Tiling:
-    """Return the tiling that computes y from x."""
+    """Return the tiling that computes y from x.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The sizes of the convolution.
+    tile : int
+        The number of outputs of a tile along each axis.
+    dtype : numpy.dtype
+        Of the matrices.
+
+    Returns
+    -------
+    Tiling
+    """
     vertical, horizontal = (
         convolution(tile, r, s, before, dtype)
         for r, s, (before, _) in zip(geometry.kernel, geometry.stride, geometry.pads, strict=True)
@@ -138,7 +177,22 @@ def forward_tiling(geometry: Geometry, tile: int, dtype: np.dtype[Any]) -> Tilin
 
 @functools.lru_cache(maxsize=256)
 def gradient_tiling(geometry: Geometry, tile: int, dtype: np.dtype[Any]) -> Tiling:
-    """Return the tiling that computes dx from dy."""
+    """Return the tiling that computes dx from dy.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The sizes of the convolution.
+    tile : int
+        A tile has as many outputs along each axis, times the stride.
+    dtype : numpy.dtype
+        Of the matrices.
+
+    Returns
+    -------
+    Tiling
+        Its input is dy, and its output dx.
+    """
     vertical, horizontal = (
         gradient(tile, r, s, before, dtype)
         for r, s, (before, _) in zip(geometry.kernel, geometry.stride, geometry.pads, strict=True)
@@ -146,37 +200,35 @@ def gradient_tiling(geometry: Geometry, tile: int, dtype: np.dtype[Any]) -> Tili
     return _tiling(vertical, horizontal, geometry.y_shape, geometry.x_shape[1:3])
 
 
-def _tiling(vertical: Bilinear, horizontal: Bilinear, shape: tuple[int, int, int, int], out: Pair) -> Tiling:
-    """Return the tiling from an input of `shape` (N, H, W, C) to an output of `out` (H_out, W_out)."""
-    n, height = shape[:2]
-    outputs, a = vertical.output.shape
-    window = vertical.input.shape[1]
-    tile_rows, columns = -(-out[0] // outputs), -(-out[1] // len(horizontal.output))
+def _tiling(vertical: Bilinear, horizontal: Bilinear, shape: tuple[int, int, int, int], out_size: Pair) -> Tiling:
+    """Return the tiling from an input of `shape` (N, H, W, C) to an output of `out_size` (H_out, W_out)."""
+    images, height = shape[:2]
+    tile_rows, tile_columns = ceil_div(out_size[0], vertical.outputs), ceil_div(out_size[1], horizontal.outputs)
+    most_tiles = tuning.WINOGRAD.block_points // vertical.points
     blocks = []
-    for images, bounds in _cut(n, tile_rows, columns, _PRODUCTS // a):
-        covered = 0
+    for group, bounds in _cut(images, tile_rows, tile_columns, most_tiles):
+        counted = 0
         for first, stop in pairwise(bounds):
-            above, below = vertical.start + vertical.step * first, vertical.start + vertical.step * (stop - 1) + window
-            rows_in = slice(min(max(above, 0), height), min(max(below, 0), height))
-            rows_own = slice(covered, rows_in.stop if stop < tile_rows else height)
-            rows_out = slice(outputs * first, min(outputs * stop, out[0]))
-            sizes = rows_in.stop - rows_in.start, rows_out.stop - rows_out.start
-            rows = _rows(vertical, stop - first, sizes, above - rows_in.start)
-            blocks.append(Block(images, rows_in, rows_own, rows_out, rows))
-            covered = rows_in.stop
-    return Tiling(vertical, horizontal, out, columns, blocks)
+            above = vertical.start + vertical.step * first
+            below = vertical.start + vertical.step * (stop - 1) + vertical.window
+            input_rows = slice(min(max(above, 0), height), min(max(below, 0), height))
+            counted_rows = slice(counted, input_rows.stop if stop < tile_rows else height)
+            output_rows = slice(vertical.outputs * first, min(vertical.outputs * stop, out_size[0]))
+            sizes = input_rows.stop - input_rows.start, output_rows.stop - output_rows.start
+            transforms = vertical_transforms(vertical, stop - first, sizes, above - input_rows.start)
+            blocks.append(TileBlock(group, input_rows, counted_rows, output_rows, transforms))
+            counted = input_rows.stop
+    return Tiling(vertical, horizontal, out_size, tile_columns, blocks)
 
 
-@functools.lru_cache(maxsize=256)
-def _rows(f: Bilinear, tiles: int, size: Pair, start: int) -> Rows:
-    return Rows(f, tiles, size, start)
-
-
-def _cut(n: int, tile_rows: int, columns: int, most: int) -> list[tuple[slice, list[int]]]:
-    """Return (images, bounds of the tile rows) so that each block has about `most` tiles or fewer."""
-    tiles = n * tile_rows * columns
-    count = 1 if tiles <= _ONE_BLOCK else min(-(-tiles // (_SHARES * most)) * _SHARES, tiles // _FEWEST_TILES)
-    groups = min(n, count)
-    parts = min(-(-count // n), tile_rows)
-    bounds = [i * tile_rows // parts for i in range(parts + 1)]
-    return [(slice(i * n // groups, (i + 1) * n // groups), bounds) for i in range(groups)]
+def _cut(images: int, tile_rows: int, tile_columns: int, most_tiles: int) -> list[tuple[slice, list[int]]]:
+    """Return groups of images, each with the bounds of its tile rows, for blocks of about `most_tiles` or fewer."""
+    tiles, limits = images * tile_rows * tile_columns, tuning.WINOGRAD
+    count = 1
+    if tiles > limits.undivided_tiles:
+        wanted = ceil_div(tiles, limits.block_multiple * most_tiles) * limits.block_multiple
+        count = min(wanted, tiles // limits.fewest_tiles)
+    groups = min(images, count)
+    parts = min(ceil_div(count, images), tile_rows)
+    bounds = [part * tile_rows // parts for part in range(parts + 1)]
+    return [(slice(i * images // groups, (i + 1) * images // groups), bounds) for i in range(groups)]

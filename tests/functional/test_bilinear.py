@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from allconv.functional.winograd import bilinear as toom_cook
+from allconv.functional.winograd import bilinear
 from allconv.functional.winograd.bilinear import convolution, gradient, matrices
 
 SIZES = [(1, 1), (1, 3), (2, 2), (2, 3), (3, 1), (3, 4), (4, 3), (5, 5), (6, 3), (2, 7)]
@@ -44,12 +44,13 @@ def test_a_wrong_matrix_does_not_pass_the_proof():
     b_t, g, a_t = matrices(4, 3)
     b_t[2][3] += Fraction(1, 10**9)
     with pytest.raises(ArithmeticError, match=r"output 0, tap 0, sample 3"):
-        toom_cook._prove(b_t, g, a_t, lambda i, k, x: x == i + k)
+        bilinear._prove(b_t, g, a_t, lambda i, k, x: x == i + k)
 
 
-def test_the_second_point_is_one():
+def test_the_value_at_the_point_one_is_in_every_output_once():
+    """The bias in winograd relies on it."""
     for m in (2, 4):
-        assert all(row[1] == 1 for row in matrices(m, 3)[2])  # what the bias in winograd relies on
+        assert all(row[bilinear.POINT_ONE] == 1 for row in matrices(m, 3)[2])
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -62,17 +63,17 @@ def test_tiles_with_strides_and_padding(stride, r, before):
     m = 4
 
     f = convolution(m, r, stride, before, np.float64)
-    window = [x[f.start + 2 * f.step + n] for n in range(f.input.shape[1])]
+    window = [x[f.start + 2 * f.step + n] for n in range(f.input_matrix.shape[1])]
     y = [sum(x[stride * i + k - before] * g[k] for k in range(r)) for i in range(2 * m, 3 * m)]
-    np.testing.assert_allclose(f.output @ ((f.kernel @ g) * (f.input @ window)), y, atol=1e-10)
+    np.testing.assert_allclose(f.output_matrix @ ((f.kernel_matrix @ g) * (f.input_matrix @ window)), y, atol=1e-10)
 
     f = gradient(m, r, stride, before, np.float64)
-    window = [x[f.start + 2 * f.step + n] for n in range(f.input.shape[1])]
+    window = [x[f.start + 2 * f.step + n] for n in range(f.input_matrix.shape[1])]
     dx = [
         sum(x[(place + before - k) // stride] * g[k] for k in range(r) if (place + before - k) % stride == 0)
         for place in range(2 * stride * m, 3 * stride * m)
     ]
-    np.testing.assert_allclose(f.output @ ((f.kernel @ g) * (f.input @ window)), dx, atol=1e-10)
+    np.testing.assert_allclose(f.output_matrix @ ((f.kernel_matrix @ g) * (f.input_matrix @ window)), dx, atol=1e-10)
 
 
 @pytest.mark.parametrize(("stride", "products"), [(1, 6), (2, 9)])
@@ -84,7 +85,7 @@ def test_the_number_of_products(stride, products):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rounds_to_the_dtype(dtype):
     f = convolution(4, 3, 1, 1, dtype)
-    assert {f.input.dtype, f.kernel.dtype, f.output.dtype} == {np.dtype(dtype)}
+    assert {f.input_matrix.dtype, f.kernel_matrix.dtype, f.output_matrix.dtype} == {np.dtype(dtype)}
 
 
 def test_refuses_sizes_without_points():
