@@ -1,1 +1,1 @@
-"""The arithmetic of layers as functions: arrays in, arrays out, and none of them keeps anything between two calls."""
+"""The arithmetic of layers as functions: arrays in, arrays out. No result depends on an earlier call."""

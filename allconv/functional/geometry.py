@@ -35,12 +35,12 @@ class Geometry:
 
     @property
     def in_channels(self) -> int:
-        """C."""
+        """The number C of input channels."""
         return self.x_shape[3]
 
     @cached_property
     def out(self) -> Pair:
-        """(H_out, W_out)."""
+        """The height and the width of the output, (H_out, W_out)."""
         return output_size(self.x_shape[1:3], self.pads, self.kernel, self.stride, self.dilation)
 
     @cached_property

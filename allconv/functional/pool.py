@@ -22,6 +22,7 @@ def mean_pool(x: Array, windows: PoolWindows, *, count_padding: bool = False) ->
     ----------
     x : array (N, H, W, C)
     windows : PoolWindows
+        Where the windows lie.
     count_padding : bool, default False
         Whether the mean is over the window's padding too, which holds zeros, or over its inputs alone.
 
@@ -48,6 +49,7 @@ def mean_pool_input_grad(dy: Array, windows: PoolWindows, *, count_padding: bool
     ----------
     dy : array (N, H_out, W_out, C)
     windows : PoolWindows
+        Where the windows lie.
     count_padding : bool, default False
         As in the forward pass.
 
@@ -87,6 +89,7 @@ def max_pool(x: Array, windows: PoolWindows) -> Array:
     ----------
     x : array (N, H, W, C)
     windows : PoolWindows
+        Where the windows lie.
 
     Returns
     -------
@@ -113,6 +116,7 @@ def max_pool_input_grad(dy: Array, x: Array, y: Array, windows: PoolWindows) -> 
     y : array (N, H_out, W_out, C)
         The output of the forward pass.
     windows : PoolWindows
+        Where the windows lie.
 
     Returns
     -------

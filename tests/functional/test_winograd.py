@@ -1,5 +1,9 @@
 """Winograd's convolution against the definition, written as a loop over the taps in float64."""
 
+import inspect
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +11,7 @@ from hypothesis import strategies as st
 
 from allconv.functional import winograd
 from allconv.functional.geometry import Geometry
-from allconv.functional.winograd import tiling
+from allconv.functional.winograd import kernels, points, tiling, transforms
 from allconv.parallel import threads
 from allconv.parallel.buffers import Scratch
 
@@ -163,11 +167,11 @@ def test_takes_read_only_and_strided_inputs_and_leaves_them_alone():
             assert value.flags.writeable
 
 
-@pytest.mark.parametrize(("tile", "stride", "points"), [(2, 1, 4), (4, 1, 6), (2, 2, 5), (4, 2, 9)])
-def test_a_transformed_weight_serves_many_calls(tile, stride, points):
+@pytest.mark.parametrize(("tile", "stride", "side"), [(2, 1, 4), (4, 1, 6), (2, 2, 5), (4, 2, 9)])
+def test_a_transformed_weight_serves_many_calls(tile, stride, side):
     geometry, x, weight, _, bias = draw(2, 9, 7, 4, 5, stride=(stride, stride))
     u = winograd.transform_weight(weight, geometry.stride, tile=tile)
-    assert u.shape == (points, points, 4, 5)
+    assert u.shape == (side, side, 4, 5)
     np.testing.assert_array_equal(
         winograd.forward(x, weight, geometry, bias, tile=tile, transformed=u),
         winograd.forward(x, weight, geometry, bias, tile=tile),
@@ -265,3 +269,18 @@ def test_blocks_cover_every_row_once(size, pads, stride):
             for block in plan.blocks
         ]
         assert max(tiles) <= 256
+
+
+def test_the_page_and_the_code_have_the_same_steps():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "winograd.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^\| `(\w+)` \| \$", page, re.MULTILINE)
+    functions = {
+        re.sub("_(vertical|horizontal)$", "", name)
+        for module in (kernels, points, transforms)
+        for name, value in inspect.getmembers(module, inspect.isfunction)
+        if value.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert len(steps) == len(set(steps)) == 7
+    assert functions - {"half_output", "empty_tiles"} == set(steps)  # the two are memory, no steps
+    for name in re.findall(r"^(\w+)  ", winograd.__doc__, re.MULTILINE)[1:]:
+        assert name in steps

@@ -56,6 +56,7 @@ def gather_columns(x: Array, rows: slice, geometry: Geometry, workspace: Im2colW
     geometry : Geometry
         The sizes of the convolution.
     workspace : Im2colWorkspace
+        The memory for the result.
 
     Returns
     -------

@@ -14,21 +14,23 @@ stands, the chain is
 .. math:: dM = A\,x A^\top, \qquad dU_{ij} = V_{ij}^\top dM_{ij}, \qquad dg = G^\top dU\,G, \qquad V = B^\top dY B.
 
 So one transform of dy serves both gradients. The page "Convolution with a quarter of the products" of the documentation
-derives it all. Its steps are functions here; (n, R, T) are the images, tile rows and tile columns of a block:
+derives it all. Its steps are functions here. A block has n images with R tile rows of T tiles each, and i is a row of
+the a_h x a_w points:
 
-========================  ==========  ===============================================  ==========================
-step                      module      from                                             to
-========================  ==========  ===============================================  ==========================
-transform_kernel          kernels     g (kh, kw, C, O)                                 U (a_h, a_w, C, O)
-transform_input           transforms  D (n, rows, W, C)                                V_i (n, R, T, a_w, C)
-multiply_points           points      V_i (n, R, T, a_w, C) and U_i (a_w, C, O)        M_i (n, R, T, a_w, O)
-transform_output          transforms  M_i (n, R, T, a_w, O)                            Y (n, rows, W, O)
-transform_output_adjoint  transforms  dY (n, rows, W, O)                               dM_i (n, R, T, a_w, O)
-multiply_points_adjoint   points      V_i (n, R, T, a_w, C) and dM_i (n, R, T, a_w, O)  dU_i (a_w, C, O)
-transform_kernel_adjoint  kernels     dU (a_h, a_w, C, O)                              dg (kh, kw, C, O)
-========================  ==========  ===============================================  ==========================
+========================  ==========  ========================  ======================
+step                      module      from                      to
+========================  ==========  ========================  ======================
+transform_kernel          kernels     g (kh, kw, C, O)          U (a_h, a_w, C, O)
+transform_input           transforms  D (n, rows, W, C)         V_i (n, R, T, a_w, C)
+multiply_points           points      V_i, and U_i (a_w, C, O)  M_i (n, R, T, a_w, O)
+transform_output          transforms  M_i                       Y (n, rows, W, O)
+transform_output_adjoint  transforms  dY (n, rows, W, O)        dM_i (n, R, T, a_w, O)
+multiply_points_adjoint   points      V_i and dM_i              dU_i (a_w, C, O)
+transform_kernel_adjoint  kernels     dU (a_h, a_w, C, O)       dg (kh, kw, C, O)
+========================  ==========  ========================  ======================
 
-References: Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Networks".
+`bilinear` has the matrices, `banded` the vertical passes, and `tiling` the blocks. `passes` and `gradients` have the
+order of the steps. Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Networks".
 """
 
 from allconv.functional.winograd.gradients import grads, weight_grad

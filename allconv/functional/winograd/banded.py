@@ -88,7 +88,7 @@ class BandedMatrix:
         height, length = block.shape
 
         def cut(window: int) -> tuple[int, int, int]:
-            """Return the first and the last column of the block that exist, and the number of its rows."""
+            """Return the columns of the block that meet input rows, from first to stop, and the number of its rows."""
             source, target = start + window * step, window * height
             first = max(-source, 0)
             return first, max(min(size[0] - source, length), first), min(size[1] - target, height)

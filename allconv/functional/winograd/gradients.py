@@ -5,7 +5,6 @@ the input of the chain, V = B^T dY B, and x stands where the upstream gradient o
 """
 
 import functools
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from allconv.functional.winograd.kernels import transform_kernel, transform_kern
 from allconv.functional.winograd.points import multiply_points, multiply_points_adjoint
 from allconv.functional.winograd.tiling import TileBlock, Tiling, best_tile, gradient_tiling
 from allconv.functional.winograd.transforms import (
+    empty_tiles,
     half_output,
     transform_input_horizontal,
     transform_input_vertical,
@@ -63,8 +63,10 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry, *, tile: int | None = N
         kernel_grad = _empty_kernel_grad(tiling, x, dy)
         with borrowed(BlockWorkspace) as halves, borrowed(PointsWorkspace) as points:
             for position, block in enumerate(partial_sums[index]):
-                for i, dy_tiles, half_x in _rows_of_points(tiling, block, x, dy, halves, points):
-                    _weight_grad_points(tiling, dy_tiles, half_x, kernel_grad[i], position > 0, points)
+                gradients = _BlockGradients(tiling, block, x, dy, halves, points)
+                for i in range(tiling.vertical.points):
+                    gradients.transform_dy(i)
+                    gradients.weight_grad(i, kernel_grad[i], add=position > 0)
         return kernel_grad
 
     return _to_weight(tiling, run(add_up, len(partial_sums)))
@@ -97,8 +99,8 @@ def grads(
     >>> from allconv.functional.geometry import geometry_of
     >>> x, dy, weight = np.ones((1, 5, 5, 1)), np.ones((1, 3, 3, 1)), np.ones((3, 3, 1, 1))
     >>> dx, dw, db = grads(x, dy, weight, geometry_of(x.shape, weight.shape, (1, 1), "valid", (1, 1), 1))
-    >>> db
-    array([9.])
+    >>> dx.shape, np.allclose(dw, 9.0), db
+    ((1, 5, 5, 1), True, array([9.]))
     """
     tiling = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype)
     x, dy, dx = np.ascontiguousarray(x), np.ascontiguousarray(dy), empty(x.shape, dy.dtype)
@@ -110,9 +112,11 @@ def grads(
         with borrowed(BlockWorkspace) as halves, borrowed(PointsWorkspace) as points:
             for position, block in enumerate(partial_sums[index]):
                 half_dx = half_output(tiling, block, dx.shape[3], dx.dtype, halves.half_output)
-                for i, dy_tiles, half_x in _rows_of_points(tiling, block, x, dy, halves, points):
-                    _input_grad_points(tiling, dy_tiles, kernel[i], half_dx.points[i], points)
-                    _weight_grad_points(tiling, dy_tiles, half_x, kernel_grad[i], position > 0, points)
+                gradients = _BlockGradients(tiling, block, x, dy, halves, points)
+                for i in range(tiling.vertical.points):
+                    gradients.transform_dy(i)
+                    gradients.input_grad(kernel[i], half_dx.points[i])
+                    gradients.weight_grad(i, kernel_grad[i], add=position > 0)
                 transform_output_vertical(block, half_dx, dx)
                 bias_grad += column_sums(dy[block.images, block.counted_rows].reshape(-1, dy.shape[3]))
         return kernel_grad, bias_grad
@@ -140,32 +144,38 @@ def _to_weight(tiling: Tiling, kernel_grads: list[Array]) -> Array:
     return np.ascontiguousarray(dw)
 
 
-def _rows_of_points(
-    tiling: Tiling, block: TileBlock, x: Array, dy: Array, halves: BlockWorkspace, points: PointsWorkspace
-) -> Iterator[tuple[int, Array, Array]]:
-    """Yield each row i of the points of a block with the tiles V_i of dy (n, R, T, a_w, O), and (A x)_i.
+class _BlockGradients:
+    """The gradients of one block, one row i of points after another.
 
-    The tiles lie in the workspace, and last until the next row. (A x)_i has the shape (n, R, T, m_w, C).
+    The vertical passes of both inputs are done at the beginning. One array holds the tiles of x and those of dx, since
+    neither is needed beyond its step.
     """
-    half_dy = transform_input_vertical(tiling, block, dy, halves.half_input)
-    half_x = transform_output_adjoint_vertical(tiling, block, x, halves.half_adjoint)
-    for i in range(tiling.vertical.points):
-        yield i, transform_input_horizontal(tiling, half_dy[i], points.input_tiles), half_x[i]
 
+    def __init__(
+        self, tiling: Tiling, block: TileBlock, x: Array, dy: Array, halves: BlockWorkspace, points: PointsWorkspace
+    ) -> None:
+        self._tiling = tiling
+        self._half_dy = transform_input_vertical(tiling, block, dy, halves.half_input)
+        self._half_x = transform_output_adjoint_vertical(tiling, block, x, halves.half_adjoint)
+        self._dy_tiles = empty_tiles(tiling, block, dy.shape[3], dy.dtype, points.input_tiles)
+        self._x_tiles = empty_tiles(tiling, block, x.shape[3], x.dtype, points.output_tiles)
+        self._kernel_grad = points.kernel_grad
 
-def _input_grad_points(tiling: Tiling, dy_tiles: Array, kernel: Array, half_dx: Array, points: PointsWorkspace) -> None:
-    """Write row i of the points of dx, half_dx (n, R, T, m_w, C), for the transformed kernel U_i (a_w, O, C)."""
-    dx_tiles = multiply_points(dy_tiles, kernel, points.output_tiles)
-    transform_output_horizontal(tiling, dx_tiles, half_dx)
+    def transform_dy(self, i: int) -> None:
+        """Transform row i of dy, which both gradients need: V_i (n, R, T, a_w, O)."""
+        transform_input_horizontal(self._tiling, self._half_dy[i], self._dy_tiles)
 
+    def input_grad(self, kernel: Array, half_dx: Array) -> None:
+        """Write this row of half_dx (n, R, T, m_w, C), for the transformed kernel U_i (a_w, O, C)."""
+        multiply_points(self._dy_tiles, kernel, self._x_tiles)
+        transform_output_horizontal(self._tiling, self._x_tiles, half_dx)
 
-def _weight_grad_points(
-    tiling: Tiling, dy_tiles: Array, half_x: Array, kernel_grad: Array, add: bool, points: PointsWorkspace
-) -> None:
-    """Write a block's dU_i to kernel_grad (a_w, O, C); with `add`, add it to the sum over other blocks there."""
-    x_tiles = transform_output_adjoint_horizontal(tiling, half_x, points.output_tiles)
-    if add:
-        own = points.kernel_grad.array(kernel_grad.shape, kernel_grad.dtype)
-        kernel_grad += multiply_points_adjoint(dy_tiles, x_tiles, out=own)
-    else:
-        multiply_points_adjoint(dy_tiles, x_tiles, out=kernel_grad)
+    def weight_grad(self, i: int, kernel_grad: Array, *, add: bool) -> None:
+        """Write dU_i of the block to kernel_grad (a_w, O, C); with `add`, add it to the sum of other blocks there."""
+        transform_output_adjoint_horizontal(self._tiling, self._half_x[i], self._x_tiles)
+        if add:
+            own = self._kernel_grad.array(kernel_grad.shape, kernel_grad.dtype)
+            multiply_points_adjoint(self._dy_tiles, self._x_tiles, own)
+            kernel_grad += own
+        else:
+            multiply_points_adjoint(self._dy_tiles, self._x_tiles, kernel_grad)

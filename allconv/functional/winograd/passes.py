@@ -10,6 +10,7 @@ from allconv.functional.winograd.kernels import transform_kernel
 from allconv.functional.winograd.points import multiply_points
 from allconv.functional.winograd.tiling import Tiling, best_tile, forward_tiling, gradient_tiling
 from allconv.functional.winograd.transforms import (
+    empty_tiles,
     half_output,
     transform_input_horizontal,
     transform_input_vertical,
@@ -18,7 +19,7 @@ from allconv.functional.winograd.transforms import (
 )
 from allconv.functional.winograd.workspaces import BlockWorkspace, PointsWorkspace
 from allconv.parallel.buffers import borrowed, empty
-from allconv.parallel.threads import run
+from allconv.parallel.threads import get_num_threads, run
 from allconv.typing import Array, Pair
 
 
@@ -142,16 +143,23 @@ def _convolve(
             half_input = transform_input_vertical(tiling, block, x, halves.half_input)
             half_y = half_output(tiling, block, y.shape[3], y.dtype, halves.half_output)
 
-            def compute_row_of_points(i: int) -> None:
-                with borrowed(PointsWorkspace) as points:
-                    input_tiles = transform_input_horizontal(tiling, half_input[i], points.input_tiles)
-                    output_tiles = multiply_points(input_tiles, kernel[i], points.output_tiles)
-                    if bias is not None and i == POINT_ONE:
-                        output_tiles[..., POINT_ONE, :] += bias  # A^T M A has the value at (1, 1) once in each output
-                    transform_output_horizontal(tiling, output_tiles, half_y.points[i])
+            rows = iter(range(tiling.vertical.points))
 
-            # Threads share the rows of points where there is one block only; otherwise they share the blocks.
-            run(compute_row_of_points, tiling.vertical.points)
+            def compute_points(_: int) -> None:
+                with borrowed(PointsWorkspace) as points:
+                    input_tiles = empty_tiles(tiling, block, x.shape[3], x.dtype, points.input_tiles)
+                    output_tiles = empty_tiles(tiling, block, y.shape[3], y.dtype, points.output_tiles)
+                    for i in rows:
+                        transform_input_horizontal(tiling, half_input[i], input_tiles)
+                        multiply_points(input_tiles, kernel[i], output_tiles)
+                        if bias is not None and i == POINT_ONE:
+                            # In A^T M A each output has the value at the points (1, 1) once.
+                            output_tiles[..., POINT_ONE, :] += bias
+                        transform_output_horizontal(tiling, output_tiles, half_y.points[i])
+
+            # Where there is one block only, each thread takes the next row of points until none is left. No row
+            # depends on another one, so the bits do not depend on who computes it.
+            run(compute_points, get_num_threads() if len(tiling.blocks) == 1 else 1)
             transform_output_vertical(block, half_y, y)
         if activation is not None:
             activation(y[block.images, block.output_rows])

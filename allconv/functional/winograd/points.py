@@ -5,12 +5,11 @@ import functools
 import numpy as np
 
 from allconv.functional import tuning
-from allconv.parallel.buffers import Scratch
 from allconv.typing import Array
 
 
-def multiply_points(input_tiles: Array, kernel: Array, scratch: Scratch) -> Array:
-    """Return M_i = V_i U_i: at each point, the product of a matrix (tiles, C) with a matrix (C, O).
+def multiply_points(input_tiles: Array, kernel: Array, output_tiles: Array) -> None:
+    """Write M_i = V_i U_i: at each point, the product of a matrix (tiles, C) with a matrix (C, O).
 
     Parameters
     ----------
@@ -18,19 +17,14 @@ def multiply_points(input_tiles: Array, kernel: Array, scratch: Scratch) -> Arra
         V_i.
     kernel : array (a_w, C, O)
         U_i.
-    scratch : Scratch
-
-    Returns
-    -------
-    array (n, R, T, a_w, O)
+    output_tiles : array (n, R, T, a_w, O)
+        M_i, which is written.
     """
-    output_tiles = scratch.array((*input_tiles.shape[:4], kernel.shape[2]), input_tiles.dtype)
-    _multiply_in_pieces(_by_point(input_tiles), kernel, out=_by_point(output_tiles))
-    return output_tiles
+    _multiply_in_pieces(_by_point(input_tiles), kernel, _by_point(output_tiles))
 
 
-def multiply_points_adjoint(input_tiles: Array, output_tiles: Array, out: Array) -> Array:
-    """Return dU_i = V_i^T dM_i, the sum over the tiles of a block.
+def multiply_points_adjoint(input_tiles: Array, output_tiles: Array, kernel_grad: Array) -> None:
+    """Write dU_i = V_i^T dM_i, the sum over the tiles of a block.
 
     Parameters
     ----------
@@ -38,15 +32,10 @@ def multiply_points_adjoint(input_tiles: Array, output_tiles: Array, out: Array)
         V_i.
     output_tiles : array (n, R, T, a_w, O)
         dM_i.
-    out : array (a_w, C, O)
-        Where the result goes.
-
-    Returns
-    -------
-    array (a_w, C, O)
-        `out`.
+    kernel_grad : array (a_w, C, O)
+        dU_i, which is written.
     """
-    return _multiply_in_pieces(_by_point(input_tiles).swapaxes(1, 2), _by_point(output_tiles), out=out)
+    _multiply_in_pieces(_by_point(input_tiles).swapaxes(1, 2), _by_point(output_tiles), kernel_grad)
 
 
 def _by_point(tiles: Array) -> Array:
@@ -54,13 +43,14 @@ def _by_point(tiles: Array) -> Array:
     return tiles.reshape(-1, *tiles.shape[3:]).swapaxes(0, 1)
 
 
-def _multiply_in_pieces(left: Array, right: Array, out: Array) -> Array:
+def _multiply_in_pieces(left: Array, right: Array, out: Array) -> None:
     """Compute out = left @ right for each point, in pieces so small that BLAS takes the operands without packing."""
     (points, rows, inner), columns = left.shape, right.shape[2]
     height = min(rows, tuning.WINOGRAD.piece_rows)
     width = _piece_columns(columns, tuning.WINOGRAD.small_product // (height * inner))
     if not width:
-        return np.matmul(left, right, out=out)
+        np.matmul(left, right, out=out)
+        return
     whole = rows // height * height
     np.matmul(
         left[:, :whole].reshape(points, -1, 1, height, inner),
@@ -69,7 +59,6 @@ def _multiply_in_pieces(left: Array, right: Array, out: Array) -> Array:
     )
     if whole < rows:
         np.matmul(left[:, whole:], right, out=out[:, whole:])
-    return out
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """The transforms of images: V = B^T D B, Y = A^T M A and its adjoint dM = A dY A^T.
 
-Each has two passes. The *vertical* pass is done once for a block: a whole row of pixels and channels is one long
-vector. The *horizontal* pass is done for one row i of points at a time, so that V_i, U_i and M_i meet in the cache.
+Each transform has two passes. The *vertical* pass is done once for a block, and a whole row of pixels and channels is
+one long vector. The *horizontal* pass is done for one row i of points at a time, so that V_i, U_i and M_i meet in the
+cache.
 
 There are n images in a block, with R tile rows of T tiles each, and a_h x a_w points. A tile's window has w_h x w_w
 samples, and it has m_h x m_w outputs.
@@ -38,9 +39,12 @@ def transform_input_vertical(tiling: Tiling, block: TileBlock, x: Array, scratch
     Parameters
     ----------
     tiling : Tiling
+        The tiling of the pass.
     block : TileBlock
+        The block of tiles.
     x : array (N, H, W, C)
     scratch : Scratch
+        The memory for the result.
 
     Returns
     -------
@@ -49,9 +53,10 @@ def transform_input_vertical(tiling: Tiling, block: TileBlock, x: Array, scratch
     """
     (width, channels), horizontal = x.shape[2:], tiling.horizontal
     images = block.images.stop - block.images.start
-    covered = horizontal.step * (tiling.tile_columns - 1) + horizontal.window  # columns, with those of padding
+    # The windows cover so many columns, with padding. They skip columns of x, or begin in columns of zeros.
+    covered = horizontal.step * (tiling.tile_columns - 1) + horizontal.window
+    skipped, padding = max(horizontal.start, 0), max(-horizontal.start, 0)
     half = scratch.array((images, block.vertical.tile_rows, tiling.vertical.points, covered, channels), x.dtype)
-    skipped, padding = max(horizontal.start, 0), max(-horizontal.start, 0)  # columns of x left out, or of zeros put in
     stop = min(padding + width - skipped, covered)
     half[..., :padding, :] = 0
     half[..., stop:, :] = 0
@@ -62,21 +67,42 @@ def transform_input_vertical(tiling: Tiling, block: TileBlock, x: Array, scratch
     return sliding_windows(half.transpose(2, 0, 1, 3, 4), tiling.tile_columns, horizontal.step, horizontal.window)
 
 
-def transform_input_horizontal(tiling: Tiling, half_input: Array, scratch: Scratch) -> Array:
-    """Return V_i = (B^T D)_i B, the horizontal pass, for one row i of points.
+def transform_input_horizontal(tiling: Tiling, half_input: Array, input_tiles: Array) -> None:
+    """Write V_i = (B^T D)_i B, the horizontal pass, for one row i of points.
 
     Parameters
     ----------
     tiling : Tiling
+        The tiling of the pass.
     half_input : array (n, R, T, w_w, C)
+        (B^T D)_i.
+    input_tiles : array (n, R, T, a_w, C)
+        V_i, which is written.
+    """
+    np.matmul(tiling.horizontal.input_matrix, half_input, out=input_tiles)
+
+
+def empty_tiles(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype[Any], scratch: Scratch) -> Array:
+    """Return uninitialized memory for the tiles of one row of points.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        The tiling of the pass.
+    block : TileBlock
+        The block of tiles.
+    channels : int
+        C or O.
+    dtype : numpy.dtype
     scratch : Scratch
+        The memory for the result.
 
     Returns
     -------
-    array (n, R, T, a_w, C)
+    array (n, R, T, a_w, channels)
     """
-    shape = (*half_input.shape[:3], tiling.horizontal.points, half_input.shape[4])
-    return np.matmul(tiling.horizontal.input_matrix, half_input, out=scratch.array(shape, half_input.dtype))
+    images, rows = block.images.stop - block.images.start, block.vertical.tile_rows
+    return scratch.array((images, rows, tiling.tile_columns, tiling.horizontal.points, channels), dtype)
 
 
 def half_output(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype[Any], scratch: Scratch) -> HalfOutput:
@@ -85,11 +111,14 @@ def half_output(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype
     Parameters
     ----------
     tiling : Tiling
+        The tiling of the pass.
     block : TileBlock
+        The block of tiles.
     channels : int
         O.
     dtype : numpy.dtype
     scratch : Scratch
+        The memory for the result.
 
     Returns
     -------
@@ -105,10 +134,11 @@ def transform_output_horizontal(tiling: Tiling, output_tiles: Array, half_output
     Parameters
     ----------
     tiling : Tiling
+        The tiling of the pass.
     output_tiles : array (n, R, T, a_w, O)
         M_i.
     half_output : array (n, R, T, m_w, O)
-        ``HalfOutput.points[i]``.
+        ``HalfOutput.points[i]``, which is written.
     """
     np.matmul(tiling.horizontal.output_matrix, output_tiles, out=half_output)
 
@@ -119,9 +149,11 @@ def transform_output_vertical(block: TileBlock, half_output: HalfOutput, y: Arra
     Parameters
     ----------
     block : TileBlock
+        The block of tiles.
     half_output : HalfOutput
+        The output after the horizontal pass.
     y : array (N, H_out, W_out, O)
-        All of the output.
+        All of the output; the block's part is written.
     """
     block.vertical.output.apply(half_output.lines, _as_lines(y[block.images, block.output_rows]))
 
@@ -132,9 +164,12 @@ def transform_output_adjoint_vertical(tiling: Tiling, block: TileBlock, dy: Arra
     Parameters
     ----------
     tiling : Tiling
+        The tiling of the pass.
     block : TileBlock
+        The block of tiles.
     dy : array (N, H_out, W_out, O)
     scratch : Scratch
+        The memory for the result.
 
     Returns
     -------
@@ -148,21 +183,19 @@ def transform_output_adjoint_vertical(tiling: Tiling, block: TileBlock, dy: Arra
     return tiles
 
 
-def transform_output_adjoint_horizontal(tiling: Tiling, half_adjoint: Array, scratch: Scratch) -> Array:
-    """Return dM_i = (A dY)_i A^T, the horizontal pass, for one row i of points.
+def transform_output_adjoint_horizontal(tiling: Tiling, half_adjoint: Array, output_tiles: Array) -> None:
+    """Write dM_i = (A dY)_i A^T, the horizontal pass, for one row i of points.
 
     Parameters
     ----------
     tiling : Tiling
+        The tiling of the pass.
     half_adjoint : array (n, R, T, m_w, O)
-    scratch : Scratch
-
-    Returns
-    -------
-    array (n, R, T, a_w, O)
+        (A dY)_i.
+    output_tiles : array (n, R, T, a_w, O)
+        dM_i, which is written.
     """
-    shape = (*half_adjoint.shape[:3], tiling.horizontal.points, half_adjoint.shape[4])
-    return np.matmul(tiling.horizontal.output_matrix.T, half_adjoint, out=scratch.array(shape, half_adjoint.dtype))
+    np.matmul(tiling.horizontal.output_matrix.T, half_adjoint, out=output_tiles)
 
 
 def _half_output_tiles(
