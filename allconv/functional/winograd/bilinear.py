@@ -21,6 +21,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import DTypeLike
 
+from allconv.functional.rounding import ceil_div
 from allconv.typing import Array
 from allconv.validation import check_int
 
@@ -98,7 +99,7 @@ def convolution(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> B
     Raises
     ------
     ValueError
-        Where the tile needs more points than there are here.
+        Where a tile would need more points than this module has.
 
     Notes
     -----
@@ -148,7 +149,7 @@ def gradient(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> Bili
     Raises
     ------
     ValueError
-        Where the tile needs more points than there are here.
+        Where a tile would need more points than this module has.
 
     Notes
     -----
@@ -164,7 +165,7 @@ def gradient(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> Bili
     array([5., 5.])
     """
     # For each phase q, the first i whose tap q meets an output: s i + q >= before.
-    first = [-((q - before) // stride) for q in range(stride)]
+    first = [ceil_div(before - q, stride) for q in range(stride)]
     lengths = [len(range(q, r, stride)) for q in range(stride)]
     phases = [q for q in range(stride) if lengths[q]]
     start = min(first[q] - lengths[q] + 1 for q in phases)
@@ -182,7 +183,7 @@ def gradient(m: int, r: int, stride: int, before: int, dtype: DTypeLike) -> Bili
 
 @dataclass(frozen=True)
 class _Piece:
-    """A filter F(m, len(taps)) as a part of another: the taps, samples and outputs that it has there."""
+    """One filter F(m, len(taps)) of a sum of filters, with the taps, samples and outputs of the whole that it uses."""
 
     m: int
     taps: range
@@ -192,7 +193,7 @@ class _Piece:
 
 def _assemble(pieces: list[_Piece], shape: tuple[int, int, int]) -> tuple[Rational, Rational, Rational]:
     """Return B^T, G and A^T of the sum of the pieces; `shape` counts the samples, taps and outputs of the whole."""
-    rows: tuple[Rational, Rational, Rational] = ([], [], [])  # of B^T, G and A, one for each product
+    rows: tuple[Rational, Rational, Rational] = ([], [], [])  # B^T, G and A have one row for each product
     for piece in pieces:
         b_t, g, a_t = matrices(piece.m, len(piece.taps))
         for target, matrix, places, size in zip(
@@ -224,7 +225,7 @@ def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
     Raises
     ------
     TypeError, ValueError
-        Where an argument is not a positive int, and where m + r - 2 points are more than there are here.
+        Where an argument is not a positive int, and where m + r - 2 points are more than this module has.
 
     Notes
     -----

@@ -14,8 +14,8 @@ from allconv.functional.winograd.kernels import transform_kernel, transform_kern
 from allconv.functional.winograd.points import multiply_points, multiply_points_adjoint
 from allconv.functional.winograd.tiling import TileBlock, Tiling, best_tile, gradient_tiling
 from allconv.functional.winograd.transforms import (
+    empty_half_output,
     empty_tiles,
-    half_output,
     transform_input_horizontal,
     transform_input_vertical,
     transform_output_adjoint_horizontal,
@@ -111,7 +111,7 @@ def grads(
         kernel_grad, bias_grad = _empty_kernel_grad(tiling, x, dy), np.zeros(dy.shape[3], dy.dtype)
         with borrowed(BlockWorkspace) as halves, borrowed(PointsWorkspace) as points:
             for position, block in enumerate(partial_sums[index]):
-                half_dx = half_output(tiling, block, dx.shape[3], dx.dtype, halves.half_output)
+                half_dx = empty_half_output(tiling, block, dx.shape[3], dx.dtype, halves.half_output)
                 gradients = _BlockGradients(tiling, block, x, dy, halves, points)
                 for i in range(tiling.vertical.points):
                     gradients.transform_dy(i)

@@ -10,8 +10,8 @@ from allconv.functional.winograd.kernels import transform_kernel
 from allconv.functional.winograd.points import multiply_points
 from allconv.functional.winograd.tiling import Tiling, best_tile, forward_tiling, gradient_tiling
 from allconv.functional.winograd.transforms import (
+    empty_half_output,
     empty_tiles,
-    half_output,
     transform_input_horizontal,
     transform_input_vertical,
     transform_output_horizontal,
@@ -141,8 +141,7 @@ def _convolve(
         block = tiling.blocks[index]
         with borrowed(BlockWorkspace) as halves:
             half_input = transform_input_vertical(tiling, block, x, halves.half_input)
-            half_y = half_output(tiling, block, y.shape[3], y.dtype, halves.half_output)
-
+            half_y = empty_half_output(tiling, block, y.shape[3], y.dtype, halves.half_output)
             rows = iter(range(tiling.vertical.points))
 
             def compute_points(_: int) -> None:

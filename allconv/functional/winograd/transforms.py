@@ -105,7 +105,9 @@ def empty_tiles(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype
     return scratch.array((images, rows, tiling.tile_columns, tiling.horizontal.points, channels), dtype)
 
 
-def half_output(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype[Any], scratch: Scratch) -> HalfOutput:
+def empty_half_output(
+    tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype[Any], scratch: Scratch
+) -> HalfOutput:
     """Return uninitialized memory between the two passes of `transform_output`.
 
     Parameters
@@ -128,7 +130,7 @@ def half_output(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype
     return HalfOutput(tiles, lines[..., : tiling.out_size[1] * channels])
 
 
-def transform_output_horizontal(tiling: Tiling, output_tiles: Array, half_output: Array) -> None:
+def transform_output_horizontal(tiling: Tiling, output_tiles: Array, half_tiles: Array) -> None:
     """Write M_i A, the horizontal pass of Y = A^T M A, for one row i of points.
 
     Parameters
@@ -137,10 +139,10 @@ def transform_output_horizontal(tiling: Tiling, output_tiles: Array, half_output
         The tiling of the pass.
     output_tiles : array (n, R, T, a_w, O)
         M_i.
-    half_output : array (n, R, T, m_w, O)
+    half_tiles : array (n, R, T, m_w, O)
         ``HalfOutput.points[i]``, which is written.
     """
-    np.matmul(tiling.horizontal.output_matrix, output_tiles, out=half_output)
+    np.matmul(tiling.horizontal.output_matrix, output_tiles, out=half_tiles)
 
 
 def transform_output_vertical(block: TileBlock, half_output: HalfOutput, y: Array) -> None:
@@ -174,7 +176,7 @@ def transform_output_adjoint_vertical(tiling: Tiling, block: TileBlock, dy: Arra
     Returns
     -------
     array (a_h, n, R, T, m_w, O)
-        Outputs beyond the edge of the image have no gradient: there it is zero.
+        Tiles beyond the edge of the image have outputs that do not exist. Their gradients are zero.
     """
     tiles, lines = _half_output_tiles(tiling, block, dy.shape[3], dy.dtype, scratch)
     end = tiling.out_size[1] * dy.shape[3]
