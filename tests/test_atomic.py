@@ -3,8 +3,8 @@ import re
 import stat
 from pathlib import Path
 
-import faults
 import pytest
+from helpers import faults
 
 from allconv.checkpoint.atomic import atomic_write, make_folder, remove_stale
 

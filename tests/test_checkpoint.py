@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import faults
 import numpy as np
 import pytest
-from kill_program import differing
+from helpers import faults
+from helpers.kill_program import differing
 
 from allconv import checkpoint
 from allconv.checkpoint import CheckpointError
@@ -384,7 +384,7 @@ def run(script: str, folder: Path) -> subprocess.Popen:
 
 EACH_CALL = """
 import os, sys
-import faults
+from helpers import faults
 from allconv import checkpoint
 
 folder = sys.argv[1]
@@ -457,8 +457,9 @@ def test_kills_while_saving_back_to_back_lose_nothing(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 def test_a_training_run_killed_before_each_call_of_a_save_goes_on_with_the_same_bits(tmp_path):
-    program = Path(__file__).with_name("kill_program.py")
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(checkpoint.__file__).parents[2])}
+    program = Path(__file__).parent / "helpers" / "kill_program.py"
+    paths = [str(Path(checkpoint.__file__).parents[2]), str(Path(__file__).parent)]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         [sys.executable, "-W", "error", program, tmp_path],
         env=environment,

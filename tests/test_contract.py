@@ -1,4 +1,4 @@
-"""What every public layer must do. A new layer needs one row in `cases.py`."""
+"""What every public layer must do. A new layer needs one row in `helpers/cases.py`."""
 
 import copy
 import inspect
@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import LAYERS
+from helpers.cases import LAYERS
 
 import allconv as ac
 from allconv.checkpoint.weights import load_model_state, model_state

@@ -11,8 +11,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import rank_program
-from ranks import on_ranks
+from helpers import rank_program
+from helpers.ranks import on_ranks
 
 import allconv as ac
 from allconv import distributed
@@ -213,7 +213,7 @@ def mpiexec(ranks, *program, status=0, timeout=120, **environment):
     return result.stdout, result.stderr
 
 
-PROGRAM = ["-m", "mpi4py", ROOT / "tests" / "rank_program.py"]
+PROGRAM = ["-m", "mpi4py", ROOT / "tests" / "helpers" / "rank_program.py"]
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -251,7 +251,7 @@ def test_a_rank_that_fails_ends_the_job(what, message, tmp_path):
 
 
 def test_without_m_mpi4py_it_is_refused(tmp_path):
-    _, errors = mpiexec(2, ROOT / "tests" / "rank_program.py", tmp_path, status=1)
+    _, errors = mpiexec(2, ROOT / "tests" / "helpers" / "rank_program.py", tmp_path, status=1)
     assert "must be started by mpiexec -n N python -m mpi4py PROGRAM" in errors
 
 

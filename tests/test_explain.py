@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numeric import numeric_gradient
+from helpers.numeric import numeric_gradient
 
 import allconv as ac
 from allconv import explain

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from optimizers.trajectories import assert_close, ours
-from peers import PEERS, SHAPE
+from helpers.peers import PEERS, SHAPE
+from helpers.trajectories import assert_close, ours
 from scipy import stats
 from test_readme import blocks
 

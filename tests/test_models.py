@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from paper_nets import PAPER
+from helpers.paper_nets import PAPER
 
 import allconv as ac
 

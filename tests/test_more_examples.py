@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numeric import numeric_gradient
+from helpers.numeric import numeric_gradient
 
 import allconv as ac
 

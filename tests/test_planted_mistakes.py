@@ -5,9 +5,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import planted_mistakes
 import pytest
-from planted_mistakes import ROOT, copy_to, mistakes, run
+from helpers import planted_mistakes
+from helpers.planted_mistakes import ROOT, copy_to, mistakes, run
 
 PACKAGE = ROOT / "allconv"
 QUICK = [

@@ -4,9 +4,9 @@ import inspect
 
 import numpy as np
 import pytest
-from cases import LAYERS
+from helpers.cases import LAYERS
+from helpers.optimizers import CLASSES
 from optimizers.test_bad_arguments import BAD_ARGUMENTS
-from optimizers.variants import CLASSES
 
 import allconv as ac
 

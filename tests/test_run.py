@@ -7,7 +7,7 @@ import signal
 
 import numpy as np
 import pytest
-from ranks import on_ranks
+from helpers.ranks import on_ranks
 
 import allconv as ac
 from allconv.training import run as run_module

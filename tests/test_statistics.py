@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from numeric import numeric_gradient
+from helpers.numeric import numeric_gradient
 
 import allconv as ac
 from allconv.inspection.activations import LayerStatistics

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from cases import IMAGES, LAYERS, Case, linear
+from helpers.cases import IMAGES, LAYERS, Case, linear
 
 import allconv as ac
 

@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from audit import watch
+from helpers.audit import watch
 
 from allconv.data.cifar import archive
 from allconv.data.cifar.archive import read_members

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 import pytest
-from audit import watch
+from helpers.audit import watch
 
 from allconv.data.cifar import CLASSES, cifar10, find_cifar10, read
 

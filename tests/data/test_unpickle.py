@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from audit import watch
+from helpers.audit import watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.reference import conv2d_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import conv2d_reference
 
 import allconv as ac
 from allconv.functional import choice, conv, tuning, winograd

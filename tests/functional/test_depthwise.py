@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reference import conv2d_reference
+from helpers.reference import conv2d_reference
 
 from allconv.functional import depthwise, tuning
 from allconv.functional.geometry import Geometry

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from ranks import on_ranks
+from helpers.ranks import on_ranks
 
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.dropout import Dropout

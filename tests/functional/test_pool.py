@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from helpers.reference_pool import max_pool_reference, mean_pool_reference, window_starts, windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_pool import max_pool_reference, mean_pool_reference, window_starts, windows
 
 from allconv.functional.pool import max_pool, max_pool_input_grad, mean_pool, mean_pool_input_grad
 from allconv.functional.windows import pool_windows

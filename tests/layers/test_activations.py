@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from helpers.numeric import numeric_input_grad
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numeric import numeric_input_grad
 
 from allconv.layers.gelu import GELU
 from allconv.layers.leaky_relu import LeakyReLU

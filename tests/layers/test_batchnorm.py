@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from numeric import numeric_gradient, numeric_input_grad
+from helpers.numeric import numeric_gradient, numeric_input_grad
 
 from allconv.layers.batchnorm import BatchNorm
 from allconv.parallel.threads import get_num_threads, set_num_threads

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from helpers.numeric import numeric_input_grad
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numeric import numeric_input_grad
 
 from allconv.layers.global_average_pool import GlobalAveragePool2D
 from allconv.layers.max_pool import MaxPool2D

@@ -1,10 +1,10 @@
 """AdaGrad: against the scalar reference and PyTorch."""
 
 import pytest
+from helpers import optimizer_reference as scalar_reference
+from helpers.trajectories import assert_close, one_weight, ours, pytorchs
 from hypothesis import given
 from hypothesis import strategies as st
-from optimizers import scalar_reference
-from optimizers.trajectories import assert_close, one_weight, ours, pytorchs
 
 from allconv.optimizers import AdaGrad
 

@@ -3,10 +3,10 @@
 import math
 
 import pytest
+from helpers import optimizer_reference as scalar_reference
+from helpers.trajectories import assert_close, one_weight, ours, pytorchs, start
 from hypothesis import given
 from hypothesis import strategies as st
-from optimizers import scalar_reference
-from optimizers.trajectories import assert_close, one_weight, ours, pytorchs, start
 
 from allconv.optimizers import Adam, AdamW
 from allconv.parameter import Parameter

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers import optimizer_reference as scalar_reference
+from helpers.trajectories import assert_close, gradient, one_weight, ours, pytorchs, start
 from hypothesis import given
 from hypothesis import strategies as st
-from optimizers import scalar_reference
-from optimizers.trajectories import assert_close, gradient, one_weight, ours, pytorchs, start
 
 from allconv.optimizers import AMSGrad, pieces
 from allconv.parameter import Parameter

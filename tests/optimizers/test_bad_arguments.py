@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from optimizers.variants import CLASSES
+from helpers.optimizers import CLASSES
 
 from allconv.layers.elu import ELU
 from allconv.layers.linear import Linear

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from optimizers.trajectories import assert_close, gradient, ours, start
-from optimizers.variants import CLASSES, VARIANTS, assert_same, each_variant, make_parameters, snapshot, take_step
+from helpers.optimizers import CLASSES, VARIANTS, assert_same, each_variant, make_parameters, snapshot, take_step
+from helpers.trajectories import assert_close, gradient, ours, start
 
 from allconv import optimizers
 from allconv.optimizers import SGD, Adam, Optimizer, pieces

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from helpers.trajectories import gradient, start
 from hypothesis import given
 from hypothesis import strategies as st
-from optimizers.trajectories import gradient, start
 
 from allconv.optimizers import clip_grad_norm, clip_grad_value
 from allconv.parameter import Parameter

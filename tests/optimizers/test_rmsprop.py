@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers import optimizer_reference as scalar_reference
+from helpers.trajectories import assert_close, one_weight, ours, pytorchs
 from hypothesis import given
 from hypothesis import strategies as st
-from optimizers import scalar_reference
-from optimizers.trajectories import assert_close, one_weight, ours, pytorchs
 
 from allconv.optimizers import RMSprop
 from allconv.parameter import Parameter

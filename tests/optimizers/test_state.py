@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from optimizers.variants import assert_same, each_variant, make_parameters, snapshot, take_step
+from helpers.optimizers import assert_same, each_variant, make_parameters, snapshot, take_step
 
 from allconv.optimizers import SGD, Adam, AMSGrad
 from allconv.parameter import Parameter

@@ -14,10 +14,11 @@ import tempfile
 from importlib import import_module
 from types import SimpleNamespace
 
-import documented_peers
 import numpy as np
 import pytest
-from optimizers.trajectories import gradient, pytorchs, start
+
+from helpers import documented_peers
+from helpers.trajectories import gradient, pytorchs, start
 
 NAMES = {"kernel": "weight", "gamma": "weight", "beta": "bias"}
 NAMES |= {"moving_mean": "running_mean", "moving_variance": "running_var"}

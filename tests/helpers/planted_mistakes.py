@@ -1,7 +1,7 @@
 """Plants known mistakes in the library, one at a time, and tells which of them the tests catch.
 
-    python tests/planted_mistakes.py            all of them; some minutes
-    python tests/planted_mistakes.py momentum   those with this word in their description or file
+    python tests/helpers/planted_mistakes.py            all of them; some minutes
+    python tests/helpers/planted_mistakes.py momentum   those with this word in their description or file
 
 It needs the extra ``test``. Each mistake of planted_mistakes.toml goes into a copy of the package in a temporary
 folder, where the tests that should notice run without those that compare with PyTorch, so that the library's own must
@@ -20,7 +20,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LIST = Path(__file__).with_suffix(".toml")
 SECONDS = 300  # of one run, at most
 

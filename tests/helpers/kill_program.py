@@ -11,10 +11,10 @@ import signal
 import sys
 from pathlib import Path
 
-import faults
 import numpy as np
 
 import allconv as ac
+from helpers import faults
 
 CLOCK = ("seconds", "made_with")  # what two runs with the same bits may differ in
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from optimizers.trajectories import gradient, start
 
 from allconv.optimizers import SGD, AdaGrad, Adam, AdamW, AMSGrad, RMSprop
 from allconv.parameter import Parameter
+from helpers.trajectories import gradient, start
 
 CLASSES = [SGD, Adam, AdamW, AMSGrad, RMSprop, AdaGrad]
 ARTICLE = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}

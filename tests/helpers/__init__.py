@@ -1,0 +1,1 @@
+"""What several tests share: registries, slow references, peers, and programs that tests start."""
