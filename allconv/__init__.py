@@ -46,7 +46,8 @@ from allconv.optimizers.clipping import clip_grad_norm, clip_grad_value
 from allconv.optimizers.dilated import DilatedAMSGrad
 from allconv.optimizers.rmsprop import RMSprop
 from allconv.optimizers.sgd import SGD
-from allconv.parallel.threads import get_num_threads, set_num_threads
+from allconv.parallel.buffers import free_memory, get_memory_limit, set_memory_limit
+from allconv.parallel.pool import get_num_threads, set_num_threads
 from allconv.parameter import Parameter
 from allconv.training.evaluation import Evaluation, evaluate, predict
 from allconv.training.interrupts import stop_on_signals
@@ -100,6 +101,8 @@ __all__ = [
     "distributed",
     "evaluate",
     "explain",
+    "free_memory",
+    "get_memory_limit",
     "get_num_threads",
     "gradcheck",
     "initializers",
@@ -113,6 +116,7 @@ __all__ = [
     "rules",
     "save_weights",
     "schedules",
+    "set_memory_limit",
     "set_num_threads",
     "stop_on_signals",
     "train",

@@ -1,18 +1,18 @@
-r"""Training on several processes: each takes a part of every step's images, and all make the same update.
+r"""Training on several processes: each takes a shard of every step's images, and all make the same update.
 
     mpiexec -n 4 python -m mpi4py train.py
 
-with one line at the beginning of ``train.py``, ``group = allconv.distributed.start()``. After it `train` and `evaluate`
-share each step's images over the ranks, and give every rank the same records; what only one process may do, as to print
-and to save, stands under ``if group.rank == 0``. `docs/distributed.md` has the rest.
+The program needs one line at its beginning: ``group = allconv.distributed.start()``. After it `train` and `evaluate`
+share each step's images over the ranks, and give every rank the same records. What only one process may do, such as
+printing and saving, stands under ``if group.rank == 0``. The page `docs/distributed.md` says more.
 
-With p ranks, B_r the images of rank r, and L the loss of the whole step's scores,
+With p ranks, the images :math:`B_r` of rank r, and the loss L of the whole step's scores :math:`s_n`,
 
 .. math:: \frac{\partial L}{\partial w} = \sum_{r=0}^{p-1} \; \sum_{n \in B_r}
     \frac{\partial L}{\partial s_n} \frac{\partial s_n}{\partial w} .
 
-The scores are few, so all ranks have all of them and the exact :math:`\partial L / \partial s`; the inner sum is a
-rank's backward pass, the outer one a single all-reduce.
+The scores are few. So all ranks gather all of them, and compute the exact :math:`\partial L / \partial s`. The inner
+sum is the backward pass of one rank, and the outer sum is a single all-reduce.
 """
 
 import hashlib
@@ -29,17 +29,18 @@ from allconv.layers.base import Layer
 from allconv.optimizers.base import gradient_of
 from allconv.parallel.buffers import empty
 from allconv.parallel.cores import cpu_quota
-from allconv.parallel.process_group import Group, current, part_of, set_process_group, using
-from allconv.parallel.threads import set_num_threads
+from allconv.parallel.pool import set_num_threads
+from allconv.parallel.process_group import ProcessGroup, current, set_process_group, shard_of, use_group
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_int, describe
 
-_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # in which the mpiexec of MPICH and its kin, and Open MPI's, tell theirs
-_CORES = 1 << 13  # the most that Linux is built for
+# The variables in which mpiexec tells the number of ranks: MPICH's and its relatives', and Open MPI's.
+_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+_CORES = 1 << 13  # bounds the number of cores of a machine: Linux is built for no more
 
 
-class MPIGroup(Group):
+class MPIGroup(ProcessGroup):
     """The ranks of an MPI communicator.
 
     Parameters
@@ -53,48 +54,54 @@ class MPIGroup(Group):
         self.rank = communicator.Get_rank()
         self.size = communicator.Get_size()
 
-    def sum(self, array: Array) -> Array:
-        """Return the sum of the ranks' arrays, C-contiguous, of one shape and dtype: one Allreduce, in place."""
+    def all_reduce(self, array: Array) -> Array:
+        """Overwrite `array` with the sum of the ranks' arrays, by one Allreduce, and return it.
+
+        The arrays are C-contiguous, and have one shape and dtype.
+        """
         self._communicator.Allreduce(_mpi().IN_PLACE, array)
         return array
 
-    def gather(self, rows: Array, total: int) -> Array:
-        """Return all `total` rows, (total, ...), from those of each rank's `part`: one Allgatherv."""
-        own = self.part(total)
+    def all_gather(self, rows: Array, total: int) -> Array:
+        """Return all `total` rows, (total, ...), from each rank's `rows`, by one Allgatherv."""
+        own = self.shard(total)
         if len(rows) != own.stop - own.start:
-            raise ValueError(f"rows must be the {own.stop - own.start} of this rank's part, got {describe(rows)}")
+            raise ValueError(f"rows must be the {own.stop - own.start} of this rank's shard, got {describe(rows)}")
         gathered = np.empty((total, *rows.shape[1:]), rows.dtype)
         row_bytes = gathered.nbytes // total
-        parts = [part_of(total, rank, self.size) for rank in range(self.size)]
-        counts = [(part.stop - part.start) * row_bytes for part in parts]
-        offsets = [part.start * row_bytes for part in parts]
-        # As bytes, so that any dtype will do.
+        shards = [shard_of(total, rank, self.size) for rank in range(self.size)]
+        counts = [(shard.stop - shard.start) * row_bytes for shard in shards]
+        offsets = [shard.start * row_bytes for shard in shards]
+        # The rows are sent as bytes, so that any dtype will do.
         byte = _mpi().BYTE
         self._communicator.Allgatherv([np.ascontiguousarray(rows), byte], [gathered, counts, offsets, byte])
         return gathered
 
 
-def start(threads: int | None = None) -> Group:
-    """Join the processes that ``mpiexec`` started, and return their group; a process started without it is its own.
+def start(threads: int | None = None) -> ProcessGroup:
+    """Join the processes that ``mpiexec`` started, and return their group.
 
-    Call it once, on all ranks, before anything that takes long or writes a file; all leave it together.
+    A process that was started without ``mpiexec`` gets a group of one. Call `start` once, on all ranks, before anything
+    that takes long or writes a file. It returns when all ranks have called it.
 
     Parameters
     ----------
     threads : int, optional
-        Of each rank. By default ``ALLCONV_NUM_THREADS``, or else the cores of a machine divided by the ranks on it.
+        The number of threads of each rank. The default is the environment variable ``ALLCONV_NUM_THREADS``, or else
+        the number of a machine's cores divided by the number of ranks on it.
 
     Returns
     -------
-    Group
-        Its ``rank`` and ``size``.
+    ProcessGroup
+        Has this process's number as ``rank``, and the number of processes as ``size``.
 
     Raises
     ------
     ImportError
         Without mpi4py or an MPI library; names the extra that has both.
     RuntimeError
-        Under ``mpiexec`` but without ``python -m mpi4py``: an error on one rank would leave the others waiting.
+        Under ``mpiexec`` but without ``python -m mpi4py``. Without it an error on one rank would leave the others
+        waiting.
 
     Examples
     --------
@@ -105,7 +112,7 @@ def start(threads: int | None = None) -> Group:
     if threads is not None:
         threads = check_int("threads", threads)
     as_module = "mpi4py.run" in sys.modules
-    group = Group()
+    group = ProcessGroup()
     if as_module or any(os.environ.get(name, "1") != "1" for name in _SIZES):
         communicator = _mpi().COMM_WORLD
         if not as_module:
@@ -119,15 +126,20 @@ def start(threads: int | None = None) -> Group:
     if threads is not None:
         set_num_threads(threads)
     set_process_group(group)
-    group.wait()
+    group.barrier()
     return group
 
 
-def alone() -> AbstractContextManager[Group]:
+def alone() -> AbstractContextManager[ProcessGroup]:
     """Return a context in which this rank works by itself.
 
-    For what one rank does and the others do not, and that makes a forward pass in training mode: BatchNorm and Dropout
-    would wait there for the other ranks.
+    One rank needs it for a forward pass in training mode that the other ranks do not make. BatchNorm and Dropout would
+    wait for the other ranks there.
+
+    Returns
+    -------
+    context manager
+        Gives a group of one.
 
     Examples
     --------
@@ -135,13 +147,18 @@ def alone() -> AbstractContextManager[Group]:
     ...     group.size
     1
     """
-    return using(Group())
+    return use_group(ProcessGroup())
 
 
 def sum_gradients(parameters: Iterable[Parameter]) -> None:
-    """Replace the gradient of each trainable parameter by its sum over the ranks, in one Allreduce.
+    """Replace the gradient of each trainable parameter by its sum over the ranks, in one all-reduce.
 
-    The gradients become parts of one flat array; its memory is used again once the optimizer's step has let go of them.
+    The gradients become views of one flat array, whose memory is used again after the optimizer's step.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        The same parameters in the same order on all ranks.
 
     Raises
     ------
@@ -157,22 +174,29 @@ def sum_gradients(parameters: Iterable[Parameter]) -> None:
     flat = empty((int(bounds[-1]),), np.result_type(*gradients))
     for start, gradient in zip(bounds, gradients, strict=False):
         flat[start : start + gradient.size] = gradient.reshape(-1)
-    group.sum(flat)
+    group.all_reduce(flat)
     for start, parameter in zip(bounds, trainable.values(), strict=False):
         parameter.grad = flat[start : start + parameter.value.size].reshape(parameter.value.shape)
 
 
 def check_same(what: str, value: bytes) -> None:
-    """Check that `value` is the same on all ranks; also a point that no rank passes before all have come to it.
+    """Check that `value` is the same on all ranks. No rank returns from here before all have called it.
+
+    Parameters
+    ----------
+    what : str
+        Says in the error message what the value is.
+    value : bytes
+        The value of this rank.
 
     Raises
     ------
     RuntimeError
-        On all ranks; says on which of them `what` is another than on rank 0.
+        On all ranks, if the values differ. The message names the ranks whose value is not rank 0's.
     """
     group = current()
     digest = np.frombuffer(hashlib.blake2b(value, digest_size=16).digest(), np.uint8)
-    digests = group.gather(digest[None], group.size)
+    digests = group.all_gather(digest[None], group.size)
     different = np.flatnonzero((digests != digests[0]).any(axis=1)).tolist()
     if different:
         raise RuntimeError(
@@ -183,12 +207,17 @@ def check_same(what: str, value: bytes) -> None:
 def check_same_model(model: Layer) -> None:
     """Check that the model is the same on all ranks, bit by bit: weights, running statistics, Dropout's generators.
 
-    They begin alike where the model is made from one seed, and stay so, since all make the same update.
+    Models that are made from one seed are equal at first. They stay equal, since all ranks make the same update.
+
+    Parameters
+    ----------
+    model : Layer
+        The model of this rank.
 
     Raises
     ------
     RuntimeError
-        On all ranks; says on which of them it is another than on rank 0.
+        On all ranks, if the models differ. The message names the ranks whose model is not rank 0's.
     """
     if current().size > 1:
         state = model_state(model)
@@ -197,7 +226,7 @@ def check_same_model(model: Layer) -> None:
 
 
 def _mpi() -> Any:
-    """Return mpi4py's module MPI, whose import joins the processes."""
+    """Return mpi4py's module MPI; its import makes this process one of those that ``mpiexec`` started."""
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py is there, but no MPI library
@@ -208,8 +237,8 @@ def _mpi() -> Any:
 def _share_of_cores(communicator: Any) -> int:
     """Return how many threads this rank may keep busy, at least one.
 
-    A core that several ranks may run on counts for each of them by its share. So ranks that may run anywhere divide
-    the cores of their machine, and those that ``mpiexec`` bound to cores of their own keep them.
+    A core that several ranks may run on is divided among them. So ranks that may run anywhere divide the cores of their
+    machine, and ranks that ``mpiexec`` has bound to separate cores keep these cores.
     """
     mpi = _mpi()
     node = communicator.Split_type(mpi.COMM_TYPE_SHARED)
@@ -219,4 +248,4 @@ def _share_of_cores(communicator: Any) -> int:
     node.Allreduce(mpi.IN_PLACE, ranks)
     share = min(float((1 / ranks[cores]).sum()), cpu_quota() / node.Get_size())
     node.Free()
-    return max(1, int(share + 1e-9))  # 3 * (1 / 3) may come out below 1
+    return max(1, int(share + 1e-9))  # a sum of fractions, such as 3 * (1 / 3), may be rounded to less than 1

@@ -32,7 +32,7 @@ from peer_models import nchw, onnx_runtime, to_mygrad, to_torch
 
 import allconv as ac
 from allconv.models.fusion import fuse
-from allconv.parallel.threads import single_threaded_blas
+from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array
 
 RATE = 3e-4

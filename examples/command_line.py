@@ -116,7 +116,7 @@ def run_program(program: Callable[[bool], None], threads: int | None) -> int:
     except ac.Stopped as stopped:
         if group.rank == 0:
             print("stopped and saved; the same command with --resume goes on from here", file=sys.stderr)
-        group.wait()  # The first process to end with another status than 0 ends all, so rank 0 must have printed.
+        group.barrier()  # The first process to end with another status than 0 ends all, so rank 0 must have printed.
         return stopped.exit_status
     except KeyboardInterrupt:
         print("\nstopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)

@@ -22,7 +22,7 @@ from allconv.parameter import Parameter
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_gradients_are_summed_in_one_meeting():
+def test_gradients_are_summed_in_one_collective():
     def rank(group):
         single, frozen, double = (
             Parameter(np.zeros((2, 3), np.float32)),
@@ -35,19 +35,19 @@ def test_gradients_are_summed_in_one_meeting():
         distributed.sum_gradients([single, frozen, double])
         assert (own == 1 + group.rank).all(), "the giver's array is left alone"
         assert frozen.grad is None
-        return single.grad, double.grad, group.meetings
+        return single.grad, double.grad, group.collectives
 
-    for single, double, meetings in on_ranks(3, rank):
+    for single, double, collectives in on_ranks(3, rank):
         np.testing.assert_array_equal(single, np.full((2, 3), 1 + 2 + 3))
         np.testing.assert_array_equal(double, [[0], [111], [222]])
-        assert meetings == ["sum"]
+        assert collectives == ["all_reduce"]
 
 
 def test_a_missing_gradient_is_named_before_the_ranks_meet():
     def rank(group):
         with pytest.raises(RuntimeError, match="every trainable parameter must have a gradient, got none for 0"):
             distributed.sum_gradients([Parameter(np.zeros(2))])
-        return group.meetings
+        return group.collectives
 
     assert on_ranks(2, rank) == [[], []]
 
@@ -169,11 +169,11 @@ def test_a_step_has_one_sum_of_gradients_and_one_gathering_of_scores():
             report_every=1,
         )
         next(run)
-        group.meetings.clear()
+        group.collectives.clear()
         next(run)
-        return group.meetings
+        return group.collectives
 
-    assert on_ranks(2, rank) == [["gather", "sum"]] * 2
+    assert on_ranks(2, rank) == [["all_gather", "all_reduce"]] * 2
 
 
 @pytest.mark.parametrize("what", ["seed", "data", "weights"])

@@ -9,7 +9,6 @@ import pytest
 import allconv as ac
 from allconv.models import article_net, residual_net
 from allconv.models.fusion import Fused, fuse
-from allconv.parallel.threads import free_scratch
 
 ACTIVATIONS = [ac.ELU(0.7), ac.GELU(), ac.LeakyReLU(0.2), ac.ReLU(), ac.Sigmoid(), ac.SiLU(), ac.Tanh()]
 
@@ -196,7 +195,7 @@ def test_predicting_takes_no_more_memory_for_more_images():
     try:
         for n in (32, 320):
             images = np.zeros((n, 16, 16, 3))
-            free_scratch()
+            ac.free_memory()
             tracemalloc.start()
             ac.predict(fused, images, batch_size=32)
             peaks.append(tracemalloc.get_traced_memory()[1])

@@ -156,7 +156,7 @@ def test_it_prints_as_a_table(monkeypatch):
 
 def test_it_says_where_blas_cannot_be_limited(monkeypatch):
     monkeypatch.setattr(profiling, "blas_can_be_limited", lambda: False)
-    monkeypatch.setattr("allconv.parallel.threads.blas_can_be_limited", lambda: False)
+    monkeypatch.setattr("allconv.parallel.pool.blas_can_be_limited", lambda: False)
     ledger = profile(ac.ReLU(), images(), runs=1)
     assert (ledger.workers, ledger.blas_is_limited) == (1, False)
     assert "1 worker, BLAS cannot be held to one thread, so no more; peak" in str(ledger)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from allconv.data.dataset import check_uint8_images
-from allconv.parallel.threads import run, slices
+from allconv.parallel.pool import run, slices
 from allconv.typing import Array
 from allconv.validation import check_choice, describe
 

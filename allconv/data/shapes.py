@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from allconv.data.dataset import Dataset
-from allconv.parallel.threads import run, slices
+from allconv.parallel.pool import run, slices
 from allconv.typing import Array
 from allconv.validation import check_int
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allconv.parallel.threads import run, slices
+from allconv.parallel.pool import run, slices
 from allconv.typing import Array
 
 # The size of a slice, in output pixels. With its coordinates and four taps it stays in the cache of a core.

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from allconv.data.dataset import check_uint8_images
-from allconv.parallel.threads import run, single_threaded_blas, slices
+from allconv.parallel.blas import single_threaded_blas
+from allconv.parallel.pool import run, slices
 from allconv.typing import Array
 from allconv.validation import check_floating, check_images, check_positive, describe
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from allconv.functional import depthwise, im2col, winograd
 from allconv.functional.choice import choose
 from allconv.functional.geometry import Geometry
-from allconv.parallel.reductions import total
+from allconv.parallel.reductions import column_sum
 from allconv.typing import Array
 
 Activation = Callable[[Array], object]  # overwrites a finished block (n, rows, W_out, O) of the output
@@ -187,7 +187,7 @@ def conv2d_bias_grad(dy: Array) -> Array:
     >>> conv2d_bias_grad(np.ones((2, 3, 3, 4)))
     array([18., 18., 18., 18.])
     """
-    return total(dy.reshape(-1, dy.shape[3]))
+    return column_sum(dy.reshape(-1, dy.shape[3]))
 
 
 def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> ConvGradients:

@@ -28,7 +28,7 @@ from allconv.functional import tuning
 from allconv.functional.geometry import Geometry
 from allconv.functional.rounding import ceil_div
 from allconv.parallel.buffers import Scratch, borrowed, empty
-from allconv.parallel.threads import divided, run, slices
+from allconv.parallel.pool import divided, run, slices
 from allconv.typing import Array
 
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from allconv.functional.windows import PoolWindows, Taps
 from allconv.parallel.buffers import empty
-from allconv.parallel.threads import _SLICE_ELEMENTS as SLICE_ELEMENTS
-from allconv.parallel.threads import SHARED_ELEMENTS, run, slices
+from allconv.parallel.pool import SHARED_ELEMENTS, SLICE_ELEMENTS, run, slices
 from allconv.typing import Array
 
 

@@ -10,7 +10,7 @@ from allconv.layers.intercept import Call
 from allconv.layers.observe import observe
 from allconv.layers.signatures import output_and_cache
 from allconv.layers.snapshot import unchanged
-from allconv.parallel.threads import single_threaded_blas
+from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array, Cache, Loss
 from allconv.validation import check_batch, describe
 

@@ -12,7 +12,8 @@ from allconv.layers.conv import Conv2D
 from allconv.layers.intercept import Call
 from allconv.layers.observe import observe
 from allconv.layers.snapshot import clear_gradients, unchanged
-from allconv.parallel.threads import blas_can_be_limited, get_num_threads, run, single_threaded_blas
+from allconv.parallel.blas import blas_can_be_limited, single_threaded_blas
+from allconv.parallel.pool import get_num_threads, run
 from allconv.tables import align
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_int, describe

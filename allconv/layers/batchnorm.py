@@ -7,8 +7,8 @@ from numpy.typing import DTypeLike
 
 from allconv.layers.base import Layer
 from allconv.parallel.buffers import empty
-from allconv.parallel.process_group import current
-from allconv.parallel.reductions import column_sums, group_mean_and_variance, over_slices
+from allconv.parallel.process_group import sum_over_batch
+from allconv.parallel.reductions import group_mean_and_variance, map_slices, slice_sum
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 from allconv.validation import (
@@ -106,7 +106,7 @@ class BatchNorm(Layer):
             y[part] *= scale
             y[part] += bias
 
-        over_slices(normalize, rows)
+        map_slices(normalize, rows)
         return y.reshape(x.shape), (rows, x.shape, mean, inv_std, M)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
@@ -129,17 +129,17 @@ class BatchNorm(Layer):
         def sums(part: slice) -> Array:
             products = x[part] - mean
             products *= dy[part]
-            return np.stack([column_sums(products) * inv_std, column_sums(dy[part])])
+            return np.stack([slice_sum(products) * inv_std, slice_sum(dy[part])])
 
         if training or self.weight.trainable or self.bias.trainable:
-            d_weight, d_bias = own = functools.reduce(np.add, over_slices(sums, x))
+            d_weight, d_bias = own = functools.reduce(np.add, map_slices(sums, x))
         if self.weight.trainable:
             self.weight.add_grad(d_weight)
         if self.bias.trainable:
             self.bias.add_grad(d_bias)
 
         if training:
-            d_weight, d_bias = current().sum(own.copy())  # A copy, because the parameters keep `own`.
+            d_weight, d_bias = sum_over_batch(own)
         scale = self.weight.value * inv_std
         dx = empty(x.shape, x.dtype)
 
@@ -151,7 +151,7 @@ class BatchNorm(Layer):
             else:
                 np.multiply(dy[part], scale, out=dx[part])
 
-        over_slices(input_grad, x)
+        map_slices(input_grad, x)
         return dx.reshape(shape)
 
     def _check_input(self, x: Array) -> Array:

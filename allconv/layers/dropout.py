@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from allconv.layers.base import Layer
-from allconv.parallel.process_group import current
-from allconv.parallel.threads import elementwise
+from allconv.parallel.pool import elementwise
+from allconv.parallel.process_group import place_in_batch
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_fraction, check_generator, check_gradient_shape, describe
 
@@ -53,11 +53,10 @@ class Dropout(Layer):
         x = check_batch("x", x)
         if not training:
             return x, (None, x.shape, x.dtype)
-        # Drawn in one piece by one thread: the bits must not depend on the number of threads.
-        # And drawn for the rows of all ranks: neither on theirs.
-        before, total = current().place(len(x))
-        drawn = self.rng.random((total, *x.shape[1:]), dtype=np.float32)
-        mask = drawn[before : before + len(x)] >= self.rate
+        # One thread draws the numbers of the whole batch, so that the mask does not depend on the number of threads or
+        # of processes. Where processes share the batch, `own` selects the rows of this one; else it selects all rows.
+        own, total = place_in_batch(len(x))
+        mask = self.rng.random((total, *x.shape[1:]), dtype=np.float32)[own] >= self.rate
         return self._masked(x, mask), (mask, x.shape, x.dtype)
 
     def backward(self, dy: Array, cache: Cache) -> Array:

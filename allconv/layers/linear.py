@@ -5,7 +5,8 @@ from numpy.typing import DTypeLike
 
 from allconv.initializers import he_normal
 from allconv.layers.base import Layer
-from allconv.parallel.threads import run, single_threaded_blas, slices
+from allconv.parallel.blas import single_threaded_blas
+from allconv.parallel.pool import run, slices
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache, Initializer
 from allconv.validation import (

@@ -5,7 +5,7 @@ from typing import Any
 
 from allconv.layers.base import Layer
 from allconv.layers.signatures import output_and_cache
-from allconv.parallel.threads import elementwise
+from allconv.parallel.pool import elementwise
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_real, describe
 

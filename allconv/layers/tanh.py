@@ -3,7 +3,7 @@
 import numpy as np
 
 from allconv.layers.base import Layer
-from allconv.parallel.threads import elementwise
+from allconv.parallel.pool import elementwise
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient
 

@@ -22,7 +22,7 @@ from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
 from allconv.layers.tanh import Tanh
-from allconv.parallel.threads import single_threaded_blas
+from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array, Cache
 from allconv.validation import check_images, describe
 

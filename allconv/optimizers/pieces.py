@@ -6,14 +6,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from allconv.parallel.threads import run, slices
+from allconv.parallel.pool import SLICE_ELEMENTS, run, slices
 from allconv.typing import Array
 
 T = TypeVar("T")
 
-# The largest slice, in elements: 256 KB of float32. Smaller slices were measured to lose more time to the overhead of
-# calls than they gain from caches.
-_SLICE_ELEMENTS = 1 << 16
 # The smallest update that is shared among threads, in elements. Handing a smaller one to other threads, which takes
 # 50 us, costs about as much time as it saves.
 _PARALLEL_ELEMENTS = 1 << 18
@@ -51,7 +48,7 @@ def over_slices(function: Callable[[Piece], T], pieces: Sequence[Piece]) -> list
     The cuts depend on the sizes alone, so that sums of the results have the same bits for any number of threads.
     """
     cut = [
-        [piece] if piece.w.size <= _SLICE_ELEMENTS else [piece[part] for part in slices(piece.w.size, _SLICE_ELEMENTS)]
+        [piece] if piece.w.size <= SLICE_ELEMENTS else [piece[part] for part in slices(piece.w.size, SLICE_ELEMENTS)]
         for piece in pieces
     ]
     parts = [part for group in cut for part in group]

@@ -1,1 +1,1 @@
-"""What runs on threads and processes, and the memory that it works in; no mathematics of layers."""
+"""Threads, processes and memory: how the work of a layer is divided, and where its arrays lie."""

@@ -1,4 +1,4 @@
-"""How many cores this process may keep busy: what the scheduler lets it run on, and what its control groups pay for."""
+"""The number of cores that this process may keep busy, by its affinity and by its control groups' share of time."""
 
 import math
 import os
@@ -14,7 +14,7 @@ def default_num_threads() -> int:
     Raises
     ------
     ValueError
-        Where it is set to anything but a positive int.
+        If ``ALLCONV_NUM_THREADS`` is set to anything but a positive int.
     """
     text = os.environ.get("ALLCONV_NUM_THREADS", "")
     if not text:
@@ -25,16 +25,16 @@ def default_num_threads() -> int:
 
 
 def available_cores() -> int:
-    """Return how many cores the affinity leaves, or the control groups' share of time, rounded up, if that is less."""
+    """Return the number of cores that the process may run on, or the control groups' limit, rounded up, if less."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return math.ceil(min(cores, cpu_quota()))
 
 
 def cpu_quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """Return the cores' worth of time that Linux control groups (version 1 or 2) allow; infinity without a limit.
+    """Return how many cores' time Linux control groups (version 1 or 2) allow; infinity without a limit.
 
-    A limit on a group holds for all groups below it, so those above the process's own count too. In a container the
-    path that the kernel names may not be there; then only what is there counts.
+    A limit on a group holds for all groups below it. So the limits on the groups above the process's own count too. In
+    a container, some folders of the path that the kernel names may be missing; they are left out.
     """
     try:
         memberships = own.read_text().splitlines()
@@ -44,7 +44,7 @@ def cpu_quota(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/sel
 
 
 def _quotas(groups: Path, membership: str) -> Iterator[float]:
-    """Yield the limits on one group and those above it; `membership` reads ``number:controllers:/path``."""
+    """Yield the limits on one group and on those above it; `membership` reads ``number:controllers:/path``."""
     _, controllers, path = membership.split(":", 2)
     if controllers and "cpu" not in controllers.split(","):
         return

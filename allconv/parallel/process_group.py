@@ -1,8 +1,8 @@
-"""The processes that share the images of a step: this one alone, unless `allconv.distributed` started several.
+"""The processes that share the images of a step: this one by itself, unless `allconv.distributed` started several.
 
-Most of a step needs only the rank's own images. What needs those of all ranks asks the group: BatchNorm for the sums
-of its statistics, Dropout for its place in the mask of the whole step, training for all scores and for the sum of the
-gradients.
+Each process is a rank, and computes most of a step from its own shard of the images. Three parts of a step need
+something of all ranks: BatchNorm needs the sums of its statistics, Dropout needs to know which rows of the step's mask
+are its own, and training needs all scores and the sum of the gradients.
 """
 
 import threading
@@ -14,65 +14,71 @@ import numpy as np
 from allconv.typing import Array
 
 
-class Group:
-    """One process by itself: what the group of several (`allconv.distributed.MPIGroup`) is like with a single rank.
+class ProcessGroup:
+    """A group of one process, and the interface of larger groups, such as `allconv.distributed.MPIGroup`.
 
-    Each method but `part` is a meeting: it returns when all ranks have called it.
+    Each method but `shard` is a collective: every rank has to call it, and it returns when all ranks have.
 
     Attributes
     ----------
     rank, size : int
-        This process's number, 0..size - 1, and how many there are.
+        This process's number, 0..size - 1, and the number of processes.
     """
 
     rank = 0
     size = 1
 
-    def part(self, total: int) -> slice:
-        """Return which of `total` rows are this rank's: consecutive ones, on any two ranks as many or one more."""
-        return part_of(total, self.rank, self.size)
+    def shard(self, total: int) -> slice:
+        """Return which of `total` rows belong to this rank: consecutive rows, as many as any other rank's or one more.
 
-    def sum(self, array: Array) -> Array:
-        """Return the sum of the ranks' arrays, the same bits on all; `array` is written to and returned."""
+        The shards of all ranks, in the order of the ranks, are all the rows.
+        """
+        return shard_of(total, self.rank, self.size)
+
+    def all_reduce(self, array: Array) -> Array:
+        """Return the sum of the ranks' arrays, the same bits on every rank; `array` is overwritten and returned."""
         return array
 
-    def gather(self, rows: Array, total: int) -> Array:  # noqa: ARG002 - there is nothing to add to the rows
-        """Return all `total` rows, (total, ...), from those of each rank's `part`; dtype and other axes agree."""
+    def all_gather(self, rows: Array, total: int) -> Array:  # noqa: ARG002 - a single rank has all rows already
+        """Return all `total` rows, (total, ...), from each rank's `rows`, which are the rank's `shard` of them.
+
+        The ranks' arrays agree in their dtype and in all axes but the first.
+        """
         return rows
 
-    def wait(self) -> None:
-        """Return when all ranks have come here."""
-        self.sum(np.zeros(1))
+    def barrier(self) -> None:
+        """Return when all ranks have called this."""
+        self.all_reduce(np.zeros(1))
 
-    def place(self, count: int) -> tuple[int, int]:
-        """Return how many rows come before this rank's `count`, and how many there are on all ranks together."""
-        counts = self.gather(np.array([count]), self.size)
+    def offset(self, count: int) -> tuple[int, int]:
+        """Return how many rows the ranks before this one have, and how many all ranks have; this rank has `count`."""
+        counts = self.all_gather(np.array([count]), self.size)
         return int(counts[: self.rank].sum()), int(counts.sum())
 
 
-def part_of(total: int, rank: int, size: int) -> slice:
-    """Return the consecutive rows of `total` that `rank` of `size` takes."""
+def shard_of(total: int, rank: int, size: int) -> slice:
+    """Return the consecutive rows, of `total`, that belong to `rank` in a group of `size`."""
     return slice(total * rank // size, total * (rank + 1) // size)
 
 
-_process_group = Group()
-_this_thread = threading.local()  # its `group`, where it has one, stands in for the process's
+_process_group = ProcessGroup()
+_this_thread = threading.local()  # its `group`, where it has one, takes precedence over the process's group
 
 
-def current() -> Group:
+def current() -> ProcessGroup:
     """Return the group that this thread works in."""
-    group: Group = getattr(_this_thread, "group", _process_group)
+    group: ProcessGroup = getattr(_this_thread, "group", _process_group)
     return group
 
 
-def set_process_group(group: Group) -> None:
+def set_process_group(group: ProcessGroup) -> None:
     """Let all threads of this process work in `group`."""
     global _process_group
     _process_group = group
 
 
 @contextmanager
-def using(group: Group) -> Iterator[Group]:
+def use_group(group: ProcessGroup) -> Iterator[ProcessGroup]:
     """Let this thread work in `group` while the context is open."""
     before = vars(_this_thread).copy()
     _this_thread.group = group
@@ -84,11 +90,30 @@ def using(group: Group) -> Iterator[Group]:
 
 
 @contextmanager
-def sharing(total: int) -> Iterator[Group]:
-    """Give the group that shares `total` images: the current one, or where they are too few for it, each rank alone.
+def shared_over(total: int) -> Iterator[ProcessGroup]:
+    """Let this thread work in a group that can share `total` images, and give that group.
 
-    A rank without images could not take part in the layers' meetings. So with fewer images than ranks, each computes
-    all of them, and comes to what one process would.
+    It is the current group if that has an image for each rank. Otherwise each rank works by itself on all images, and
+    gets what one process would: a rank without images could not take part in the layers' collectives.
     """
-    with using(current() if total >= current().size else Group()) as group:
-        yield group
+    group = current()
+    with use_group(group if total >= group.size else ProcessGroup()) as usable:
+        yield usable
+
+
+def place_in_batch(count: int) -> tuple[slice, int]:
+    """Return where this process's `count` images lie in the batch, and the number of images in the batch.
+
+    By itself a process has the whole batch: ``slice(0, count)`` and `count`. This is a collective.
+    """
+    before, total = current().offset(count)
+    return slice(before, before + count), total
+
+
+def sum_over_batch(own: Array) -> Array:
+    """Return the sum, over the whole batch, of an array that was summed over this process's images.
+
+    By itself a process has the whole batch, so `own` is the sum already. `own` is never written to. This is a
+    collective.
+    """
+    return current().all_reduce(own.copy()) if current().size > 1 else own

@@ -1,100 +1,91 @@
-"""Threads that wait for shares of a call's work.
+"""Threads that wait for jobs, for `allconv.parallel.pool`.
 
-`concurrent.futures` would do, but takes 20 us more a call: a tenth of a small network's training step.
+`concurrent.futures.ThreadPoolExecutor` does not serve here. Its locks are not re-entrant, so a signal handler may wait
+for itself. A thread that an interrupt catches while it starts is lost, and may keep the program from its exit. And its
+threads are no daemons, so the exit would wait for all work that a daemon thread has handed out.
 """
 
-import ctypes
-import os
-import sys
+import contextvars
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 
-this_thread = threading.local()  # its `busy` is true in a thread that is at work on a share
+from allconv.parallel.blas import mark_worker
 
-_current_core = getattr(ctypes.CDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
+this_thread = threading.local()  # `busy` is true in a thread that must compute nested calls alone
 
 
-class Share:
-    """A worker's part of a call of `run`: begun by it or called off by the caller, whoever is first."""
+class Job:
+    """A worker's part in a call of `run`: the worker begins it or the caller cancels it, whoever comes first."""
 
     def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
-        self._fate: dict[str, str] = {}
+        # Each job has its own copy of the caller's context, since only one thread at a time can enter a context.
+        self._work: Callable[[], None] | None = partial(contextvars.copy_context().run, work)
+        self._decision: dict[str, str] = {}
         self._ended = threading.Event()
 
+    def _decided_by(self, who: str) -> str:
+        """Return who was first to decide on this job; `setdefault` is one step, which no other thread can divide."""
+        return self._decision.setdefault("first", who)
+
     def begin(self) -> None:
-        """Do the work, unless it was called off."""
-        if self._fate.setdefault("is", "begun") == "begun":
+        """Do the work, unless the caller has cancelled it."""
+        if self._decided_by("worker") == "worker":
+            work, self._work = self._work, None
+            assert work is not None  # noqa: S101 - only a cancelled or an earlier begun job has none
             try:
-                self._work()
+                work()
             finally:
+                del work  # before the caller goes on: it may want the memory of the arrays that the work refers to
                 self._ended.set()
 
-    def settle(self) -> None:
-        """Call it off, or wait for its end if it has begun; may be repeated after an interrupt."""
-        if self._fate.setdefault("is", "called off") == "begun":
+    def cancel_or_wait(self) -> None:
+        """Cancel the job, or wait for its end if a worker has begun it; an interrupted call may be repeated."""
+        if self._decided_by("caller") == "worker":
             self._ended.wait()
+        else:
+            self._work = None  # and with it the arrays that it refers to: the job may wait in a queue for long
 
 
-class Pool:
-    """Threads that wait for shares, started when first needed."""
+class Workers:
+    """At most `count` threads, which start when the first jobs come."""
 
-    def __init__(self) -> None:
-        self._shares: SimpleQueue[Share | None] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []  # each enters itself: an interrupt of the caller then loses none
-        self._placed: object = None  # for which cores, core of the caller and number of threads
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.threads: list[threading.Thread] = []
+        self._unstarted = deque(range(count))
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
 
-    def hand_out(self, work: Callable[[], None], count: int, shares: list[Share]) -> None:
-        """Hand out `count` shares of the work, fewer if there are fewer threads.
+    def hand_out(self, jobs: Sequence[Job]) -> None:
+        """Hand the jobs out, or the first of them where the system has no more threads."""
+        self._start(len(jobs))
+        for job in jobs[: len(self.threads)]:
+            self._jobs.put(job)
 
-        They are added to `shares` before a thread gets one: an interrupted caller must not lose what it has to settle.
-        """
-        while len(self._threads) < count:
-            entered: SimpleQueue[None] = SimpleQueue()
-            name = f"allconv-{len(self._threads)}"
-            thread = threading.Thread(target=self._serve, args=(count, entered), name=name, daemon=True)
+    def _start(self, wanted: int) -> None:
+        while len(self.threads) < wanted:
+            try:
+                number = self._unstarted.popleft()  # in one step, since several callers may start threads at once
+            except IndexError:
+                return
+            thread = threading.Thread(target=self._serve, name=f"allconv-{number}", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system gives no more threads, or the interpreter is shutting down
-                break
-            entered.get()
-        self._place()
-        shares += [Share(work) for _ in self._threads[:count]]
-        for share in shares:
-            self._shares.put(share)
+            except RuntimeError:  # the system has no more threads, or the interpreter is about to exit
+                self._unstarted.append(number)
+                return
+            self.threads.append(thread)
 
-    def _place(self) -> None:
-        """Keep the threads off the core that the caller runs on.
-
-        Linux may wake them there, though others are idle, and a single image's tasks then run one after the other.
-        """
-        if _current_core is None or (cores := os.sched_getaffinity(0)) == {core := _current_core()}:
-            return
-        if self._placed != (cores, core, len(self._threads)):
-            for thread in self._threads:
-                assert thread.native_id is not None  # noqa: S101 - it runs
-                with suppress(OSError):  # the thread has ended, or the system forbids it
-                    os.sched_setaffinity(thread.native_id, cores - {core})
-            self._placed = cores, core, len(self._threads)
-
-    def _serve(self, count: int, entered: SimpleQueue[None]) -> None:
-        with self._lock:
-            needed = len(self._threads) < count  # an interrupted caller did not wait, and may have started another
-            if needed:
-                self._threads.append(threading.current_thread())
-        entered.put(None)
-        if not needed:
-            return
+    def _serve(self) -> None:
         this_thread.busy = True
-        while (share := self._shares.get()) is not None:
-            share.begin()
-            del share  # and with it the arrays that it works on
-        self._shares.put(None)  # for the next thread
+        mark_worker()
+        while (job := self._jobs.get()) is not None:
+            job.begin()
+            del job  # and with it the arrays that it refers to
+        self._jobs.put(None)  # for the next thread
 
-    def retire(self) -> list[threading.Thread]:
-        """Let the threads end when what was handed out is done; return them."""
-        self._shares.put(None)
-        return self._threads
+    def end(self) -> None:
+        """Let each thread end after the jobs that were handed out before. This neither waits nor takes a lock."""
+        self._jobs.put(None)

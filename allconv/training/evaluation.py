@@ -9,8 +9,8 @@ from allconv.data.loader import Loader
 from allconv.layers.base import Layer
 from allconv.layers.softmax import LogSoftmax, Softmax
 from allconv.losses import SoftmaxCrossEntropy
-from allconv.parallel.process_group import sharing
-from allconv.parallel.threads import single_threaded_blas
+from allconv.parallel.blas import single_threaded_blas
+from allconv.parallel.process_group import shared_over
 from allconv.typing import Array, Loss
 from allconv.validation import check_batch, check_int
 
@@ -91,8 +91,8 @@ def evaluate(model: Layer, loss: Loss, loader: Loader) -> Evaluation:
     sums, started = Sums(), time.perf_counter()
     with single_threaded_blas():
         for images, labels in loader.epoch(0):
-            with sharing(len(images)) as group:
-                scores = group.gather(model(images[group.part(len(images))]), len(images))
+            with shared_over(len(images)) as group:
+                scores = group.all_gather(model(images[group.shard(len(images))]), len(images))
             sums.add(loss, loss(scores, labels)[0], scores, labels)
     return Evaluation(sums.loss / sums.images, sums.accuracy, sums.images, time.perf_counter() - started)
 

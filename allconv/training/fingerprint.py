@@ -12,7 +12,7 @@ import numpy as np
 
 from allconv.data.dataset import Dataset
 from allconv.layers.base import Layer
-from allconv.parallel.threads import blas_kernels
+from allconv.parallel.blas import blas_kernels
 from allconv.typing import Array
 
 _PLAIN = (bool, int, float, str, type(None))

@@ -14,8 +14,8 @@ from allconv.distributed import check_same, check_same_model, sum_gradients
 from allconv.layers.base import Layer
 from allconv.layers.skip import Skip
 from allconv.optimizers.base import Optimizer
-from allconv.parallel.process_group import current, sharing
-from allconv.parallel.threads import single_threaded_blas
+from allconv.parallel.blas import single_threaded_blas
+from allconv.parallel.process_group import current, shared_over
 from allconv.training.evaluation import Sums, check_fit
 from allconv.training.fingerprint import config_fingerprint, dataset_digest, differences, environment, layer_reprs
 from allconv.training.nonfinite import check_finite_array, checked_layers
@@ -144,10 +144,10 @@ class Training(Iterator[Record]):
         if self.check_finite:
             check_finite_array(f"the images of {where}", images)
         checked = checked_layers(self.model, where) if self.check_finite else nullcontext()
-        with single_threaded_blas(), checked, sharing(len(images)) as group:
-            part = group.part(len(images))  # all of them, unless several processes train
+        with single_threaded_blas(), checked, shared_over(len(images)) as group:
+            part = group.shard(len(images))  # all of them, unless several processes train
             scores, cache = self.model.forward(images[part], training=True)
-            scores = group.gather(scores, len(images))
+            scores = group.all_gather(scores, len(images))
             value, dscores = self.loss(scores, labels)
             if self.check_finite:
                 check_finite_array(f"the loss of {where}", value)

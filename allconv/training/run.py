@@ -276,7 +276,7 @@ class _Cadence:
         Clocks and signals differ between the ranks, so all ranks do what one of them must do.
         """
         group = current()
-        told = group.gather(np.array([[stop.number, age >= self.seconds]]), group.size)
+        told = group.all_gather(np.array([[stop.number, age >= self.seconds]]), group.size)
         signal, late = told.max(axis=0).tolist()
         due = record.epoch_ended or record.step % self.steps == 0 or step == self.until_step
         return bool(due or signal or late), int(signal)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy
 
+from allconv.parallel.pool import get_num_threads
 from allconv.parallel.process_group import current
-from allconv.parallel.threads import get_num_threads
 
 # A resumed run may differ in these settings. The last three are those that `with_environment` adds.
 _MAY_CHANGE = ("epochs", "threads", "ranks", "versions")

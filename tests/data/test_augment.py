@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from allconv.data import Affine, Fliplr, KeepOriginals, Sequential, Sometimes, article_augment
-from allconv.parallel.threads import get_num_threads, set_num_threads
+from allconv.parallel.pool import get_num_threads, set_num_threads
 
 
 def noise(n=8, height=32, width=32, channels=3, seed=0):

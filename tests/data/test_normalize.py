@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from allconv.data import Standardize, per_step
-from allconv.parallel.threads import get_num_threads, set_num_threads
+from allconv.parallel.pool import get_num_threads, set_num_threads
 
 
 def uint8(*shape, seed=0):

@@ -8,7 +8,8 @@ import pytest
 
 from allconv.data import Dataset, shapes
 from allconv.data.shapes import CLASSES, cover
-from allconv.parallel.threads import get_num_threads, set_num_threads, single_threaded_blas
+from allconv.parallel.blas import single_threaded_blas
+from allconv.parallel.pool import get_num_threads, set_num_threads
 
 
 def bits(dataset):

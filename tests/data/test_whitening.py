@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from allconv.checkpoint import format as storage
 from allconv.data import Dataset, Loader
 from allconv.data.whitening import ZCA, GlobalContrast
-from allconv.parallel.threads import get_num_threads, set_num_threads
+from allconv.parallel.pool import get_num_threads, set_num_threads
 
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
 

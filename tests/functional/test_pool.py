@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from allconv.functional.pool import max_pool, max_pool_input_grad, mean_pool, mean_pool_input_grad
 from allconv.functional.windows import pool_windows
-from allconv.parallel.threads import get_num_threads, set_num_threads
+from allconv.parallel.pool import get_num_threads, set_num_threads
 
 pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
 pads = st.tuples(st.tuples(st.integers(0, 3), st.integers(0, 3)), st.tuples(st.integers(0, 3), st.integers(0, 3)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from allconv.functional import winograd
 from allconv.functional.geometry import Geometry
 from allconv.functional.winograd import kernels, points, tiling, transforms
-from allconv.parallel import threads
+from allconv.parallel import pool
 from allconv.parallel.buffers import Scratch
 
 PAD = st.integers(0, 6)
@@ -138,14 +138,14 @@ def test_float32_keeps_its_digits(tile, stride, bound):
 @pytest.mark.parametrize("shape", [(50, 8, 8, 24, 40), (9, 32, 32, 8, 8), (1, 100, 60, 8, 4)])
 def test_same_bits_on_any_number_of_threads(shape):
     geometry, x, weight, dy, bias = draw(*shape, dtype=np.float32)
-    before = threads.get_num_threads()
+    before = pool.get_num_threads()
     results = []
     try:
         for count in (1, 2, 3, 8):
-            threads.set_num_threads(count)
+            pool.set_num_threads(count)
             results.append((winograd.forward(x, weight, geometry, bias), *winograd.grads(x, dy, weight, geometry)))
     finally:
-        threads.set_num_threads(before)
+        pool.set_num_threads(before)
     for result in results[1:]:
         for value, first in zip(result, results[0], strict=True):
             np.testing.assert_array_equal(value, first)
@@ -199,16 +199,16 @@ def test_scratch_does_not_grow_with_the_batch(monkeypatch):
 
     monkeypatch.setattr(Scratch, "array", recorded)
     sizes = []
-    before = threads.get_num_threads()
+    before = pool.get_num_threads()
     try:
         for n in (192, 768):
-            threads.set_num_threads(1)
+            pool.set_num_threads(1)
             largest.clear()
             geometry, x, weight, dy, _ = draw(n, 16, 16, 8, 8, dtype=np.float32)
             winograd.grads(x, dy, weight, geometry)
             sizes.append(sum(largest.values()))
     finally:
-        threads.set_num_threads(before)
+        pool.set_num_threads(before)
     assert sizes[1] == sizes[0] > 0
 
 

@@ -6,18 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from allconv.parallel.process_group import Group, using
+from allconv.parallel.process_group import ProcessGroup, use_group
 
 
-class ThreadGroup(Group):
-    """One rank of several; they share a barrier, and a board for what they bring to a meeting."""
+class ThreadGroup(ProcessGroup):
+    """One rank of several; they share a barrier, and a board for what they bring to a collective."""
 
     def __init__(self, rank, size, barrier, board):
         self.rank, self.size, self._barrier, self._board = rank, size, barrier, board
-        self.meetings = []
+        self.collectives = []
 
-    def _meet(self, kind, array):
-        self.meetings.append(kind)
+    def _exchange(self, kind, array):
+        self.collectives.append(kind)
         self._board[self.rank] = kind, array.copy()
         self._barrier.wait(60)
         kinds, arrays = zip(*self._board, strict=True)
@@ -25,12 +25,12 @@ class ThreadGroup(Group):
         self._barrier.wait(60)
         return arrays
 
-    def sum(self, array):
-        array[...] = functools.reduce(np.add, self._meet("sum", array))
+    def all_reduce(self, array):
+        array[...] = functools.reduce(np.add, self._exchange("all_reduce", array))
         return array
 
-    def gather(self, rows, total):
-        gathered = np.concatenate(self._meet("gather", rows))
+    def all_gather(self, rows, total):
+        gathered = np.concatenate(self._exchange("all_gather", rows))
         assert len(gathered) == total
         return gathered
 
@@ -40,7 +40,7 @@ def on_ranks(size, function):
     barrier, board = threading.Barrier(size), [None] * size
 
     def run(rank):
-        with using(ThreadGroup(rank, size, barrier, board)) as group:
+        with use_group(ThreadGroup(rank, size, barrier, board)) as group:
             try:
                 return function(group)
             except BaseException:

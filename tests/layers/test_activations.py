@@ -14,7 +14,7 @@ from allconv.layers.relu import ReLU
 from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
 from allconv.layers.tanh import Tanh
-from allconv.parallel.threads import get_num_threads, set_num_threads
+from allconv.parallel.pool import get_num_threads, set_num_threads
 
 
 def logistic(x):

@@ -7,7 +7,7 @@ import pytest
 from helpers.numeric import numeric_gradient, numeric_input_grad
 
 from allconv.layers.batchnorm import BatchNorm
-from allconv.parallel.threads import get_num_threads, set_num_threads
+from allconv.parallel.pool import get_num_threads, set_num_threads
 
 SHAPES = pytest.mark.parametrize("shape", [(7, 3), (2, 4, 3, 3), (1, 2, 1, 3)])
 MODES = pytest.mark.parametrize("training", [False, True])

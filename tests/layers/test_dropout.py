@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from allconv.layers.dropout import Dropout
-from allconv.parallel.threads import get_num_threads, set_num_threads
+from allconv.parallel.pool import get_num_threads, set_num_threads
 
 
 def masks(layer, count, shape=(4, 50)):

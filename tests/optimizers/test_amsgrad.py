@@ -50,7 +50,7 @@ def test_pytorch(options):
 
 @pytest.mark.parametrize("slice_elements", [1 << 16, 7])
 def test_the_articles(slice_elements, monkeypatch):
-    monkeypatch.setattr(pieces, "_SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr(pieces, "SLICE_ELEMENTS", slice_elements)
     expected = []
     for w in start():
         # The gradients depend on the weights, so the reference starts anew for each number of steps.

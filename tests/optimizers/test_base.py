@@ -9,7 +9,7 @@ from helpers.trajectories import assert_close, gradient, ours, start
 
 from allconv import optimizers
 from allconv.optimizers import SGD, Adam, Optimizer, pieces
-from allconv.parallel import threads
+from allconv.parallel import pool
 from allconv.parameter import Parameter
 
 # What a step does
@@ -168,7 +168,7 @@ def test_a_bad_gradient_is_named_and_nothing_changes(bad):
 @pytest.mark.parametrize("slice_elements", [1, 7, 64])
 def test_the_cuts_do_not_matter(make, slice_elements, monkeypatch):
     whole = ours(make, (1, 5))
-    monkeypatch.setattr(pieces, "_SLICE_ELEMENTS", slice_elements)
+    monkeypatch.setattr(pieces, "SLICE_ELEMENTS", slice_elements)
     cut = ours(make, (1, 5))
     for a, b in zip(whole, cut, strict=True):
         assert_same(a, b)
@@ -178,14 +178,14 @@ def test_the_cuts_do_not_matter(make, slice_elements, monkeypatch):
 def test_the_same_bits_for_any_number_of_threads(make):
     shapes = [(3, 100_003), (11,), (70_000,)]
     assert sum(math.prod(shape) for shape in shapes) > pieces._PARALLEL_ELEMENTS
-    before = threads.get_num_threads()
+    before = pool.get_num_threads()
     results = []
     try:
         for n in (1, 2, 3):
-            threads.set_num_threads(n)
+            pool.set_num_threads(n)
             results += ours(make, (3,), np.float32, shapes)
     finally:
-        threads.set_num_threads(before)
+        pool.set_num_threads(before)
     for other in results[1:]:
         assert_same(results[0], other)
 

@@ -26,7 +26,7 @@ from allconv.functional.im2col.groups import (
     weight_matrices,
 )
 from allconv.parallel.buffers import borrowed, empty
-from allconv.parallel.threads import divided, run
+from allconv.parallel.pool import divided, run
 from allconv.typing import Array
 
 

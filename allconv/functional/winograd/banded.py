@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from allconv.functional import tuning
 from allconv.functional.winograd.bilinear import Bilinear
-from allconv.parallel.threads import slices
+from allconv.parallel.pool import slices
 from allconv.typing import Array, Pair
 
 

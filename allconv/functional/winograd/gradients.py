@@ -25,8 +25,8 @@ from allconv.functional.winograd.transforms import (
 )
 from allconv.functional.winograd.workspaces import BlockWorkspace, PointsWorkspace
 from allconv.parallel.buffers import borrowed, empty
-from allconv.parallel.reductions import column_sums
-from allconv.parallel.threads import divided, run
+from allconv.parallel.pool import divided, run
+from allconv.parallel.reductions import slice_sum
 from allconv.typing import Array
 
 
@@ -118,7 +118,7 @@ def grads(
                     gradients.input_grad(kernel[i], half_dx.points[i])
                     gradients.weight_grad(i, kernel_grad[i], add=position > 0)
                 transform_output_vertical(block, half_dx, dx)
-                bias_grad += column_sums(dy[block.images, block.counted_rows].reshape(-1, dy.shape[3]))
+                bias_grad += slice_sum(dy[block.images, block.counted_rows].reshape(-1, dy.shape[3]))
         return kernel_grad, bias_grad
 
     kernel_grads, bias_grads = zip(*run(add_up, len(partial_sums)), strict=True)

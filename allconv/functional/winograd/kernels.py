@@ -7,7 +7,7 @@ import numpy as np
 from allconv.functional import tuning
 from allconv.functional.winograd.bilinear import Bilinear
 from allconv.parallel.buffers import empty
-from allconv.parallel.threads import run, slices
+from allconv.parallel.pool import run, slices
 from allconv.typing import Array
 
 

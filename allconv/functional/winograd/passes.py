@@ -19,7 +19,7 @@ from allconv.functional.winograd.transforms import (
 )
 from allconv.functional.winograd.workspaces import BlockWorkspace, PointsWorkspace
 from allconv.parallel.buffers import borrowed, empty
-from allconv.parallel.threads import get_num_threads, run
+from allconv.parallel.pool import get_num_threads, run
 from allconv.typing import Array, Pair
 
 

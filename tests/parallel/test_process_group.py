@@ -8,36 +8,36 @@ from helpers.ranks import on_ranks
 
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.dropout import Dropout
-from allconv.parallel.process_group import Group, current, part_of, set_process_group, sharing, using
+from allconv.parallel.process_group import ProcessGroup, current, set_process_group, shard_of, shared_over, use_group
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_parts_are_consecutive_and_even(size):
+def test_shards_are_consecutive_and_even(size):
     for total in range(30):
-        parts = [part_of(total, rank, size) for rank in range(size)]
+        parts = [shard_of(total, rank, size) for rank in range(size)]
         assert [row for part in parts for row in range(total)[part]] == list(range(total))
         lengths = [part.stop - part.start for part in parts]
         assert max(lengths) - min(lengths) <= 1
 
 
 def test_one_process_is_a_group_of_its_own():
-    group, array = Group(), np.arange(3.0)
+    group, array = ProcessGroup(), np.arange(3.0)
     assert current().size == 1
-    assert array[group.part(3)].tolist() == [0, 1, 2]
-    assert group.sum(array) is array
-    assert group.gather(array, 3) is array
-    assert group.place(5) == (0, 5)
-    group.wait()
+    assert array[group.shard(3)].tolist() == [0, 1, 2]
+    assert group.all_reduce(array) is array
+    assert group.all_gather(array, 3) is array
+    assert group.offset(5) == (0, 5)
+    group.barrier()
 
 
 def test_a_thread_may_work_in_another_group_than_its_process():
-    process, other = Group(), Group()
+    process, other = ProcessGroup(), ProcessGroup()
     before = current()
     set_process_group(process)
     try:
         seen = []
-        with using(other):
-            with using(process):
+        with use_group(other):
+            with use_group(process):
                 assert current() is process
             assert current() is other
             thread = threading.Thread(target=lambda: seen.append(current()))
@@ -53,7 +53,7 @@ def test_too_few_images_are_not_shared():
     def sizes(group):
         found = []
         for total in (1, 2, 3, 4):
-            with sharing(total) as shared:
+            with shared_over(total) as shared:
                 found.append(shared.size)
                 assert current() is shared
             assert current() is group
@@ -63,8 +63,8 @@ def test_too_few_images_are_not_shared():
 
 
 @pytest.mark.parametrize("counts", [(2, 3, 2), (0, 4, 1)])
-def test_the_place_of_a_ranks_rows(counts):
-    assert on_ranks(3, lambda group: group.place(counts[group.rank])) == [
+def test_the_offset_of_a_ranks_rows(counts):
+    assert on_ranks(3, lambda group: group.offset(counts[group.rank])) == [
         (0, sum(counts)),
         (counts[0], sum(counts)),
         (counts[0] + counts[1], sum(counts)),
@@ -91,7 +91,7 @@ def test_batchnorm_over_all_ranks(shape):
 
     def rank(group):
         own = layer()
-        return own, *passes(own, group.part(len(x)))
+        return own, *passes(own, group.shard(len(x)))
 
     layers, ys, dxs = zip(*on_ranks(3, rank), strict=True)
     np.testing.assert_allclose(np.concatenate(ys), y, rtol=1e-12, atol=1e-12)
@@ -111,7 +111,7 @@ def test_batchnorm_over_all_ranks_keeps_a_small_variance_beside_a_large_mean():
 
     def rank(group):
         layer = BatchNorm(4, momentum=1.0)
-        layer.forward(x[group.part(6)], training=True)
+        layer.forward(x[group.shard(6)], training=True)
         return layer
 
     for layer in on_ranks(3, rank):
@@ -124,7 +124,7 @@ def test_batchnorm_at_inference_needs_no_other_rank():
         layer = BatchNorm(3)
         y, cache = layer.forward(np.ones((1, 3), np.float32))
         layer.backward(y, cache)
-        return group.meetings
+        return group.collectives
 
     assert on_ranks(2, rank) == [[], []]
 
@@ -138,7 +138,7 @@ def test_dropout_has_the_mask_of_the_whole_batch():
         return ys, layer.state()
 
     ys, state = passes(slice(None), 3)
-    ranks = on_ranks(3, lambda group: passes(group.part(7), 3))
+    ranks = on_ranks(3, lambda group: passes(group.shard(7), 3))
     for step, y in enumerate(ys):
         np.testing.assert_array_equal(np.concatenate([own[step] for own, _ in ranks]), y)
     assert [own for _, own in ranks] == [state] * 3

@@ -1,3 +1,4 @@
+import contextvars
 import gc
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv.parallel import buffers, threads
+from allconv.parallel import blas, pool
 
 
 @pytest.fixture(params=[1, 2, 3, 8])
@@ -30,16 +31,16 @@ def test_results_come_in_the_order_of_the_tasks(workers):
         time.sleep(0.002 * (index % 3))
         return index * index
 
-    assert threads.run(task, 20) == [index * index for index in range(20)]
+    assert pool.run(task, 20) == [index * index for index in range(20)]
 
 
 def test_no_task_is_no_result(workers):
-    assert threads.run(lambda index: index, 0) == []
+    assert pool.run(lambda index: index, 0) == []
 
 
 def test_as_many_threads_work_as_are_set(workers):
     barrier = threading.Barrier(workers, timeout=20)
-    names = threads.run(lambda index: (barrier.wait(), threading.current_thread().name)[1], workers)
+    names = pool.run(lambda index: (barrier.wait(), threading.current_thread().name)[1], workers)
     assert len(set(names)) == workers
 
 
@@ -53,10 +54,10 @@ def test_an_exception_keeps_its_traceback_and_stops_the_rest(workers):
         done.append(index)
 
     with pytest.raises(KeyError, match="the third") as caught:
-        threads.run(failing_task, 1000)
+        pool.run(failing_task, 1000)
     assert "failing_task" in "".join(traceback.format_tb(caught.tb))
     assert len(done) < 900
-    assert threads.run(lambda index: index, 3) == [0, 1, 2]  # and the pool is as good as new
+    assert pool.run(lambda index: index, 3) == [0, 1, 2]  # and the pool is as good as new
 
 
 def test_an_interrupt_in_the_caller_waits_for_the_others(workers):
@@ -70,17 +71,17 @@ def test_an_interrupt_in_the_caller_waits_for_the_others(workers):
         running.remove(index)
 
     with pytest.raises(KeyboardInterrupt):
-        threads.run(task, 50)
+        pool.run(task, 50)
     assert running == []
 
 
 def test_a_call_within_a_task_runs_in_its_worker(workers):
     def outer(index):
-        names = threads.run(lambda _: threading.current_thread().name, 4)
+        names = pool.run(lambda _: threading.current_thread().name, 4)
         return set(names) == {threading.current_thread().name}
 
     if workers > 1:
-        assert all(threads.run(outer, 6))
+        assert all(pool.run(outer, 6))
 
 
 def test_of_several_errors_one_is_raised_and_none_is_kept(workers):
@@ -95,7 +96,7 @@ def test_of_several_errors_one_is_raised_and_none_is_kept(workers):
         raise ValueError(f"task {index}")
 
     with pytest.raises(ValueError, match="task"):
-        threads.run(task, 50)
+        pool.run(task, 50)
     gc.collect()
     assert kept
     assert all(reference() is None for reference in kept)
@@ -109,7 +110,7 @@ def test_several_threads_may_call_at_once(workers):
     results = {}
 
     def caller(name):
-        results[name] = [threads.run(task, 40) for _ in range(10)]
+        results[name] = [pool.run(task, 40) for _ in range(10)]
 
     callers = [threading.Thread(target=caller, args=(name,)) for name in range(6)]
     for thread in callers:
@@ -131,12 +132,12 @@ def test_a_caller_does_not_wait_for_another_ones_work():
         busy.wait()
         go_on.wait(20)
 
-    other = threading.Thread(target=threads.run, args=(long_task, 2))
+    other = threading.Thread(target=pool.run, args=(long_task, 2))
     try:
         other.start()
         busy.wait()  # the pool's only worker is in the other one's task
         started = time.perf_counter()
-        assert threads.run(lambda index: index, 10) == list(range(10))
+        assert pool.run(lambda index: index, 10) == list(range(10))
         assert time.perf_counter() - started < 10
     finally:
         go_on.set()
@@ -149,13 +150,13 @@ def test_the_number_may_be_set_within_a_task(workers):
         ac.set_num_threads(workers)
         return index
 
-    assert threads.run(task, 10) == list(range(10))
+    assert pool.run(task, 10) == list(range(10))
 
 
 def test_the_threads_of_an_old_number_end():
     before = ac.get_num_threads()
     ac.set_num_threads(5)
-    threads.run(lambda index: time.sleep(0.001), 20)
+    pool.run(lambda index: time.sleep(0.001), 20)
     old = [thread for thread in threading.enumerate() if thread.name.startswith("allconv")]
     ac.set_num_threads(before)
     assert len(old) >= 4
@@ -173,27 +174,17 @@ def test_without_more_threads_the_caller_works_alone(monkeypatch):
 
     try:
         monkeypatch.setattr(threading.Thread, "start", refuse)
-        assert threads.run(lambda index: index, 10) == list(range(10))
+        assert pool.run(lambda index: index, 10) == list(range(10))
     finally:
         monkeypatch.undo()
         ac.set_num_threads(before)
 
 
 def test_where_blas_cannot_be_limited_there_is_one_worker(monkeypatch, workers):
-    monkeypatch.setattr(threads, "blas_can_be_limited", lambda: False)
+    monkeypatch.setattr(pool, "blas_can_be_limited", lambda: False)
     assert ac.get_num_threads() == 1
-    names = threads.run(lambda index: threading.current_thread().name, 20)
+    names = pool.run(lambda index: threading.current_thread().name, 20)
     assert set(names) == {threading.current_thread().name}
-
-
-def test_accelerate_cannot_be_limited(monkeypatch):
-    config = {"Build Dependencies": {"blas": {"name": "accelerate"}}}
-    monkeypatch.setattr(np, "show_config", lambda mode: config)
-    threads.blas_can_be_limited.cache_clear()
-    try:
-        assert not threads.blas_can_be_limited()
-    finally:
-        threads.blas_can_be_limited.cache_clear()
 
 
 def in_process(code, *arguments):
@@ -202,13 +193,21 @@ def in_process(code, *arguments):
         import os, signal, sys, threading, time
         import numpy as np
         import allconv as ac
-        from allconv.parallel import threads
+        from allconv.parallel import blas, pool
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started with &
         ac.set_num_threads(4)
+        def blas_threads():
+            return [found.num_threads for found in blas._blas_controllers()]
+        before = blas_threads()
         def work(seconds=1.0):
-            threads.run(lambda index: time.sleep(seconds / 50), 200)
-        def workers():  # what an interrupt left hanging within threading.Thread.start is none
-            return sum(thread.is_alive() for thread in threads._pool._threads)
+            pool.run(lambda index: time.sleep(seconds / 50), 200)
+        def alive():  # what an interrupt left hanging within threading.Thread.start is listed, but not alive
+            return sum(thread.name.startswith("allconv") and thread.is_alive() for thread in threading.enumerate())
+        def workers(expected=3):
+            deadline = time.monotonic() + 10
+            while alive() != expected and time.monotonic() < deadline:  # those of an interrupted call may be ending
+                time.sleep(0.001)
+            return alive()
     """
     source = textwrap.dedent(preamble) + textwrap.dedent(code)
     return subprocess.Popen(
@@ -241,11 +240,11 @@ def test_interrupts_at_any_moment_leave_everything_in_order():
             try:
                 signal.setitimer(signal.ITIMER_REAL, 1e-4 + 1e-5 * (7 * k % 100))
                 while True:
-                    assert threads.run(task, 6) == [300.0] * 6
+                    assert pool.run(task, 6) == [300.0] * 6
             except KeyboardInterrupt:
                 interrupted += 1
-        assert threads.run(task, 6) == [300.0] * 6
-        assert not threads._holders and threads._limiter is None
+        assert pool.run(task, 6) == [300.0] * 6
+        assert not blas._holders and blas_threads() == before
         print(interrupted, workers())
     """)
     output, errors = process.communicate(timeout=120)
@@ -258,7 +257,7 @@ def test_an_interrupt_while_the_workers_start_loses_none():
         def interrupt_after_a_call(frame, event, argument):
             global calls_left
             if event in ("call", "c_return"):  # where the interpreter looks for signals
-                while frame is not None and frame.f_code.co_name != "hand_out":
+                while frame is not None and frame.f_code.co_name != "_share":
                     frame = frame.f_back
                 calls_left -= frame is not None
                 if calls_left == 0:
@@ -273,14 +272,12 @@ def test_an_interrupt_while_the_workers_start_loses_none():
                 return True
             finally:
                 sys.setprofile(None)
-        cores = getattr(os, "sched_getaffinity", lambda _: None)
-        before = cores(0)
         calls = 1
         while interrupted(calls):
             work(0.1)
-            if workers() != 3 or cores(0) != before:
-                print("after call", calls, workers(), cores(0))
-            threads.free_scratch()  # and with it the workers
+            if workers() != 3:
+                print("after call", calls, workers())
+            ac.set_num_threads(4)  # and with it, new workers
             calls += 1
         print(calls > 10)
     """)
@@ -297,7 +294,7 @@ EXITS = {
     "with work in an exit handler": "import atexit; atexit.register(lambda: (work(), print('worked'))); work()",
     "after an error": """
         try:
-            threads.run(lambda index: 1 / index, 8)
+            pool.run(lambda index: 1 / index, 8)
         except ZeroDivisionError:
             pass
     """,
@@ -312,13 +309,17 @@ def test_the_interpreter_exits_cleanly(code):
     assert output == ("worked\n" if "worked" in code else "")
 
 
+def blas_threads():
+    return [found.num_threads for found in blas._blas_controllers()]
+
+
 def _in_child(queue):
-    total = sum(threads.run(lambda index: index, 10))
-    with threads.single_threaded_blas():
-        inside = [library["num_threads"] for library in threads._controller().info() if library["user_api"] == "blas"]
+    total = sum(pool.run(lambda index: index, 10))
+    with blas.single_threaded_blas():
+        inside = blas_threads()
     x = np.ones((4, 32, 32, 16), np.float32)
     y = ac.Conv2D(16, 16, 3, rng=np.random.default_rng(0))(x)
-    queue.put((total, inside, y.tobytes(), threads._holders, threads._limiter))
+    queue.put((total, inside, y.tobytes(), blas._holders, blas_threads()))
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
@@ -327,14 +328,15 @@ def _in_child(queue):
 def test_a_child_process_has_a_pool_of_its_own(method, held):
     x = np.ones((4, 32, 32, 16), np.float32)
     expected = ac.Conv2D(16, 16, 3, rng=np.random.default_rng(0))(x).tobytes()
-    threads.run(lambda index: index, 10)
+    before = blas_threads()
+    pool.run(lambda index: index, 10)
     context = multiprocessing.get_context(method)
     queue = context.Queue()
     child = context.Process(target=_in_child, args=(queue,))
     hold = threading.Event()
 
     def hold_blas():
-        with threads.single_threaded_blas():
+        with blas.single_threaded_blas():
             hold.wait(60)
 
     holder = threading.Thread(target=hold_blas)
@@ -342,7 +344,7 @@ def test_a_child_process_has_a_pool_of_its_own(method, held):
         holder.start()
     try:
         child.start()
-        total, inside, y, holders, limiter = queue.get(timeout=60)
+        total, inside, y, holders, after = queue.get(timeout=60)
         child.join(timeout=60)
     finally:
         hold.set()
@@ -352,40 +354,26 @@ def test_a_child_process_has_a_pool_of_its_own(method, held):
     assert total == 45
     assert set(inside) == {1}
     assert y == expected
-    assert (holders, limiter) == (set(), None)
+    assert (holders, after) == (set(), before)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_fork_within_the_limit_keeps_it_to_its_end():
     process = in_process("""
-        with threads.single_threaded_blas():
+        with blas.single_threaded_blas():
             work(0.1)
             child = os.fork()
             if child == 0:
                 work(0.1)
-                assert threads._limiter is not None
+                assert set(blas_threads()) == {1}
         if child == 0:
-            assert threads._limiter is None and not threads._holders
+            assert blas_threads() == before and not blas._holders
             print("child")
             sys.exit()
         assert os.waitpid(child, 0)[1] == 0
     """)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (0, "child\n"), errors
-
-
-def test_blas_has_one_thread_inside_and_its_own_number_after():
-    def limits():
-        return [library["num_threads"] for library in threads._controller().info() if library["user_api"] == "blas"]
-
-    before = limits()
-    assert before, "no BLAS found"
-    with threads.single_threaded_blas():
-        assert set(limits()) == {1}
-        with threads.single_threaded_blas():
-            assert set(limits()) == {1}
-        assert set(limits()) == {1}
-    assert limits() == before
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, "2", None])
@@ -399,7 +387,7 @@ def test_an_impossible_number_of_threads_is_refused(value):
 @pytest.mark.parametrize("shape", [(3,), (7, 100_000), (300_000, 2), (50, 16, 16, 24)])
 def test_elementwise_equals_the_plain_call(workers, shape):
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    y = threads.elementwise(lambda a, b: a * b + 1, x, x)
+    y = pool.elementwise(lambda a, b: a * b + 1, x, x)
     np.testing.assert_array_equal(y, x * x + 1)
     assert y.dtype == np.float32
     assert y.flags.c_contiguous
@@ -407,59 +395,57 @@ def test_elementwise_equals_the_plain_call(workers, shape):
 
 def test_elementwise_takes_any_layout():
     x = np.asfortranarray(np.random.default_rng(0).standard_normal((40, 50, 60)))
-    np.testing.assert_array_equal(threads.elementwise(np.negative, x), -x)
-    np.testing.assert_array_equal(threads.elementwise(np.negative, x[::2, ::3]), -x[::2, ::3])
-
-
-def test_scratch_can_be_freed(workers):
-    references = []
-
-    def task(index):
-        with buffers.borrowed(buffers.Scratch) as scratch:
-            references.append(weakref.ref(scratch.array((10_000,), np.dtype(np.float64)).base))
-        time.sleep(0.005)
-
-    threads.run(task, 30)
-    threads.free_scratch()
-    assert all(reference() is None for reference in references)
-    assert threads.run(lambda index: index, 3) == [0, 1, 2]
+    np.testing.assert_array_equal(pool.elementwise(np.negative, x), -x)
+    np.testing.assert_array_equal(pool.elementwise(np.negative, x[::2, ::3]), -x[::2, ::3])
 
 
 @pytest.mark.parametrize("shape", [(3,), (7, 100_000), (50, 16, 16, 24)])
 def test_elementwise_into_fills_a_new_array(workers, shape):
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     kept = x.copy()
-    y = threads.elementwise_into(lambda a, b, out: np.subtract(a, b, out=out), x, np.ones_like(x))
+    y = pool.elementwise_into(lambda a, b, out: np.subtract(a, b, out=out), x, np.ones_like(x))
     np.testing.assert_array_equal(y, x - 1)
     np.testing.assert_array_equal(x, kept)
     assert y.dtype == np.float32
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not place threads")
-def test_workers_are_kept_off_the_callers_core(workers):
-    cores = os.sched_getaffinity(0)
-    if len(cores) == 1 or workers == 1:
-        pytest.skip("there is one core, or no worker")
-    threads.run(lambda index: time.sleep(0.001), 30)
-    masks = [os.sched_getaffinity(thread.native_id) for thread in threads._pool._threads]
-    assert masks
-    assert all(mask < cores and len(mask) == len(cores) - 1 for mask in masks)
-    assert os.sched_getaffinity(0) == cores
-
-
 def test_what_is_not_shared_is_the_callers_alone(workers):
-    names = threads.run(lambda index: threading.current_thread().name, 50, shared=False)
+    names = pool.run(lambda index: threading.current_thread().name, 50, shared=False)
     assert set(names) == {threading.current_thread().name}
 
 
-def test_the_blas_is_numpys_whatever_else_is_loaded():
-    script = (
-        "import sys; [__import__(name) for name in sys.argv[1:]]\n"
-        "from allconv.parallel.threads import blas_kernels; print(blas_kernels())"
-    )
-    alone, with_scipy = (
-        subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True).stdout
-        for names in ((), ("scipy.linalg",))
-    )
-    assert alone == with_scipy
-    assert alone.strip() != "[]"
+def test_the_callers_context_reaches_the_workers(workers):
+    barrier = threading.Barrier(workers, timeout=20)
+    variable = contextvars.ContextVar("variable", default="unset")
+    token = variable.set("set")
+    try:
+        with np.errstate(over="raise"):
+            seen = pool.run(lambda index: (barrier.wait(), np.geterr()["over"], variable.get())[1:], workers)
+    finally:
+        variable.reset(token)
+    assert seen == [("raise", "set")] * workers
+
+
+def test_a_task_does_not_change_the_callers_context(workers):
+    if workers == 1:
+        pytest.skip("the caller's own tasks run in its context")
+    barrier = threading.Barrier(workers, timeout=20)
+
+    def task(index):
+        barrier.wait()
+        if threading.current_thread() is not threading.main_thread():
+            np.seterr(over="raise")
+        return np.geterr()["over"]
+
+    before = np.geterr()
+    assert pool.run(task, workers).count("raise") == workers - 1
+    assert np.geterr() == before
+
+
+def test_what_the_caller_ignores_warns_in_no_thread(workers):
+    layer, x = ac.GELU(), np.full((40, 30_000), 3e38, np.float32)
+    x[::2] = np.inf
+    with np.errstate(all="ignore"):
+        for _ in range(5):
+            pool.elementwise(lambda a: (a * a) - a, x)
+            layer(x)

@@ -1,0 +1,167 @@
+"""A prediction in a signal handler or a `__del__`, which may interrupt the library anywhere, changes nothing."""
+
+import gc
+import os
+import signal
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import allconv as ac
+from allconv.parallel import blas, buffers, pool, workers
+
+LIBRARY = (pool.__file__, blas.__file__, buffers.__file__, workers.__file__, threading.__file__)
+
+
+@pytest.fixture(autouse=True)
+def _three_threads():
+    before = ac.get_num_threads()
+    ac.set_num_threads(3)
+    yield
+    ac.set_num_threads(before)
+
+
+class Workspace:
+    def __init__(self):
+        self.block = buffers.Scratch()
+
+
+def compute(value):
+    """Use all that threads and memory offer; raise if somebody else has written to what is in use."""
+    with buffers.borrowed(Workspace) as workspace:
+        block = workspace.block.array((1 << 15,), np.dtype(np.float32))
+        block[...] = value
+        x = buffers.empty((4, 1 << 16), np.dtype(np.float32))
+        x[...] = value
+        y = pool.elementwise_into(np.negative, x)
+        assert (block == value).all()
+        assert (x == value).all()
+        assert (y == -value).all()
+
+
+def handlers():
+    yield "compute", lambda: compute(2.0)
+    yield "free", lambda: (compute(3.0), ac.free_memory())
+    yield "threads", lambda: (ac.set_num_threads(3), compute(4.0))
+
+
+@pytest.mark.parametrize("handler", [pytest.param(function, id=name) for name, function in handlers()])
+def test_the_library_may_be_interrupted_between_any_two_instructions(handler):
+    instructions = 0
+
+    def trace(frame, event, argument):
+        nonlocal instructions
+        if frame.f_code.co_filename not in LIBRARY:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            instructions += 1
+            if instructions == stop:
+                handler()
+        return trace
+
+    stop, reached = 1, 0
+    while True:
+        instructions = 0
+        sys.settrace(trace)
+        try:
+            compute(1.0)
+        finally:
+            sys.settrace(None)
+        if instructions < stop:
+            break
+        reached, stop = stop, stop + 2  # the length of a call varies, so the instructions between come too
+    assert reached > 500
+    compute(1.0)
+
+
+def train(build, seconds=None):
+    """Return the losses of some steps, and how often another model predicted meanwhile, in a handler of SIGVTALRM."""
+    other, x = build(7), np.random.default_rng(3).standard_normal((40, 8, 8, 3)).astype(np.float32)
+    expected, predictions = other(x).tobytes(), []
+    images = np.random.default_rng(1).integers(0, 256, (192, 8, 8, 3), np.uint8)
+    model = build(0)
+    loader = ac.data.Loader(ac.data.Dataset(images, np.arange(192) % 4), 64)
+    optimizer = ac.Adam(model.parameters(), 0.001)
+
+    def handle(number, frame):
+        predictions.append(other(x).tobytes() == expected)
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)  # now, since a handler may take longer than that
+
+    before = signal.signal(signal.SIGVTALRM, handle)
+    try:
+        if seconds is not None:
+            signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        losses = [
+            record.loss
+            for record in ac.train(model, ac.SoftmaxCrossEntropy(), optimizer, loader, epochs=10, report_every=1)
+        ]
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    assert all(predictions)
+    return losses, len(predictions)
+
+
+def dense(seed):
+    rng = np.random.default_rng(seed)
+    return ac.Sequential(
+        ac.Flatten(), ac.Linear(192, 2000, rng=rng), ac.ReLU(), ac.Dropout(0.2, rng=rng), ac.Linear(2000, 4, rng=rng)
+    )
+
+
+def convolutional(seed):
+    rng = np.random.default_rng(seed)
+    return ac.Sequential(
+        ac.Conv2D(3, 32, 3, rng=rng), ac.BatchNorm(32), ac.ReLU(), ac.Conv2D(32, 32, 5, algorithm="im2col", rng=rng),
+        ac.Conv2D(32, 32, 3, groups=32, rng=rng), ac.ELU(), ac.Conv2D(32, 4, 3, rng=rng), ac.GlobalAveragePool2D(),
+    )  # fmt: skip
+
+
+named_scratch = pytest.mark.skipif(hasattr(buffers, "scratch"), reason="convolutions share scratch memory by name")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("build", [dense, pytest.param(convolutional, marks=named_scratch)])
+def test_predictions_in_a_signal_handler_do_not_disturb_training(build):
+    expected, _ = train(build)
+    losses, predictions = train(build, 0.001)
+    assert predictions > 3
+    assert losses == expected
+
+
+def test_predictions_in_a_destructor_do_not_disturb_training():
+    other, x, seen = dense(7), np.ones((40, 8, 8, 3), np.float32), []
+    expected = other(x).tobytes()
+
+    class Garbage:
+        def __init__(self):
+            self.itself = self  # only the collector frees it: in the middle of whatever makes the next object
+
+        def __del__(self):
+            seen.append(other(x).tobytes() == expected)
+
+    without, _ = train(dense)
+    thresholds = gc.get_threshold()
+    stop = threading.Event()
+
+    def litter():
+        while not stop.is_set():
+            Garbage()
+            stop.wait(0.002)
+
+    littering = threading.Thread(target=litter)
+    gc.set_threshold(20)
+    littering.start()
+    try:
+        losses, _ = train(dense)
+    finally:
+        stop.set()
+        littering.join()
+        gc.set_threshold(*thresholds)
+        gc.collect()
+    assert losses == without
+    assert len(seen) > 3
+    assert all(seen)
