@@ -1,5 +1,7 @@
 """A trainable array and its gradient."""
 
+from typing import Any
+
 import numpy as np
 
 from allconv.typing import Array
@@ -79,7 +81,23 @@ class Parameter:
         # makes a new array, so neither of the two is changed.
         self.grad = grad if self.grad is None else self.grad + grad
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was pickled or copied, in arrays that can be written to.
+
+        Some programs hand arrays to other processes read-only, as joblib does with large ones, which it maps into
+        memory. An optimizer could not update such an array, so a read-only one is copied here.
+        """
+        vars(self).update(state)
+        self._value = writable(self._value)
+        if self.grad is not None:
+            self.grad = writable(self.grad)
+
     def __repr__(self) -> str:
         flags = "" if self.trainable else ", trainable=False"
         flags += "" if self.decay else ", decay=False"
         return f"Parameter({self.name or 'unnamed'}, shape={self._value.shape}, dtype={self._value.dtype}{flags})"
+
+
+def writable(array: Array) -> Array:
+    """Return the array itself if it can be written to, or else a copy in the memory of this process."""
+    return array if array.flags.writeable else np.array(array)

@@ -1,6 +1,7 @@
 """The fused copy computes what the model computes, and is frozen."""
 
 import copy
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -203,3 +204,38 @@ def test_predicting_takes_no_more_memory_for_more_images():
     finally:
         ac.set_num_threads(before)
     assert peaks[1] < 1.2 * peaks[0]
+
+
+@pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda fused: pickle.loads(pickle.dumps(fused))])
+def test_a_fused_copy_can_be_pickled_and_copied(build, activation, copied):
+    model = ac.Sequential(stir(build()), stir(conv(5, 4)) if build is MODELS["a convolution"] else norm(3), activation)
+    if build is not MODELS["a convolution"]:
+        model = ac.Sequential(model[0], activation)
+    x = rng().standard_normal((2, 9, 8, 3))
+    fused = fuse(model)
+    other = copied(fused)
+    assert isinstance(other, Fused)
+    assert repr(other) == repr(fused)
+    np.testing.assert_array_equal(other(x), fused(x))
+    for mine, its in zip(fused.parameters(), other.parameters(), strict=True):
+        assert not np.shares_memory(mine.value, its.value)
+        assert mine.value.flags.writeable == its.value.flags.writeable
+        assert mine.trainable == its.trainable
+
+
+def test_a_copy_is_frozen_too():
+    fused = fuse(article_net("allcnn", rng=rng()))
+    for other in (copy.deepcopy(fused), pickle.loads(pickle.dumps(fused))):
+        for parameter in other.parameters():
+            with pytest.raises(ValueError, match="read-only"):
+                parameter.value += 1
+            with pytest.raises(ValueError, match="read-only"):
+                parameter.value = np.zeros_like(parameter.value)
+
+
+def test_a_pickle_holds_the_weights_once():
+    fused = fuse(article_net("allcnn", rng=rng()))
+    weights = sum(parameter.value.nbytes for parameter in fused.parameters())
+    assert len(pickle.dumps(fused)) < 1.05 * weights

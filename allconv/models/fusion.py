@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def fuse(model: Layer) -> Fused:
       .. math:: \gamma\, \frac{x W + b - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
           = x\,(s W) + s\,(b - \mu) + \beta, \qquad s = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
 
-    - An activation right after a convolution is applied to each block of its output while that is in the cache.
+    - An activation right after a convolution is applied to each block of the output while the block is in the cache.
     - The weights that Winograd's algorithm may use are transformed now, which takes 2.3 to 16 times their memory.
 
     Parameters
@@ -75,7 +75,7 @@ def fuse(model: Layer) -> Fused:
     -------
     Fused
         The copy, whose outputs equal those of `model` up to rounding. ``training=True`` and `backward` raise, and so
-        does writing to a fused weight.
+        does writing to a fused weight. It can be pickled and copied; the copies are independent, and frozen too.
 
     Raises
     ------
@@ -147,6 +147,11 @@ class _FusedLinear(Linear):
         )
         _freeze(self, bias)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the state of a pickle or a copy, frozen like the original."""
+        vars(self).update(state)
+        _make_read_only(self)
+
 
 class _FusedConv2D(Conv2D):
     """A convolution with other, frozen parameters, and the activation that follows it."""
@@ -167,9 +172,21 @@ class _FusedConv2D(Conv2D):
         )
         _freeze(self, bias)
         self._activation = activation
-        self._in_place = _in_place(activation)
+        self._transform_weight()
+
+    def _transform_weight(self) -> None:
         bilinear = applies(self.kernel_size, self.stride, self.dilation, self.groups)
         self._transformed = winograd.transform_weight(self.weight.value, self.stride) if bilinear else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a copy needs; the transformed weight, which is large, is computed again from it."""
+        return {name: value for name, value in vars(self).items() if name != "_transformed"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the state of a pickle or a copy, frozen like the original."""
+        vars(self).update(state)
+        _make_read_only(self)
+        self._transform_weight()
 
     def chosen_algorithm(self, x_shape: tuple[int, ...], *, backward: bool = False) -> str:
         """Return the name of the algorithm, with the weight transformed beforehand."""
@@ -187,7 +204,7 @@ class _FusedConv2D(Conv2D):
             None if self.bias is None else self.bias.value,
             algorithm=self.algorithm,
             transformed=self._transformed,
-            activation=self._in_place,
+            activation=_in_place(self._activation),
         )
         return y, None
 
@@ -199,6 +216,10 @@ def _freeze(layer: Conv2D | Linear, bias: Array | None) -> None:
     """Set the bias, and make the parameters read-only: what was computed from them must stay true."""
     if layer.bias is not None and bias is not None:
         layer.bias.value = bias
+    _make_read_only(layer)
+
+
+def _make_read_only(layer: Conv2D | Linear) -> None:
     for parameter in layer.parameters():
         parameter.trainable = False
         parameter.value.flags.writeable = False

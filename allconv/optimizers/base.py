@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from allconv.optimizers.pieces import Piece, flush, over_slices
-from allconv.parameter import Parameter
+from allconv.parameter import Parameter, writable
 from allconv.typing import Array
 from allconv.validation import check_floating, check_int, check_non_negative, describe
 
@@ -92,6 +92,11 @@ class Optimizer:
             The initial value of all elements.
         """
         self._slots[name] = [np.full_like(parameter.value, fill) for parameter in self.parameters]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was pickled or copied; read-only slots are copied, as `Parameter` does with its arrays."""
+        vars(self).update(state)
+        self._slots = {name: [writable(slot) for slot in slots] for name, slots in self._slots.items()}
 
     def update(self, w: Array, g: Array, *args: Any, **slots: Any) -> None:
         """Change the weights and the slots in place, element by element.
