@@ -57,13 +57,39 @@ class MPIGroup(ProcessGroup):
     def all_reduce(self, array: Array) -> Array:
         """Overwrite `array` with the sum of the ranks' arrays, by one Allreduce, and return it.
 
-        The arrays are C-contiguous, and have one shape and dtype.
+        Parameters
+        ----------
+        array : array
+            C-contiguous, of the same shape and dtype on all ranks.
+
+        Returns
+        -------
+        array
+            The same array, which holds the sum: the same bits on all ranks.
         """
         self._communicator.Allreduce(_mpi().IN_PLACE, array)
         return array
 
     def all_gather(self, rows: Array, total: int) -> Array:
-        """Return all `total` rows, (total, ...), from each rank's `rows`, by one Allgatherv."""
+        """Return the rows of all ranks, by one Allgatherv.
+
+        Parameters
+        ----------
+        rows : array (n, ...)
+            The rows of this rank's shard.
+        total : int
+            The number of rows on all ranks together.
+
+        Returns
+        -------
+        array (total, ...)
+            The rows in the order of the ranks.
+
+        Raises
+        ------
+        ValueError
+            If `rows` has another length than this rank's shard.
+        """
         own = self.shard(total)
         if len(rows) != own.stop - own.start:
             raise ValueError(f"rows must be the {own.stop - own.start} of this rank's shard, got {describe(rows)}")
@@ -164,6 +190,14 @@ def sum_gradients(parameters: Iterable[Parameter]) -> None:
     ------
     RuntimeError
         If a trainable parameter has no gradient.
+
+    Examples
+    --------
+    >>> weight = Parameter(np.zeros(2))
+    >>> weight.add_grad(np.ones(2))
+    >>> sum_gradients([weight])  # a single process has nothing to add
+    >>> weight.grad
+    array([1., 1.])
     """
     group = current()
     trainable = {index: parameter for index, parameter in enumerate(parameters) if parameter.trainable}
@@ -193,6 +227,10 @@ def check_same(what: str, value: bytes) -> None:
     ------
     RuntimeError
         On all ranks, if the values differ. The message names the ranks whose value is not rank 0's.
+
+    Examples
+    --------
+    >>> check_same("the settings", b"rate 0.1")  # a single process agrees with itself
     """
     group = current()
     digest = np.frombuffer(hashlib.blake2b(value, digest_size=16).digest(), np.uint8)
@@ -218,6 +256,11 @@ def check_same_model(model: Layer) -> None:
     ------
     RuntimeError
         On all ranks, if the models differ. The message names the ranks whose model is not rank 0's.
+
+    Examples
+    --------
+    >>> from allconv.layers.relu import ReLU
+    >>> check_same_model(ReLU())  # a single process agrees with itself
     """
     if current().size > 1:
         state = model_state(model)

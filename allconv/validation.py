@@ -18,6 +18,8 @@ from numpy.typing import DTypeLike
 
 from allconv.typing import Array, Pair
 
+__all__ = ["check_dtype", "check_gradient", "check_images", "check_int", "describe"]  # What own layers need most.
+
 
 def describe(value: object) -> str:
     """Return a short description of `value`: shape and dtype of an array, the repr of anything else."""

@@ -61,7 +61,18 @@ class Case:
     rate_factor: float
 
     def schedule(self, epochs: float) -> float:
-        """Return the learning rate after `epochs` epochs: it stays the same within an epoch."""
+        """Return the learning rate, which stays the same within an epoch.
+
+        Parameters
+        ----------
+        epochs : float
+            The number of epochs that have passed.
+
+        Returns
+        -------
+        float
+            The learning rate.
+        """
         return self.rate_factor * BASE_RATE(math.floor(epochs))
 
 

@@ -24,6 +24,20 @@ def elu_twice(layer: Layer, dy: Array, cache: Cache) -> Array:
     For x <= 0 this is the true derivative exp(x). For x > 0 it is 2 instead of 1: elu(0) + 1 = 1 is added to the
     indicator.
 
+    Parameters
+    ----------
+    layer : ELU
+        The layer whose backward pass is replaced.
+    dy : array
+        The gradient of the loss with respect to the layer's output.
+    cache : object
+        What the layer's forward pass returned beside its output.
+
+    Returns
+    -------
+    array
+        What the published code passes on, with the shape of the layer's input.
+
     Examples
     --------
     >>> elu = ELU()
@@ -40,6 +54,27 @@ def average_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     """Give each of the H W positions of a global average the whole of dy, not a share of it.
 
     The gradient is H W times too large: 64 times for maps of 8x8.
+
+    Parameters
+    ----------
+    layer : GlobalAveragePool2D
+        The layer whose backward pass is replaced.
+    dy : array
+        The gradient of the loss with respect to the layer's output.
+    cache : object
+        What the layer's forward pass returned beside its output.
+
+    Returns
+    -------
+    array
+        What the published code passes on, with the shape of the layer's input.
+
+    Examples
+    --------
+    >>> pool = GlobalAveragePool2D()
+    >>> y, cache = pool.forward(np.ones((1, 2, 2, 1)))
+    >>> average_undivided(pool, np.ones((1, 1)), cache).ravel()
+    array([1., 1., 1., 1.])
     """
     (_, H, W, _), _ = cache
     dx: Array = H * W * layer.backward(dy, cache)
@@ -50,6 +85,27 @@ def pool_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     """Give each position in a window of a mean pool the whole of dy, not a share of it.
 
     The gradient is too large by the number of positions: 4 times for a window of 2x2.
+
+    Parameters
+    ----------
+    layer : MeanPool2D
+        The layer whose backward pass is replaced.
+    dy : array
+        The gradient of the loss with respect to the layer's output.
+    cache : object
+        What the layer's forward pass returned beside its output.
+
+    Returns
+    -------
+    array
+        What the published code passes on, with the shape of the layer's input.
+
+    Examples
+    --------
+    >>> pool = MeanPool2D(2)
+    >>> y, cache = pool.forward(np.ones((1, 2, 2, 1)))
+    >>> pool_undivided(pool, np.ones((1, 1, 1, 1)), cache).ravel()
+    array([1., 1., 1., 1.])
     """
     assert isinstance(layer, MeanPool2D)  # noqa: S101 - for the type checker
     return math.prod(layer.kernel_size) * layer.backward(dy, cache)
@@ -79,6 +135,13 @@ def rules_for(model: Layer, fault: str) -> dict[Pattern, Rule] | None:
     -------
     dict of Layer subclass to rule, or None
         For `override_backward`; None if the fault does not concern the model.
+
+    Examples
+    --------
+    >>> rules_for(ELU(), "mean pool") is None
+    True
+    >>> list(rules_for(ELU(), "all")) == [ELU]
+    True
     """
     kinds = {type(layer) for layer in model.walk()}
     rules: dict[Pattern, Rule] = {kind: rule for kind, rule in FAULTS[fault].items() if kind in kinds}

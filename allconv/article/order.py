@@ -52,7 +52,20 @@ def published_orders(count: int, step: int) -> Iterator[Array]:
 class PublishedOrder(Loader):
     """A loader whose images come in the published order, whatever its seed.
 
-    The seed still determines the augmentation. The parameters are those of `Loader`.
+    The seed still determines the augmentation.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The training images.
+    batch_size : int
+        How many images a step takes, their augmented copies not counted.
+    shuffle : bool, default True
+        Without effect: the published order is kept.
+    augment, normalize : callable, optional
+        As for `Loader`.
+    seed : int, default 0
+        The seed of the augmentation.
 
     Examples
     --------
@@ -62,7 +75,20 @@ class PublishedOrder(Loader):
     """
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
-        """Return an iterator over the steps `start`, `start` + 1, ... of an epoch, as `Loader.epoch` does."""
+        """Return an iterator over the steps of an epoch, as `Loader.epoch` does.
+
+        Parameters
+        ----------
+        epoch : int
+            The number of the epoch, from 0 on.
+        start : int, default 0
+            The first step.
+
+        Returns
+        -------
+        iterator of (array, array)
+            Images and labels of each step.
+        """
         order = next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))
         ordered = Dataset(self.dataset.images[order], self.dataset.labels[order])
         loader = Loader(

@@ -147,6 +147,11 @@ def exists(folder: str | Path) -> bool:
     bool
         False where there is no folder, too.
 
+    Raises
+    ------
+    TypeError, ValueError
+        `folder` is no path, or an empty one.
+
     Examples
     --------
     >>> exists("no/such/folder")

@@ -128,6 +128,14 @@ def read(path: str | Path) -> dict[str, Any]:
         The file is damaged or of another kind; the message names the file and, where it is one, the array.
     OSError
         The file cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(f"{folder}/state.npz", {"step": 3})
+    ...     read(f"{folder}/state.npz")
+    {'step': 3}
     """
     path = check_path("path", path)
     with open_regular(path) as file:

@@ -22,6 +22,11 @@ def lock(folder: str | Path) -> Iterator[None]:
     folder : path
         Is made if it is missing.
 
+    Yields
+    ------
+    None
+        While the block runs, the folder is locked.
+
     Raises
     ------
     RuntimeError

@@ -62,6 +62,17 @@ def load_weights(model: Layer, path: str | Path) -> None:
         The file holds another model; all that is missing, unexpected or of another shape is named.
     OSError
         The file cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from allconv.layers.linear import Linear
+    >>> trained, fresh = Linear(2, 3), Linear(2, 3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_weights(trained, f"{folder}/weights.npz")
+    ...     load_weights(fresh, f"{folder}/weights.npz")
+    >>> np.array_equal(fresh.weight.value, trained.weight.value)
+    True
     """
     _check_model(model)
     state = storage.read(path)
@@ -84,6 +95,11 @@ def model_state(model: Layer) -> dict[str, Any]:
     dict
         ``"model"``: by path, a copy of the value of each parameter, running statistics among them;
         ``"layers"``: by path, what a layer holds besides (a Skip's scale, a Dropout's generator), if it does.
+
+    Raises
+    ------
+    TypeError
+        `model` is no Layer.
 
     Examples
     --------

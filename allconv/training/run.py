@@ -244,7 +244,15 @@ class Run:
         self._save(best=self._log.last_is_best())
 
     def print(self, text: str, end: str = "\n") -> None:
-        """Print `text` and then `end` above the progress bar, on rank 0 alone."""
+        """Print above the progress bar, on rank 0 alone.
+
+        Parameters
+        ----------
+        text : str
+            What to print.
+        end : str, default newline
+            What to print after it.
+        """
         if self.is_first:
             print_above_bar(text, end)
 

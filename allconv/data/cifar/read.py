@@ -37,8 +37,10 @@ def cifar10(path: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datase
 
     Returns
     -------
-    train, test : Dataset
-        Images (N, 32, 32, 3) uint8, labels (N,) int64 in 0..9, and the names of the classes.
+    train : Dataset
+        The 50,000 training images (N, 32, 32, 3) uint8, their labels (N,) int64 in 0..9, and the names of the classes.
+    test : Dataset
+        The 10,000 test images, likewise.
 
     Raises
     ------
