@@ -157,7 +157,8 @@ def scaled(factor: float) -> Rule:
     factor = check_real("factor", factor)
 
     def rule(layer: Layer, dy: Array, cache: Cache) -> Array:
-        return factor * layer.backward(dy, cache)
+        dx = layer.backward(dy, cache)
+        return factor * dx if factor else np.zeros_like(dx)  # 0 stops an infinite gradient too.
 
     rule.__name__ = f"scaled({factor:g})"
     return rule

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from allconv.functional.masking import masked
 from allconv.functional.padding import Pads, output_size
 from allconv.parallel.buffers import empty
 from allconv.parallel.threads import SHARED_ELEMENTS, run, slices
@@ -155,9 +156,9 @@ def max_pool_input_grad(dy: Array, x: Array, y: Array, windows: Windows) -> Arra
                 hit &= open_windows[:, rows, columns]
                 open_windows[:, rows, columns] ^= hit
                 if disjoint:
-                    np.multiply(dy[here], hit, out=dx[inputs])
+                    masked(dy[here], hit, out=dx[inputs])
                 else:
-                    dx[inputs] += dy[here] * hit
+                    dx[inputs] += masked(dy[here], hit)
 
     run(task, len(parts), shared=dx.size >= SHARED_ELEMENTS)
     return dx

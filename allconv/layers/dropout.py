@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from allconv.functional.masking import masked
 from allconv.layers.base import Layer
 from allconv.parallel.process_group import current
-from allconv.parallel.threads import elementwise
+from allconv.parallel.threads import elementwise_into
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_fraction, check_generator, check_gradient_shape, describe
 
@@ -68,7 +69,12 @@ class Dropout(Layer):
 
     def _masked(self, x: Array, mask: Array) -> Array:
         scale = 1 / (1 - self.rate)
-        return elementwise(lambda x, mask: x * mask * scale, x, mask)
+
+        def scale_what_stays(x: Array, mask: Array, out: Array) -> None:
+            masked(x, mask, out=out)
+            out *= scale
+
+        return elementwise_into(scale_what_stays, x, mask)
 
     def state(self) -> dict[str, Any]:
         """Return the generator's state."""

@@ -97,6 +97,8 @@ class Skip(Layer):
     def _add(main: Array, scale: float, shortcut: Array) -> Array:
         if main.shape != shortcut.shape:
             raise ValueError(f"body must keep its input's shape, got {shortcut.shape} in and {main.shape} out")
+        if scale == 0:
+            return main  # The shortcut is cut: the product of 0 with an infinity would be NaN.
         return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
