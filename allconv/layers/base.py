@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from allconv.layers.intercept import unobserved_attributes
+from allconv.layers.shapes import check_shape
 from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache
 from allconv.layers.summary import Summary, summarize
 from allconv.parameter import Parameter
@@ -65,11 +66,45 @@ class Layer:
         return output_and_cache(self, self.forward(x))[0]
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the output's shape for an input of shape `in_shape`, both without the batch axis."""
-        return in_shape
+        """Return the output's shape for an input of shape `in_shape`, both without the batch axis.
 
-    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:  # noqa: ARG002 - the shape matters to subclasses
-        """Return the multiply-adds of the forward pass of one example; 0 where they do not count."""
+        Parameters
+        ----------
+        in_shape : tuple of int
+            The shape of one example, such as ``(32, 32, 3)``.
+
+        Returns
+        -------
+        tuple of int
+            The shape of its output: `in_shape` itself, unless a layer defines another one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `in_shape` is no shape, or one that the forward pass refuses. In a model the message has the path of the
+            layer that refuses.
+        """
+        return check_shape(in_shape)
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        """Return the multiply-adds of the forward pass of one example; 0 where they do not count.
+
+        Parameters
+        ----------
+        in_shape : tuple of int
+            The shape of one example, such as ``(32, 32, 3)``.
+
+        Returns
+        -------
+        int
+            The number of products that are added up.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `output_shape` does.
+        """
+        self.output_shape(in_shape)
         return 0
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:

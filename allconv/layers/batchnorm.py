@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_image_shape, check_shape
 from allconv.parallel.buffers import empty
 from allconv.parallel.process_group import current
 from allconv.parallel.reductions import column_sums, group_mean_and_variance, over_slices
@@ -161,6 +162,16 @@ class BatchNorm(Layer):
         if x.ndim != 2 or x.shape[1] != self.channels:
             raise ValueError(f"x must have shape (N, {self.channels}) or (N, H, W, {self.channels}), got {describe(x)}")
         return x
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input, (C,) or (H, W, C)."""
+        shape = check_shape(in_shape)
+        if len(shape) > 2:
+            return check_image_shape(shape, self.channels)
+        if shape != (self.channels,):
+            C = self.channels
+            raise ValueError(f"in_shape must be ({C},) or (H, W, {C}), got {shape}")
+        return shape
 
     def __repr__(self) -> str:
         text = f"{self.channels}"

@@ -4,6 +4,7 @@ import numpy as np
 
 from allconv.layers.base import Layer
 from allconv.layers.precision import for_sums
+from allconv.layers.shapes import check_image_shape
 from allconv.typing import Array, Cache
 from allconv.validation import check_bool, check_gradient_shape, check_images
 
@@ -51,7 +52,7 @@ class GlobalAveragePool2D(Layer):
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (C,) for (H, W, C), or (1, 1, C) with `keepdims`."""
-        _, _, channels = in_shape
+        _, _, channels = check_image_shape(in_shape)
         return (1, 1, channels) if self.keepdims else (channels,)
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from textwrap import indent
 
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, describe
@@ -83,16 +84,18 @@ class Sequential(Layer):
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the last layer's output shape, without the batch axis."""
-        for layer in self.layers:
-            in_shape = layer.output_shape(in_shape)
-        return in_shape
+        shape = check_shape(in_shape)
+        for name, layer in self.children():
+            shape = child_output_shape(name, layer, shape)
+        return shape
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         """Return the sum over the layers."""
-        total = 0
-        for layer in self.layers:
-            total += layer.multiply_adds(in_shape)
-            in_shape = layer.output_shape(in_shape)
+        total, shape = 0, check_shape(in_shape)
+        for name, layer in self.children():
+            out_shape = child_output_shape(name, layer, shape)  # first, since its errors have the path
+            total += layer.multiply_adds(shape)
+            shape = out_shape
         return total
 
     def __len__(self) -> int:

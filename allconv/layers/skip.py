@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.parallel.threads import elementwise
 from allconv.typing import Array, Cache
@@ -103,13 +104,15 @@ class Skip(Layer):
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the body's output shape, which must be the input's."""
-        shape = self.body.output_shape(in_shape)
-        if shape != tuple(in_shape):
-            raise ValueError(f"body must keep its input's shape, got {tuple(in_shape)} in and {shape} out")
+        shape = check_shape(in_shape)
+        out_shape = child_output_shape("body", self.body, shape)
+        if out_shape != shape:
+            raise ValueError(f"body must keep its input's shape, got {shape} in and {out_shape} out")
         return shape
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         """Return the body's."""
+        self.output_shape(in_shape)
         return self.body.multiply_adds(in_shape)
 
     def state(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from allconv.functional.softmax import log_softmax, log_softmax_input_grad, softmax, softmax_input_grad
 from allconv.layers.base import Layer
 from allconv.layers.precision import for_sums
+from allconv.layers.shapes import check_shape
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient, describe, is_int
 
@@ -18,6 +19,14 @@ def _check_input(x: object, axis: int) -> Array:
     if not -array.ndim <= axis < array.ndim:
         raise ValueError(f"x must have an axis {axis}, got {describe(array)}")
     return array
+
+
+def _check_axis_of_shape(in_shape: object, axis: int) -> tuple[int, ...]:
+    shape = check_shape(in_shape)
+    axes = 1 + len(shape)
+    if not -axes <= axis < axes:
+        raise ValueError(f"in_shape must have an axis {axis}, counted with the batch axis, got {shape}")
+    return shape
 
 
 class Softmax(Layer):
@@ -63,6 +72,10 @@ class Softmax(Layer):
         dy = check_gradient(dy, y)
         return softmax_input_grad(for_sums(dy), for_sums(y), self.axis).astype(y.dtype, copy=False)
 
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input, which must have the axis."""
+        return _check_axis_of_shape(in_shape, self.axis)
+
     def __repr__(self) -> str:
         return "Softmax()" if self.axis == -1 else f"Softmax(axis={self.axis})"
 
@@ -107,6 +120,10 @@ class LogSoftmax(Layer):
         y: Array = cache
         dy = check_gradient(dy, y)
         return log_softmax_input_grad(for_sums(dy), for_sums(y), self.axis).astype(y.dtype, copy=False)
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input, which must have the axis."""
+        return _check_axis_of_shape(in_shape, self.axis)
 
     def __repr__(self) -> str:
         return "LogSoftmax()" if self.axis == -1 else f"LogSoftmax(axis={self.axis})"
