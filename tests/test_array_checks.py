@@ -85,3 +85,27 @@ def test_images_in_another_form_are_told_what_to_do(shape, channels, hint):
 def test_a_shape_that_looks_like_nothing_gets_no_hint(shape, channels):
     with pytest.raises(ValueError, match=r"x must have shape .*and dtype float32$"):
         check_images("x", np.ones(shape, np.float32), channels=channels)
+
+
+WITH_MODES = {
+    "BatchNorm": ac.BatchNorm(3),
+    "Dropout": ac.Dropout(0.5),
+    "Sequential": ac.Sequential(ac.ReLU()),
+    "Skip": ac.Skip(ac.ReLU()),
+    "Fused": ac.models.fuse(ac.Sequential(ac.ReLU())),
+}
+
+
+@pytest.mark.parametrize("layer", WITH_MODES.values(), ids=WITH_MODES)
+@pytest.mark.parametrize("training", ["no", "False", 0, 1, None, 1.0, np.array([True])])
+def test_training_is_true_or_false_and_nothing_that_counts_as_one(layer, training):
+    with pytest.raises(TypeError, match="training must be True or False, got"):
+        layer.forward(np.ones((2, 3), np.float32), training=training)
+
+
+@every_case
+def test_a_gradient_that_is_a_list_is_taken_as_an_array(case):
+    layer = case.build()
+    y, cache = layer.forward(np.ones(case.shape))
+    dy = np.cos(np.arange(y.size)).reshape(y.shape)
+    np.testing.assert_array_equal(layer.backward(dy.tolist(), cache), layer.backward(dy, cache))

@@ -9,7 +9,7 @@ from allconv.layers.base import Layer
 from allconv.parallel.process_group import current
 from allconv.parallel.threads import elementwise_into
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_fraction, check_generator, check_gradient_shape, describe
+from allconv.validation import check_batch, check_bool, check_fraction, check_generator, check_gradient_shape, describe
 
 
 class Dropout(Layer):
@@ -47,12 +47,12 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, *, rng: np.random.Generator | None = None) -> None:
         self.rate = check_fraction("rate", rate)
-        self.rng = check_generator("rng", rng).spawn(1)[0]
+        self.rng = _child(check_generator("rng", rng))
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y for x of shape ``(N, ...)``; in training this draws a mask, which advances the generator."""
         x = check_batch("x", x)
-        if not training:
+        if not check_bool("training", training):
             return x, (None, x.shape, x.dtype)
         # Drawn in one piece by one thread: the bits must not depend on the number of threads.
         # And drawn for the rows of all ranks: neither on theirs.
@@ -95,6 +95,16 @@ class Dropout(Layer):
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate!r})"
+
+
+def _child(rng: np.random.Generator) -> np.random.Generator:
+    """Return a generator of the layer's own, whose numbers are independent of those of `rng`."""
+    try:
+        return rng.spawn(1)[0]
+    except TypeError:  # A bit generator that was not seeded through a SeedSequence, such as RandomState's.
+        raise TypeError(
+            f"rng must be a Generator that can spawn another, such as np.random.default_rng(seed), got {describe(rng)}"
+        ) from None
 
 
 def _plain(value: Any) -> Any:

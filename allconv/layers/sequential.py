@@ -7,7 +7,7 @@ from allconv.layers.base import Layer
 from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, describe
+from allconv.validation import check_batch, check_bool, describe
 
 
 class Sequential(Layer):
@@ -50,7 +50,7 @@ class Sequential(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return the last layer's output and the list of all caches."""
         caches = []
-        x = check_batch("x", x)
+        x, training = check_batch("x", x), check_bool("training", training)
         for layer in self.layers:
             x, cache = output_and_cache(layer, layer.forward(x, training=training))
             caches.append(cache)

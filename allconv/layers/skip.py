@@ -8,7 +8,7 @@ from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.parallel.threads import elementwise
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_real, describe
+from allconv.validation import check_batch, check_bool, check_floating, check_real, describe
 
 
 class Skip(Layer):
@@ -69,13 +69,14 @@ class Skip(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y = body(x) + scale x, and the body's cache with the scale that was used."""
-        x = check_batch("x", x)
+        x, training = check_batch("x", x), check_bool("training", training)
         y, cache = output_and_cache(self.body, self.body.forward(x, training=training))
         return self._add(y, self.scale, x) if self.in_forward else y, [cache, self.scale]
 
     def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
         r"""Return :math:`dL/dx = J_f^\top dy + s\,dy`; with `release` the body's caches are freed on the way."""
         body_cache, scale = cache
+        dy = check_floating("dy", dy)
         if release:
             cache.clear()
         dx = self.body.backward(dy, body_cache, release=release)
