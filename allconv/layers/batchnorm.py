@@ -26,6 +26,7 @@ from allconv.validation import (
 )
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class BatchNorm(Layer):
     r"""Batch normalization: bring each channel to mean 0 and variance 1 over the batch, then scale and shift it.
 

@@ -24,6 +24,7 @@ from allconv.validation import (
 )
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class Conv2D(Layer):
     r"""Two-dimensional convolution, computed as a cross-correlation, as is usual in the field.
 

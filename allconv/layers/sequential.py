@@ -25,6 +25,11 @@ class Sequential(Layer):
     layers : list of Layer
         The position is the layer's name in paths: ``3.body.0.weight``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `layers` are none, or hold something that is no Layer; from the two passes, what the layers raise.
+
     Examples
     --------
     >>> from allconv import Linear, ReLU

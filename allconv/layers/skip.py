@@ -23,9 +23,9 @@ class Skip(Layer):
     Parameters
     ----------
     body : Layer
-        f; its output has the shape of its input.
+        The function f, whose output has the shape of its input.
     scale : float, default 1.0
-        s, the weight of the shortcut.
+        The weight s of the shortcut. At 0 the shortcut is cut, so that it carries no infinity and no NaN either.
     in_forward, in_backward : bool, default True
         Whether the shortcut is there in the forward and in the backward pass.
 
@@ -33,6 +33,11 @@ class Skip(Layer):
     ----------
     scale : float
         Assignable; a part of the network, which checkpoints save.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range; from `forward` and `output_shape`, if the body changes the shape.
 
     Notes
     -----
