@@ -327,3 +327,18 @@ class TestRunning:
         for rule in (rules.guided, rules.deconvnet, rules.straight_through, rules.scaled(0.0)):
             with override_backward(net, {ELU: rule}):
                 assert net.backward(np.ones_like(y), cache).shape == X.shape
+
+
+@pytest.mark.parametrize("model", [None, "model", [ReLU()], ReLU, 0])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda model: rules.override_backward(model, {ReLU: rules.guided}),
+        lambda model: rules.match(model, {ReLU: rules.guided}),
+        rules.active_rules,
+    ],
+    ids=["override_backward", "match", "active_rules"],
+)
+def test_a_model_that_is_no_layer_is_refused(function, model):
+    with pytest.raises(TypeError, match="model must be a Layer, got "):
+        function(model)

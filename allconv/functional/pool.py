@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from allconv.functional.masking import masked
 from allconv.functional.windows import PoolWindows, Taps
 from allconv.parallel.buffers import empty
 from allconv.parallel.pool import SHARED_ELEMENTS, SLICE_ELEMENTS, run, slices
@@ -150,9 +151,9 @@ def max_pool_input_grad(dy: Array, x: Array, y: Array, windows: PoolWindows) -> 
                 hit &= open_windows[:, rows, columns]
                 open_windows[:, rows, columns] ^= hit
                 if disjoint:
-                    np.multiply(dy[here], hit, out=dx[inputs])
+                    masked(dy[here], hit, out=dx[inputs])
                 else:
-                    dx[inputs] += dy[here] * hit
+                    dx[inputs] += masked(dy[here], hit)
 
     run(task, len(parts), shared=dx.size >= SHARED_ELEMENTS)
     return dx

@@ -69,6 +69,11 @@ def check(
         Prints as a table. Where a network fails, its layers are checked on their own, and the report says in which of
         them the departure starts.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter or `x` is not float64, or `x` is empty or not finite.
+
     Notes
     -----
     At a kink (ReLU at 0, a tie in max pooling) there is no derivative to compare with. A row has the status "kink",
@@ -76,11 +81,6 @@ def check(
     backward is right at a point beside it; else the row has failed.
 
     The cost: one forward and backward pass, and six forward passes for each direction.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a parameter or `x` is not float64, or `x` is empty or not finite.
 
     Examples
     --------

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from allconv.gradcheck.caches import arrays_in
 from allconv.layers.base import Layer
 from allconv.layers.signatures import output_and_cache
 from allconv.layers.snapshot import Snapshot, clear_gradients
-from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import describe
 
@@ -31,12 +31,12 @@ def findings(
     again = layer.forward(x.copy(), training=training)[0]
     yield "forward", "repeats its bits", "" if _same(y, again) else "a second call with the same input differs"
 
-    dy, seen, output = rng.standard_normal(y.shape), [array.copy() for array in _arrays(cache)], y.copy()
+    dy, seen, output = rng.standard_normal(y.shape), [array.copy() for array in arrays_in(cache)], y.copy()
     upstream = dy.copy()
     dx, gradients = _backward(layer, upstream, cache)
     yield "backward", "returns dL/dx", _dx_fault(dx, x)
     yield "backward", "adds gradients to what is trained", _gradient_fault(layer, gradients)
-    after = list(_arrays(cache))
+    after = list(arrays_in(cache))
     intact = len(seen) == len(after) and all(map(_same, seen, after))
     changed = [
         name for name, same in (("dy", _same(upstream, dy)), ("cache", intact), ("y", _same(y, output))) if not same
@@ -100,17 +100,3 @@ def _agree(a: Array | None, b: Array | None, tolerance: float) -> bool:
     if a is None or b is None:
         return a is b
     return bool(np.max(np.abs(a - b)) <= tolerance * np.max(np.abs(a)))
-
-
-def _arrays(cache: Any) -> Iterator[Array]:
-    """Yield the arrays in a cache, whatever tuples, lists, dicts and plain objects they lie in."""
-    if isinstance(cache, np.ndarray):
-        yield cache
-    elif isinstance(cache, dict):
-        for value in cache.values():
-            yield from _arrays(value)
-    elif isinstance(cache, list | tuple):
-        for value in cache:
-            yield from _arrays(value)
-    elif hasattr(cache, "__dict__") and not isinstance(cache, Layer | Parameter | type):
-        yield from _arrays(vars(cache))

@@ -77,7 +77,13 @@ class Report:
         return tuple(path for path in paths if not any(other != path and _is_inside(other, path) for other in paths))
 
     def raise_if_failed(self) -> None:
-        """Raise an AssertionError with the table as its message, unless the check passed."""
+        """Raise an error with the table as its message, unless the check passed.
+
+        Raises
+        ------
+        AssertionError
+            If a row has failed.
+        """
         if not self.passed:
             raise AssertionError(str(self))
 

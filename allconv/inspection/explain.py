@@ -94,8 +94,8 @@ def deconvnet(
 
     Parameters
     ----------
-    model, images, target, layer, position
-        As for `saliency`.
+    model, images, target, layer, position : see `saliency`
+        The same arguments.
 
     Returns
     -------
@@ -132,8 +132,8 @@ def guided_backprop(
 
     Parameters
     ----------
-    model, images, target, layer, position
-        As for `saliency`.
+    model, images, target, layer, position : see `saliency`
+        The same arguments.
 
     Returns
     -------

@@ -1,15 +1,18 @@
 """The contract of a layer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from allconv.layers.intercept import unobserved_attributes
+from allconv.layers.nesting import check_registered, leaves_of, nested_layers, parameters_of
+from allconv.layers.shapes import check_shape
 from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache
 from allconv.layers.summary import Summary, summarize
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class Layer:
     """A differentiable function with a forward pass and a hand-derived backward pass.
 
@@ -20,7 +23,8 @@ class Layer:
        Dropout's generator excepted, both under ``training=True`` only).
     2. ``dx = layer.backward(dy, cache)`` returns dL/dx for dy = dL/dy, and adds the gradients of the
        trainable parameters to them. It changes neither `dy` nor `cache`: the same cache may be used again.
-       The cache may hold `x` and `y` themselves, so their values must stay as they are until backward has run.
+       The cache may hold `x` and `y` themselves. A caller that writes to one of them before backward, as ``y *= 0.5``
+       does, gets a wrong gradient; `allconv.gradcheck.guard_caches` finds such code.
     3. ``layer(x)`` is inference; it keeps nothing.
     4. Arrays are (N, H, W, C). A layer with parameters computes in their dtype; one without keeps the input's.
     5. An attribute that is a `Parameter` or a `Layer` belongs to the layer; its path is the attribute's name. A layer
@@ -28,9 +32,28 @@ class Layer:
 
     To write one's own, subclass and define `forward` and `backward`, and `output_shape` unless the shape is kept.
 
+    Raises
+    ------
+    TypeError, ValueError
+        From both passes and from `output_shape`, for an array or a shape that does not fit.
+
+    Notes
+    -----
     A caller that needs a cache only once says ``backward(dy, cache, release=True)``. A layer made of other layers takes
     the argument, hands it to theirs, and drops each of their caches after its use. Every other layer may leave it out
     of its signature, as ``backward(self, dy, cache)``, and still be called with it.
+
+    Examples
+    --------
+    >>> class Square(Layer):
+    ...     def forward(self, x, *, training=False):
+    ...         return x * x, x
+    ...     def backward(self, dy, cache):
+    ...         x = cache
+    ...         return 2 * x * dy
+    >>> y, cache = Square().forward(np.array([3.0]))
+    >>> y, Square().backward(np.ones(1), cache)
+    (array([9.]), array([6.]))
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -43,20 +66,63 @@ class Layer:
         return unobserved_attributes(self)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
-        """Return the output for the batch `x`, and a cache for `backward`."""
+        """Return the output for a batch, and a cache for `backward`.
+
+        Parameters
+        ----------
+        x : array, shape (N, ...)
+            The batch.
+        training : bool, default False
+            Whether this is a step of training, in which `BatchNorm` and `Dropout` do something else than at inference.
+
+        Returns
+        -------
+        y : array, shape (N, ...)
+            The output.
+        cache : object
+            What `backward` needs of this pass.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is no floating array, or one of another shape than the layer takes.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     @accept_release
     def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
-        """Return dL/dx from ``dy`` = dL/dy, and add the gradients of the trainable parameters.
+        """Return dL/dx, and add the gradients of the trainable parameters.
 
-        With `release` the cache is used for the last time, and the layer may free its parts on the way.
+        Parameters
+        ----------
+        dy : array
+            The gradient dL/dy at the output, in its shape.
+        cache : object
+            What `forward` has returned beside the output.
+        release : bool, default False
+            Whether the cache is used for the last time, so that the layer may free its parts on the way.
+
+        Returns
+        -------
+        array
+            The gradient dL/dx at the input, in its shape.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `dy` is no floating array, or one of another shape than the output.
         """
         raise NotImplementedError(f"{type(self).__name__} must define backward")
 
     @accept_release
     def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
-        """Add the parameters' gradients alone: what a model's first layer needs, whose dL/dx nobody reads."""
+        """Add the parameters' gradients alone: what a model's first layer needs, whose dL/dx nobody reads.
+
+        Parameters
+        ----------
+        dy, cache, release : see `backward`
+            The same arguments.
+        """
         if self.is_trainable():
             self.backward(dy, cache, release=release)
 
@@ -65,11 +131,39 @@ class Layer:
         return output_and_cache(self, self.forward(x))[0]
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the output's shape for an input of shape `in_shape`, both without the batch axis."""
-        return in_shape
+        """Return the output's shape for an input of shape `in_shape`, both without the batch axis.
 
-    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:  # noqa: ARG002 - the shape matters to subclasses
-        """Return the multiply-adds of the forward pass of one example; 0 where they do not count."""
+        Parameters
+        ----------
+        in_shape : tuple of int
+            The shape of one example, such as ``(32, 32, 3)``.
+
+        Returns
+        -------
+        tuple of int
+            The output's shape: `in_shape` itself, unless a layer defines another one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `in_shape` is one that the forward pass refuses. In a model the message has the path of the layer.
+        """
+        return check_shape(in_shape)
+
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
+        """Return the multiply-adds of the forward pass of one example; 0 where they do not count.
+
+        Parameters
+        ----------
+        in_shape : tuple of int
+            The shape of one example, such as ``(32, 32, 3)``.
+
+        Returns
+        -------
+        int
+            The number of products that are added up.
+        """
+        self.output_shape(in_shape)
         return 0
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:
@@ -93,7 +187,13 @@ class Layer:
         return summarize(self, input_shape)
 
     def children(self) -> Iterator[tuple[str, "Layer"]]:
-        """Yield (name, layer) for each layer that is an attribute of this one, in forward order."""
+        """Yield each layer that is an attribute of this one, in forward order.
+
+        Yields
+        ------
+        (str, Layer)
+            The attribute's name, and the layer.
+        """
         for name, value in vars(self).items():
             if isinstance(value, Layer):
                 yield name, value
@@ -101,13 +201,22 @@ class Layer:
     def leaves(self) -> Iterator[tuple[str, "Layer"]]:
         """Yield (path, layer) for each layer that computes, in forward order, and not for what only holds others.
 
-        A layer computes if it has no `children`, or has parameters of its own. A layer that stands in several places is
-        there once for each of them.
+        A layer computes if it has no `children`, or has parameters of its own.
+
+        Returns
+        -------
+        iterator of (str, Layer)
+            A layer that stands in several places is there once for each of them.
         """
-        return _leaves(self, "")
+        return leaves_of(self, "")
 
     def named_layers(self) -> Iterator[tuple[str, "Layer"]]:
-        """Yield (path, layer) for itself, at path "", and all nested ones, depth first; a shared layer once.
+        """Yield itself and all nested layers, depth first.
+
+        Yields
+        ------
+        (str, Layer)
+            The path, which is "" for itself, and the layer. A shared layer is there once, under its first path.
 
         Raises
         ------
@@ -115,86 +224,77 @@ class Layer:
             If a list, tuple or dict among a layer's attributes holds a layer that is not among those yielded.
         """
         found: dict[int, Layer] = {}
-        yield from _named_layers(self, "", found)
+        yield from nested_layers(self, "", found)
         for layer in found.values():
-            _check_registered(layer, Layer, found)
+            check_registered(layer, Layer, found)
 
     def walk(self) -> Iterator["Layer"]:
-        """Yield itself and all nested layers, depth first, in forward order."""
-        for _, layer in self.named_layers():
-            yield layer
+        """Return an iterator over itself and all nested layers, as `named_layers` yields them, without the paths.
+
+        Returns
+        -------
+        iterator of Layer
+            A shared layer is there once.
+        """
+        return (layer for _, layer in self.named_layers())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield (path, parameter) pairs, a shared parameter once; the path becomes the parameter's name.
+        """Yield its own parameters and those of nested layers, in forward order.
+
+        Yields
+        ------
+        (str, Parameter)
+            The path, which becomes the parameter's name, and the parameter. A shared parameter is there once.
 
         Raises
         ------
         TypeError
             If a list, tuple or dict among a layer's attributes holds a layer or a parameter that is not found so.
         """
-        found: dict[int, Parameter] = {}
-        layers = list(self.named_layers())
-        for path, layer in layers:
-            for name, value in vars(layer).items():
-                if isinstance(value, Parameter) and id(value) not in found:
-                    found[id(value)] = value
-                    value.name = f"{path}.{name}" if path else name
-                    yield value.name, value
-        for _, layer in layers:
-            _check_registered(layer, Parameter, found)
+        yield from parameters_of(list(self.named_layers()))
 
     def parameters(self) -> list[Parameter]:
-        """Return all parameters, its own and the nested layers', in forward order."""
+        """Return all parameters, its own and the nested layers', in forward order.
+
+        Returns
+        -------
+        list of Parameter
+            As `named_parameters` yields them.
+        """
         return [parameter for _, parameter in self.named_parameters()]
 
     def is_trainable(self) -> bool:
-        """Tell whether any of its parameters is trained."""
+        """Tell whether any of its parameters is trained.
+
+        Returns
+        -------
+        bool
+            False for a layer without parameters too.
+        """
         return any(parameter.trainable for parameter in self.parameters())
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold besides the parameters, as plain values."""
+        """Return what a checkpoint must hold besides the parameters, as plain values.
+
+        Returns
+        -------
+        dict
+            Strings, numbers, lists and dicts of them; empty for most layers.
+        """
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Take over what `state` returned.
+
+        Parameters
+        ----------
+        state : dict
+            The values.
+
+        Raises
+        ------
+        ValueError
+            If the keys are not those of `state`.
+        """
         if set(state) != set(self.state()):
             raise ValueError(f"state must have the keys {sorted(self.state())}, got {sorted(state)}")
-
-
-def _leaves(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:
-    children = list(layer.children())
-    if not children or any(isinstance(value, Parameter) for value in vars(layer).values()):
-        yield path, layer
-        return
-    for name, child in children:
-        yield from _leaves(child, f"{path}.{name}" if path else name)
-
-
-def _named_layers(layer: Layer, path: str, found: dict[int, Layer]) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers that are not yet in `found`, by id, and put them there."""
-    if id(layer) not in found:
-        found[id(layer)] = layer
-        yield path, layer
-        for name, child in layer.children():
-            yield from _named_layers(child, f"{path}.{name}" if path else name, found)
-
-
-def _check_registered(layer: Layer, kind: type[Layer] | type[Parameter], registered: Mapping[int, object]) -> None:
-    """Raise TypeError if a container among the layer's attributes holds a `kind` that is not `registered`, by id."""
-    for name, value in vars(layer).items():
-        if isinstance(value, list | tuple | dict):
-            for item in _items(value):
-                if isinstance(item, kind) and id(item) not in registered:
-                    right = "a Layer, or children must yield what it holds" if kind is Layer else "a Parameter"
-                    raise TypeError(
-                        f"{name} must be {right}, to be trained and saved, got a {type(value).__name__} with "
-                        f"{item!r} in a {type(layer).__name__}"
-                    )
-
-
-def _items(container: Any, depth: int = 2) -> Iterator[Any]:
-    """Yield what a list, tuple or dict holds, and what the containers in it hold."""
-    for item in container.values() if isinstance(container, dict) else container:
-        yield item
-        if depth > 1 and isinstance(item, list | tuple | dict):
-            yield from _items(item, depth - 1)

@@ -1,11 +1,13 @@
 """Batch normalization."""
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_image_shape, check_shape
 from allconv.parallel.buffers import empty
 from allconv.parallel.process_group import sum_over_batch
 from allconv.parallel.reductions import group_mean_and_variance, map_slices, slice_sum
@@ -13,6 +15,7 @@ from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 from allconv.validation import (
     check_batch,
+    check_bool,
     check_dtype,
     check_gradient_shape,
     check_images,
@@ -23,6 +26,7 @@ from allconv.validation import (
 )
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class BatchNorm(Layer):
     r"""Batch normalization: bring each channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
@@ -44,6 +48,10 @@ class BatchNorm(Layer):
         The positive number :math:`\varepsilon` that is added to the variance.
     momentum : float, default 0.1
         The weight in [0, 1] of the new value: running <- (1 - momentum) running + momentum new.
+    frozen : bool, default False
+        Whether training uses the running statistics too, and leaves them unchanged. That is how a pretrained layer
+        stays what it was while the rest trains, and how a batch of one value per channel can train. gamma and beta
+        are still trained, unless ``trainable = False`` says otherwise.
     dtype : float32 or float64, default float32
         The dtype of the parameters, and so of the computation.
 
@@ -53,12 +61,14 @@ class BatchNorm(Layer):
         The scale gamma, which starts at 1, and the shift beta, which starts at 0.
     running_mean, running_var : Parameter, shape (C,)
         The running mean, which starts at 0, and the running variance, which starts at 1. Neither is trainable.
+    frozen : bool
+        The argument `frozen`, which may be assigned at any time. Checkpoints do not save it.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is out of its range; from `forward`, if x is neither (N, C) nor (N, H, W, C), or holds a single
-        value per channel in training; from `backward`, if dy has another shape than y.
+        value per channel in training and is not frozen; from `backward`, if dy has another shape than y.
 
     Notes
     -----
@@ -73,23 +83,39 @@ class BatchNorm(Layer):
     """
 
     def __init__(
-        self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1, dtype: DTypeLike = np.float32
+        self,
+        channels: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        frozen: bool = False,
+        dtype: DTypeLike = np.float32,
     ) -> None:
         self.channels = check_int("channels", channels)
-        self.eps = check_positive("eps", eps)
         self.momentum = check_real("momentum", momentum, minimum=0.0, maximum=1.0)
+        self.frozen = frozen
         kind = check_dtype("dtype", dtype)
+        self.eps = _check_eps(eps, kind)
         self.weight = Parameter(np.ones(self.channels, kind))
         self.bias = Parameter(np.zeros(self.channels, kind))
         self.running_mean = Parameter(np.zeros(self.channels, kind), trainable=False)
         self.running_var = Parameter(np.ones(self.channels, kind), trainable=False)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether training uses the running statistics too, and leaves them unchanged."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, value: bool) -> None:
+        self._frozen = check_bool("frozen", value)
+
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y for x of shape ``(N, C)`` or ``(N, H, W, C)``; training moves the running statistics."""
-        x = self._check_input(x)
+        x, training = self._check_input(x), check_bool("training", training)
         rows = np.ascontiguousarray(x).reshape(-1, self.channels)
         M = 0
-        if training:
+        if training and not self.frozen:
             mean, var, M = group_mean_and_variance(rows)
             if M == 1:
                 raise ValueError(f"x must hold more than one value per channel in training, got {describe(x)}")
@@ -118,12 +144,13 @@ class BatchNorm(Layer):
             dx_{m,c} &= \frac{\gamma_c}{\sqrt{\sigma_c^2 + \varepsilon}}
                 \left(dy_{m,c} - \frac{d\beta_c}{M} - \hat x_{m,c} \frac{d\gamma_c}{M}\right)
 
-        The two subtracted terms are the gradient through the mean and the variance. At inference both are constants,
-        and the terms are absent. Where several processes share the batch, the sums in dx run over the whole batch.
-        gamma and beta get the sums over the rows of this process alone, as every parameter does.
+        The two subtracted terms are the gradient through the mean and the variance. In a frozen layer and at
+        inference both are constants, and the terms are absent. Where several processes share the batch, the sums in dx
+        run over the whole batch. gamma and beta get the sums over the rows of this process alone, as every parameter
+        does.
         """
-        x, shape, mean, inv_std, M = cache  # M is the number of rows of the whole batch, and 0 at inference.
-        training = M > 0
+        x, shape, mean, inv_std, M = cache  # M counts the rows of the whole batch; 0: fixed statistics.
+        of_batch = M > 0
         dy = np.ascontiguousarray(check_gradient_shape(dy, shape, x.dtype)).reshape(x.shape)
 
         def sums(part: slice) -> Array:
@@ -131,20 +158,20 @@ class BatchNorm(Layer):
             products *= dy[part]
             return np.stack([slice_sum(products) * inv_std, slice_sum(dy[part])])
 
-        if training or self.weight.trainable or self.bias.trainable:
+        if of_batch or self.weight.trainable or self.bias.trainable:
             d_weight, d_bias = own = functools.reduce(np.add, map_slices(sums, x))
         if self.weight.trainable:
             self.weight.add_grad(d_weight)
         if self.bias.trainable:
             self.bias.add_grad(d_bias)
 
-        if training:
+        if of_batch:
             d_weight, d_bias = sum_over_batch(own)
         scale = self.weight.value * inv_std
         dx = empty(x.shape, x.dtype)
 
         def input_grad(part: slice) -> None:
-            if training:
+            if of_batch:
                 np.subtract(dy[part], d_bias / M, out=dx[part])
                 dx[part] -= (x[part] - mean) * (inv_std * d_weight / M)
                 dx[part] *= scale
@@ -162,9 +189,28 @@ class BatchNorm(Layer):
             raise ValueError(f"x must have shape (N, {self.channels}) or (N, H, W, {self.channels}), got {describe(x)}")
         return x
 
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input, (C,) or (H, W, C)."""
+        shape = check_shape(in_shape)
+        if len(shape) > 2:
+            return check_image_shape(shape, self.channels)
+        if shape != (self.channels,):
+            C = self.channels
+            raise ValueError(f"in_shape must be ({C},) or (H, W, {C}), got {shape}")
+        return shape
+
     def __repr__(self) -> str:
         text = f"{self.channels}"
         text += "" if self.eps == 1e-5 else f", eps={self.eps!r}"
         text += "" if self.momentum == 0.1 else f", momentum={self.momentum!r}"
+        text += ", frozen=True" if self.frozen else ""
         text += "" if self.weight.value.dtype == np.float32 else f", dtype=np.{self.weight.value.dtype}"
         return f"BatchNorm({text})"
+
+
+def _check_eps(eps: object, dtype: np.dtype[Any]) -> float:
+    """Return eps, which must not vanish in the dtype of the computation: a constant channel would become NaN."""
+    value, smallest = check_positive("eps", eps), float(np.finfo(dtype).tiny)
+    if value < smallest:
+        raise ValueError(f"eps must be at least {smallest:.3g}, the smallest normal {dtype}, got {describe(eps)}")
+    return value

@@ -9,6 +9,7 @@ from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
 from allconv.initializers import he_normal
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_image_shape
 from allconv.layers.short import short_pair
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache, Initializer, Pair
@@ -23,6 +24,7 @@ from allconv.validation import (
 )
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class Conv2D(Layer):
     r"""Two-dimensional convolution, computed as a cross-correlation, as is usual in the field.
 
@@ -204,7 +206,7 @@ class Conv2D(Layer):
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (H_out, W_out, O) for (H, W, C)."""
-        height, width, _ = in_shape
+        height, width, _ = check_image_shape(in_shape, self.in_channels)
         pads = resolve_padding(self.padding, (height, width), self.kernel_size, self.stride, self.dilation)
         return (
             *output_size((height, width), pads, self.kernel_size, self.stride, self.dilation),

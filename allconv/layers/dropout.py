@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from allconv.functional.masking import masked
 from allconv.layers.base import Layer
-from allconv.parallel.pool import elementwise
+from allconv.parallel.pool import elementwise_into
 from allconv.parallel.process_group import place_in_batch
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_fraction, check_generator, check_gradient_shape, describe
+from allconv.validation import check_batch, check_bool, check_fraction, check_generator, check_gradient_shape, describe
 
 
 class Dropout(Layer):
@@ -46,12 +47,12 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, *, rng: np.random.Generator | None = None) -> None:
         self.rate = check_fraction("rate", rate)
-        self.rng = check_generator("rng", rng).spawn(1)[0]
+        self.rng = _child(check_generator("rng", rng))
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y for x of shape ``(N, ...)``; in training this draws a mask, which advances the generator."""
         x = check_batch("x", x)
-        if not training:
+        if not check_bool("training", training):
             return x, (None, x.shape, x.dtype)
         # One thread draws the numbers of the whole batch, so that the mask does not depend on the number of threads or
         # of processes. Where processes share the batch, `own` selects the rows of this one; else it selects all rows.
@@ -67,7 +68,12 @@ class Dropout(Layer):
 
     def _masked(self, x: Array, mask: Array) -> Array:
         scale = 1 / (1 - self.rate)
-        return elementwise(lambda x, mask: x * mask * scale, x, mask)
+
+        def scale_what_stays(x: Array, mask: Array, out: Array) -> None:
+            masked(x, mask, out=out)
+            out *= scale
+
+        return elementwise_into(scale_what_stays, x, mask)
 
     def state(self) -> dict[str, Any]:
         """Return the generator's state."""
@@ -88,6 +94,16 @@ class Dropout(Layer):
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate!r})"
+
+
+def _child(rng: np.random.Generator) -> np.random.Generator:
+    """Return a generator of the layer's own, whose numbers are independent of those of `rng`."""
+    try:
+        return rng.spawn(1)[0]
+    except TypeError:  # A bit generator that was not seeded through a SeedSequence, such as RandomState's.
+        raise TypeError(
+            f"rng must be a Generator that can spawn another, such as np.random.default_rng(seed), got {describe(rng)}"
+        ) from None
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import math
 
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_shape
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient_shape
 
@@ -39,7 +40,7 @@ class Flatten(Layer):
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (D,)."""
-        return (math.prod(in_shape),)
+        return (math.prod(check_shape(in_shape)),)
 
     def __repr__(self) -> str:
         return "Flatten()"

@@ -3,6 +3,8 @@
 import numpy as np
 
 from allconv.layers.base import Layer
+from allconv.layers.precision import for_sums
+from allconv.layers.shapes import check_image_shape
 from allconv.typing import Array, Cache
 from allconv.validation import check_bool, check_gradient_shape, check_images
 
@@ -38,19 +40,19 @@ class GlobalAveragePool2D(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, H, W, C)``."""
         x = check_images("x", x)
-        y = x.mean(axis=(1, 2), keepdims=self.keepdims)
+        y = for_sums(x).mean(axis=(1, 2), keepdims=self.keepdims).astype(x.dtype, copy=False)
         return y, (x.shape, y.dtype)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """Return dL/dx = dL/dy / (H W) at every position."""
         (N, H, W, C), dtype = cache
         dy = check_gradient_shape(dy, (N, *self.output_shape((H, W, C))), dtype)
-        share = (dy / (H * W)).reshape(N, 1, 1, C)
+        share = (for_sums(dy) / (H * W)).astype(dtype, copy=False).reshape(N, 1, 1, C)
         return np.broadcast_to(share, (N, H, W, C)).copy()
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (C,) for (H, W, C), or (1, 1, C) with `keepdims`."""
-        _, _, channels = in_shape
+        _, _, channels = check_image_shape(in_shape)
         return (1, 1, channels) if self.keepdims else (channels,)
 
     def __repr__(self) -> str:

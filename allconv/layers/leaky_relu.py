@@ -3,7 +3,7 @@
 import numpy as np
 
 from allconv.layers.base import Layer
-from allconv.parallel.pool import elementwise
+from allconv.parallel.pool import elementwise, elementwise_into
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient, check_non_negative
 
@@ -49,12 +49,17 @@ class LeakyReLU(Layer):
         """Return dL/dx = dL/dy where y > 0, a dL/dy elsewhere: the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
+        return elementwise_into(self._input_grad, dy, y)
 
-        def gradient(dy: Array, y: Array) -> Array:
-            positive: Array = dy * (y > 0)
-            return positive + self.negative_slope * (dy - positive)
-
-        return elementwise(gradient, dy, y)
+    def _input_grad(self, dy: Array, y: Array, dx: Array) -> None:
+        """Write dy times the slope at y: one product, so that an infinite dy stays infinite."""
+        slope = y.dtype.type(self.negative_slope)
+        if slope <= 1:
+            np.maximum(y > 0, slope, out=dx)
+        else:
+            np.multiply(~(y > 0), slope, out=dx)
+            np.maximum(dx, 1, out=dx)
+        dx *= dy
 
     def __repr__(self) -> str:
         return "LeakyReLU()" if self.negative_slope == 0.01 else f"LeakyReLU({self.negative_slope!r})"

@@ -5,6 +5,7 @@ from numpy.typing import DTypeLike
 
 from allconv.initializers import he_normal
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_shape
 from allconv.parallel.blas import single_threaded_blas
 from allconv.parallel.pool import run, slices
 from allconv.parameter import Parameter
@@ -111,12 +112,17 @@ class Linear(Layer):
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (out_features,)."""
-        if tuple(in_shape) != (self.in_features,):
-            raise ValueError(f"in_shape must be ({self.in_features},), got {tuple(in_shape)}")
+        shape = check_shape(in_shape)
+        if shape != (self.in_features,):
+            hint = "; put a Flatten before it" if len(shape) > 1 else ""
+            if len(shape) == 2 and shape[1] == self.in_features:
+                hint = f"; leave the batch axis out: {shape[1:]}"
+            raise ValueError(f"in_shape must be ({self.in_features},), got {shape}{hint}")
         return (self.out_features,)
 
-    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:  # noqa: ARG002
+    def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         """Return in_features x out_features."""
+        self.output_shape(in_shape)
         return self.weight.value.size
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from allconv.functional.padding import Padding
 from allconv.functional.pool import max_pool, max_pool_input_grad
 from allconv.layers.pool import Pool2D
+from allconv.layers.precision import for_sums
 from allconv.typing import Array, Cache, Pair
 from allconv.validation import check_gradient, check_images
 
@@ -68,4 +69,6 @@ class MaxPool2D(Pool2D):
         """Return dL/dx: each dL/dy goes to the maximum of its window, of equal ones to the first, row by row."""
         x, y = cache
         dy = check_gradient(dy, y)
-        return max_pool_input_grad(dy, x, y, self._windows(x.shape[1:3]))
+        windows = self._windows(x.shape[1:3])
+        dx = max_pool_input_grad(for_sums(dy), for_sums(x), for_sums(y), windows)
+        return dx.astype(x.dtype, copy=False)

@@ -3,6 +3,7 @@
 from allconv.functional.padding import Padding
 from allconv.functional.pool import mean_pool, mean_pool_input_grad
 from allconv.layers.pool import Pool2D
+from allconv.layers.precision import for_sums
 from allconv.typing import Array, Cache, Pair
 from allconv.validation import check_bool, check_gradient_shape, check_images
 
@@ -39,8 +40,8 @@ class MeanPool2D(Pool2D):
 
     Notes
     -----
-    Input ``(N, H, W, C)``, output ``(N, H_out, W_out, C)``. LeCun et al. (1998), section II.B,
-    where each map also has a trainable factor and bias.
+    Input ``(N, H, W, C)``, output ``(N, H_out, W_out, C)``. Sums of float16 are made in float32.
+    LeCun et al. (1998), section II.B, where each map also has a trainable factor and bias.
 
     Examples
     --------
@@ -64,11 +65,11 @@ class MeanPool2D(Pool2D):
         """Return y for x of shape ``(N, H, W, C)``."""
         x = check_images("x", x)
         windows = self._windows(x.shape[1:3])
-        y = mean_pool(x, windows, count_padding=self.count_padding)
+        y = mean_pool(for_sums(x), windows, count_padding=self.count_padding).astype(x.dtype, copy=False)
         return y, (windows, y.shape, y.dtype)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx: each input gets dL/dy / D from every window that it lies in."""
         windows, shape, dtype = cache
         dy = check_gradient_shape(dy, shape, dtype)
-        return mean_pool_input_grad(dy, windows, count_padding=self.count_padding)
+        return mean_pool_input_grad(for_sums(dy), windows, count_padding=self.count_padding).astype(dtype, copy=False)

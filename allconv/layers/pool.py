@@ -3,6 +3,7 @@
 from allconv.functional.padding import Padding, check_padding, resolve_padding
 from allconv.functional.windows import PoolWindows, pool_windows
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_image_shape
 from allconv.layers.short import short_pair
 from allconv.typing import Pair
 from allconv.validation import check_bool, check_pair
@@ -31,7 +32,7 @@ class Pool2D(Layer):
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (H_out, W_out, C) for (H, W, C)."""
-        height, width, channels = in_shape
+        height, width, channels = check_image_shape(in_shape)
         return (*self._windows((height, width)).out, channels)
 
     def __repr__(self) -> str:

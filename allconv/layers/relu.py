@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from allconv.functional.masking import masked
 from allconv.layers.base import Layer
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
@@ -36,11 +37,11 @@ class ReLU(Layer):
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
-        """Return dL/dx = dL/dy where y > 0, 0 elsewhere: the output is all it needs."""
+        """Return dL/dx = dL/dy where y > 0, 0 elsewhere, for any dL/dy: the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
-        # The product with the mask is four times as fast as np.where, whose branches follow the signs of the numbers.
-        return elementwise_into(lambda dy, y, out: np.multiply(dy, y > 0, out=out), dy, y)
+        # y is never negative. Where it is NaN the gradient passes, so that what is wrong stays visible.
+        return elementwise_into(lambda dy, y, dx: masked(dy, y != 0, out=dx), dy, y)
 
     def __repr__(self) -> str:
         return "ReLU()"

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from textwrap import indent
 
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, describe
+from allconv.validation import check_batch, check_bool, describe
 
 
 class Sequential(Layer):
@@ -23,6 +24,11 @@ class Sequential(Layer):
     ----------
     layers : list of Layer
         The position is the layer's name in paths: ``3.body.0.weight``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `layers` are none, or hold something that is no Layer; from the two passes, what the layers raise.
 
     Examples
     --------
@@ -49,7 +55,7 @@ class Sequential(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return the last layer's output and the list of all caches."""
         caches = []
-        x = check_batch("x", x)
+        x, training = check_batch("x", x), check_bool("training", training)
         for layer in self.layers:
             x, cache = output_and_cache(layer, layer.forward(x, training=training))
             caches.append(cache)
@@ -83,16 +89,18 @@ class Sequential(Layer):
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the last layer's output shape, without the batch axis."""
-        for layer in self.layers:
-            in_shape = layer.output_shape(in_shape)
-        return in_shape
+        shape = check_shape(in_shape)
+        for name, layer in self.children():
+            shape = child_output_shape(name, layer, shape)
+        return shape
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         """Return the sum over the layers."""
-        total = 0
-        for layer in self.layers:
-            total += layer.multiply_adds(in_shape)
-            in_shape = layer.output_shape(in_shape)
+        total, shape = 0, check_shape(in_shape)
+        for name, layer in self.children():
+            out_shape = child_output_shape(name, layer, shape)  # first, since its errors have the path
+            total += layer.multiply_adds(shape)
+            shape = out_shape
         return total
 
     def __len__(self) -> int:

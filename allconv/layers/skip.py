@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from allconv.layers.base import Layer
+from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.parallel.pool import elementwise
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_real, describe
+from allconv.validation import check_batch, check_bool, check_floating, check_real, describe
 
 
 class Skip(Layer):
@@ -22,9 +23,9 @@ class Skip(Layer):
     Parameters
     ----------
     body : Layer
-        f; its output has the shape of its input.
+        The function f, whose output has the shape of its input.
     scale : float, default 1.0
-        s, the weight of the shortcut.
+        The weight s of the shortcut. At 0 the shortcut is cut, so that it carries no infinity and no NaN either.
     in_forward, in_backward : bool, default True
         Whether the shortcut is there in the forward and in the backward pass.
 
@@ -32,6 +33,11 @@ class Skip(Layer):
     ----------
     scale : float
         Assignable; a part of the network, which checkpoints save.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range; from `forward` and `output_shape`, if the body changes the shape.
 
     Notes
     -----
@@ -68,13 +74,14 @@ class Skip(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y = body(x) + scale x, and the body's cache with the scale that was used."""
-        x = check_batch("x", x)
+        x, training = check_batch("x", x), check_bool("training", training)
         y, cache = output_and_cache(self.body, self.body.forward(x, training=training))
         return self._add(y, self.scale, x) if self.in_forward else y, [cache, self.scale]
 
     def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
         r"""Return :math:`dL/dx = J_f^\top dy + s\,dy`; with `release` the body's caches are freed on the way."""
         body_cache, scale = cache
+        dy = check_floating("dy", dy)
         if release:
             cache.clear()
         dx = self.body.backward(dy, body_cache, release=release)
@@ -97,17 +104,21 @@ class Skip(Layer):
     def _add(main: Array, scale: float, shortcut: Array) -> Array:
         if main.shape != shortcut.shape:
             raise ValueError(f"body must keep its input's shape, got {shortcut.shape} in and {main.shape} out")
+        if scale == 0:
+            return main  # The shortcut is cut: the product of 0 with an infinity would be NaN.
         return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the body's output shape, which must be the input's."""
-        shape = self.body.output_shape(in_shape)
-        if shape != tuple(in_shape):
-            raise ValueError(f"body must keep its input's shape, got {tuple(in_shape)} in and {shape} out")
+        shape = check_shape(in_shape)
+        out_shape = child_output_shape("body", self.body, shape)
+        if out_shape != shape:
+            raise ValueError(f"body must keep its input's shape, got {shape} in and {out_shape} out")
         return shape
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         """Return the body's."""
+        self.output_shape(in_shape)
         return self.body.multiply_adds(in_shape)
 
     def state(self) -> dict[str, Any]:

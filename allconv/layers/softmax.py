@@ -2,6 +2,8 @@
 
 from allconv.functional.softmax import log_softmax, log_softmax_input_grad, softmax, softmax_input_grad
 from allconv.layers.base import Layer
+from allconv.layers.precision import for_sums
+from allconv.layers.shapes import check_shape
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient, describe, is_int
 
@@ -17,6 +19,14 @@ def _check_input(x: object, axis: int) -> Array:
     if not -array.ndim <= axis < array.ndim:
         raise ValueError(f"x must have an axis {axis}, got {describe(array)}")
     return array
+
+
+def _check_axis_of_shape(in_shape: object, axis: int) -> tuple[int, ...]:
+    shape = check_shape(in_shape)
+    axes = 1 + len(shape)
+    if not -axes <= axis < axes:
+        raise ValueError(f"in_shape must have an axis {axis}, counted with the batch axis, got {shape}")
+    return shape
 
 
 class Softmax(Layer):
@@ -53,14 +63,18 @@ class Softmax(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
         x = _check_input(x, self.axis)
-        y = softmax(x, self.axis)
+        y = softmax(for_sums(x), self.axis).astype(x.dtype, copy=False)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx_k = y_k (dL/dy_k - sum_j dL/dy_j y_j): the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
-        return softmax_input_grad(dy, y, self.axis)
+        return softmax_input_grad(for_sums(dy), for_sums(y), self.axis).astype(y.dtype, copy=False)
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input, which must have the axis."""
+        return _check_axis_of_shape(in_shape, self.axis)
 
     def __repr__(self) -> str:
         return "Softmax()" if self.axis == -1 else f"Softmax(axis={self.axis})"
@@ -98,14 +112,18 @@ class LogSoftmax(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
         x = _check_input(x, self.axis)
-        y = log_softmax(x, self.axis)
+        y = log_softmax(for_sums(x), self.axis).astype(x.dtype, copy=False)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx_k = dL/dy_k - e^(y_k) sum_j dL/dy_j: the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
-        return log_softmax_input_grad(dy, y, self.axis)
+        return log_softmax_input_grad(for_sums(dy), for_sums(y), self.axis).astype(y.dtype, copy=False)
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input, which must have the axis."""
+        return _check_axis_of_shape(in_shape, self.axis)
 
     def __repr__(self) -> str:
         return "LogSoftmax()" if self.axis == -1 else f"LogSoftmax(axis={self.axis})"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from allconv.layers.intercept import rules_in_force
+from allconv.layers.shapes import check_shape
 from allconv.tables import align
-from allconv.validation import check_int, describe
 
 if TYPE_CHECKING:
     from allconv.layers.base import Layer
@@ -93,10 +93,8 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> Summary:
     TypeError, ValueError
         If `input_shape` is no shape, or does not fit the model.
     """
-    if not isinstance(input_shape, tuple | list):
-        raise TypeError(f"input_shape must be a tuple of positive ints, got {describe(input_shape)}")
-    shape = tuple(check_int("input_shape", size) for size in input_shape)
-    model.output_shape(shape)  # a shape that does not fit ends here, with the layer's own message
+    shape = check_shape(input_shape, "input_shape")
+    model.output_shape(shape)  # A shape that does not fit ends here, with the layer's own message and its path.
     parameters = model.parameters()
     return Summary(
         tuple(_rows(model, "", shape)),

@@ -24,7 +24,7 @@ from allconv.layers.skip import Skip
 from allconv.layers.tanh import Tanh
 from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array, Cache
-from allconv.validation import check_images, describe
+from allconv.validation import check_bool, check_images, describe
 
 _ACTIVATIONS = (ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh)
 
@@ -34,7 +34,7 @@ class Fused(Sequential):
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return the output, and None in the place of a cache."""
-        if training:
+        if check_bool("training", training):
             raise ValueError("training must be False for a fused copy, which is for prediction only, got True")
         return self(x), None
 

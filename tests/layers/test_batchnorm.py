@@ -268,3 +268,73 @@ def test_bad_gradient_changes_nothing():
     with pytest.raises(ValueError, match=r"dy must have the shape of the layer's output, \(2, 3\)"):
         layer.backward(np.zeros((1, 3)), cache)
     assert layer.weight.grad is None
+
+
+@SHAPES
+def test_a_frozen_layer_trains_with_its_running_statistics_as_pytorch_in_eval_mode(shape):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(5)
+    layer = layer_with_values(frozen=True)
+    peer = torch.nn.BatchNorm2d(3) if len(shape) == 4 else torch.nn.BatchNorm1d(3)
+    peer.double().eval()
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            getattr(peer, name).copy_(torch.tensor(parameter.value))
+    before = [layer.running_mean.value.copy(), layer.running_var.value.copy()]
+
+    def channels_first(array):
+        return torch.tensor(np.moveaxis(array, -1, 1).copy())
+
+    for _ in range(2):
+        x, dy = rng.normal(3, 2, shape), rng.normal(size=shape)
+        x_torch = channels_first(x).requires_grad_()
+        y_torch = peer(x_torch)
+        y_torch.backward(channels_first(dy))
+        y, cache = layer.forward(x, training=True)
+        dx = layer.backward(dy, cache)
+        np.testing.assert_allclose(np.moveaxis(y, -1, 1), y_torch.detach().numpy(), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(np.moveaxis(dx, -1, 1), x_torch.grad.numpy(), rtol=1e-12, atol=1e-12)
+    for name in ("weight", "bias"):
+        np.testing.assert_allclose(getattr(layer, name).grad, getattr(peer, name).grad.numpy(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(layer.running_mean.value, before[0])
+    np.testing.assert_array_equal(layer.running_var.value, before[1])
+
+
+def test_a_frozen_layer_does_in_training_what_it_does_at_inference():
+    layer = layer_with_values(frozen=True)
+    x = np.random.default_rng(6).normal(size=(1, 3))  # one value per channel
+    before = [p.value.copy() for p in layer.parameters()]
+    y, cache = layer.forward(x, training=True)
+    np.testing.assert_array_equal(y, layer(x))
+    weight, _, _, var = before
+    np.testing.assert_allclose(layer.backward(np.ones((1, 3)), cache)[0], weight / np.sqrt(var + 1e-5), rtol=1e-12)
+    for parameter, value in zip(layer.parameters(), before, strict=True):
+        np.testing.assert_array_equal(parameter.value, value)
+
+
+def test_frozen_may_be_assigned_at_any_time():
+    layer, x = layer_with_values(), np.random.default_rng(7).normal(size=(5, 3))
+    assert repr(layer) == "BatchNorm(3, dtype=np.float64)"
+    layer.frozen, old_var = True, layer.running_var.value.copy()
+    assert repr(layer) == "BatchNorm(3, frozen=True, dtype=np.float64)"
+    y, cache = layer.forward(x, training=True)
+    np.testing.assert_array_equal(y, layer(x))
+    layer.frozen = False
+    assert not np.allclose(layer.forward(x, training=True)[0], y)
+    # A pass that was made before the change goes back by the statistics that it used.
+    expected = x * layer.weight.value / np.sqrt(old_var + 1e-5)
+    np.testing.assert_allclose(layer.backward(x, cache), expected, rtol=1e-12)
+    with pytest.raises(TypeError, match="frozen must be True or False, got 1"):
+        layer.frozen = 1
+
+
+@pytest.mark.parametrize(("dtype", "eps"), [(np.float32, 1e-44), (np.float32, 1e-46), (np.float64, 5e-324)])
+def test_an_eps_that_vanishes_in_the_dtype_is_refused(dtype, eps):
+    with pytest.raises(ValueError, match=rf"eps must be at least .*, the smallest normal {np.dtype(dtype)}, got {eps}"):
+        BatchNorm(3, eps=eps, dtype=dtype)
+
+
+def test_the_smallest_eps_keeps_a_constant_channel_finite():
+    smallest = float(np.finfo(np.float32).tiny)
+    y, _ = BatchNorm(1, eps=smallest).forward(np.full((4, 1), 3.0, np.float32), training=True)
+    np.testing.assert_array_equal(y, np.zeros((4, 1)))

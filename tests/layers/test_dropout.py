@@ -161,3 +161,9 @@ def test_bad_gradient(training):
     _, cache = layer.forward(np.zeros((2, 3)), training=training)
     with pytest.raises(ValueError, match=r"dy must have the shape of the layer's output, \(2, 3\)"):
         layer.backward(np.zeros((1, 3)), cache)
+
+
+def test_a_generator_that_cannot_spawn_is_refused():
+    rng = np.random.Generator(np.random.RandomState(0)._bit_generator)
+    with pytest.raises(TypeError, match=r"rng must be a Generator that can spawn another, such as .*, got Generator\("):
+        Dropout(0.5, rng=rng)

@@ -1,0 +1,114 @@
+"""A search for code that changes what a backward pass still needs."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from allconv.layers.base import Layer
+from allconv.layers.intercept import Call
+from allconv.layers.observe import observe
+from allconv.parameter import Parameter
+from allconv.typing import Array, Cache
+from allconv.validation import describe
+
+
+def guard_caches(model: Layer) -> AbstractContextManager[None]:
+    """Return a context in which it is an error to change a cache between forward and backward.
+
+    A layer's cache may hold its input and its output themselves. A program that writes to one of them before the
+    backward pass, as ``y *= 0.5`` does, gets a wrong gradient without a word. Here it gets an error instead.
+
+    Parameters
+    ----------
+    model : Layer
+        The model. Both passes must lie within the context.
+
+    Returns
+    -------
+    context manager
+        At its end the layers are as before. Within it, a backward pass raises RuntimeError where an array in the cache
+        of a layer is no longer what it was; the message has the layer's path.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a Layer.
+
+    Notes
+    -----
+    Each array in a cache is read twice, for a checksum in each pass: this is for debugging, not for training.
+
+    Examples
+    --------
+    >>> from allconv import Softmax
+    >>> layer = Softmax()
+    >>> with guard_caches(layer):
+    ...     y, cache = layer.forward(np.zeros((1, 2)))
+    ...     y *= 0.5
+    ...     layer.backward(np.ones((1, 2)), cache)
+    Traceback (most recent call last):
+    ...
+    RuntimeError: the cache of the Softmax must stay unchanged until backward, got another array of shape (1, 2) ...
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a Layer, got {describe(model)}")
+    return observe(model.leaves(), forward=_remember, backward=_compare)
+
+
+def _remember(call: Call, x: Array) -> tuple[Array, Cache]:
+    """Pass on a forward pass, and put the checksums of its cache beside it."""
+    y, cache = call(x)
+    return y, (cache, [_checksum(array) for array in arrays_in(cache)])
+
+
+def _compare(call: Call, dy: Array, cache: Cache) -> Array | None:
+    """Pass on a backward pass, unless its cache has changed."""
+    own_cache, checksums = cache
+    for array, checksum in zip(arrays_in(own_cache), checksums, strict=True):
+        if _checksum(array) != checksum:
+            layer = (
+                f"layer {call.path}, {type(call.layer).__name__}," if call.path else f"the {type(call.layer).__name__}"
+            )
+            raise RuntimeError(
+                f"the cache of {layer} must stay unchanged until backward, got another {describe(array)[3:]} in it; "
+                "it may be the layer's input or output: write y = 0.5 * y in place of y *= 0.5"
+            )
+    dx: Array | None = call(dy, own_cache)
+    return dx
+
+
+def _checksum(array: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())
+
+
+def arrays_in(cache: Any) -> Iterator[Array]:
+    """Yield the arrays in a cache, whatever tuples, lists, dicts and plain objects they lie in.
+
+    Parameters
+    ----------
+    cache : object
+        What a forward pass has returned for the backward pass.
+
+    Yields
+    ------
+    array
+        Each array, in the order in which the cache holds them.
+
+    Examples
+    --------
+    >>> [array.shape for array in arrays_in((np.zeros(2), None, [np.zeros(3)]))]
+    [(2,), (3,)]
+    """
+    if isinstance(cache, np.ndarray):
+        yield cache
+    elif isinstance(cache, dict):
+        for value in cache.values():
+            yield from arrays_in(value)
+    elif isinstance(cache, list | tuple):
+        for value in cache:
+            yield from arrays_in(value)
+    elif hasattr(cache, "__dict__") and not isinstance(cache, Layer | Parameter | type):
+        yield from arrays_in(vars(cache))
