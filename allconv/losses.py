@@ -6,7 +6,7 @@ import numpy as np
 
 from allconv.functional.softmax import log_softmax
 from allconv.typing import Array
-from allconv.validation import check_batch, check_choice, check_floating, check_real, describe, is_int
+from allconv.validation import check_array, check_batch, check_choice, check_floating, check_real, describe, is_int
 
 _REDUCTIONS = ("mean", "sum")
 # The largest distance of the sum of a row of probabilities from 1. The rounding of float16 rows stays within it.
@@ -90,7 +90,7 @@ class SoftmaxCrossEntropy:
         if scores.ndim != 2:
             raise ValueError(f"scores must have shape (N, K), got {describe(scores)}")
         weight = self._weight(scores)
-        target = np.asarray(target)
+        target = check_array("target", target)
         if target.dtype.kind in "iu" and target.ndim == 1:
             q, divisor = self._from_labels(target, weight, scores)
         elif target.dtype.kind == "f" and target.ndim == 2:
@@ -170,7 +170,7 @@ def _check_class_weight(value: Sequence[float] | Array | None) -> Array | None:
     """Return the class weights as an array (K,) of float64."""
     if value is None:
         return None
-    array = np.asarray(value)
+    array = check_array("class_weight", value)
     rule = "class_weight must be a sequence of non-negative finite numbers, one a class"
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{rule}, got {describe(value)}")

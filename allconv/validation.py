@@ -23,7 +23,10 @@ def describe(value: object) -> str:
     """Return a short description of `value`: shape and dtype of an array, the repr of anything else."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # Python refuses to print an int of more than 4300 digits, for example.
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -67,7 +70,10 @@ def check_real(
     rule = _interval(minimum, maximum, open_below, open_above)
     if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be {rule}, got {describe(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # An int or a fraction may be too large for a float, such as 10**400.
+        number = math.inf
     low = number <= minimum if open_below else number < minimum
     high = number >= maximum if open_above else number > maximum
     if not math.isfinite(number) or low or high:
@@ -145,18 +151,49 @@ def check_generator(name: str, value: object) -> np.random.Generator:
     return value
 
 
+def check_array(name: str, value: object) -> Array:
+    """Return `value` as an array of whatever dtype.
+
+    A value that NumPy can't turn into an array raises TypeError. Such are lists of unequal rows, and tensors that live
+    on a GPU or record gradients. So do masked elements, whose mask would be lost.
+    """
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"{name} must be an array, or convert to one, got {describe(value)}: {error}") from error
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
+        raise TypeError(
+            f"{name} must have no masked elements, got {describe(value)} with a mask; "
+            f"give them a value first, e.g. {name}.filled(0)"
+        )
+    return array
+
+
 def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
     """Return `value` as an array of a real floating dtype in native byte order, cast to `dtype` if there is one.
 
-    Integers, bools and complex numbers raise TypeError, and the message says how to convert them.
+    Integers, bools and complex numbers raise TypeError, and the message says how to convert them. A finite number that
+    is too large for `dtype` raises ValueError.
     """
-    array = np.asarray(value)
+    array = check_array(name, value)
     if array.dtype.kind != "f":
         raise TypeError(
             f"{name} must be an array of real floating dtype, got {describe(value)}; "
             f"convert it first, e.g. {name}.astype(np.float32)"
         )
-    return np.asarray(array, dtype=array.dtype.newbyteorder("=") if dtype is None else dtype)
+    wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
+    if array.dtype == wanted:
+        return array
+    try:
+        # Infinity and NaN keep their value, so only a finite number can overflow.
+        with np.errstate(over="raise", under="ignore"):
+            return np.asarray(array, dtype=wanted)
+    except FloatingPointError:
+        largest = np.abs(array[np.isfinite(array)]).max()
+        raise ValueError(
+            f"{name} must hold numbers that fit into {wanted.name}, at most {np.finfo(wanted).max:.3g}, "
+            f"got {describe(array)} with the number {largest:.3g}"
+        ) from None
 
 
 def check_batch(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
