@@ -9,14 +9,60 @@ the value in the form that the caller works with, so that a constructor reads
 import math
 import numbers
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.typing import Array, Pair
+
+T = TypeVar("T")
+
+
+class Checked(Generic[T]):
+    """An attribute that every assignment checks, so that it cannot become what the constructor would refuse.
+
+    Parameters
+    ----------
+    check : callable
+        The function ``check(name, value)``, which returns the value to store, or raises.
+
+    Examples
+    --------
+    >>> class Ball:
+    ...     weight = Checked(check_positive)
+    >>> ball = Ball(); ball.weight = 2
+    >>> ball.weight
+    2.0
+    >>> ball.weight = -1
+    Traceback (most recent call last):
+    ValueError: weight must be a positive number, got -1
+    """
+
+    def __init__(self, check: Callable[[str, Any], T]) -> None:
+        self.check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> Self | T:
+        if instance is None:
+            return self
+        if self.name not in vars(instance):
+            raise AttributeError(f"{owner.__name__} has no {self.name} yet")
+        value: T = vars(instance)[self.name]
+        return value
+
+    def __set__(self, instance: object, value: Any) -> None:
+        vars(instance)[self.name] = self.check(self.name, value)
 
 
 def describe(value: object) -> str:
