@@ -161,6 +161,11 @@ class SoftmaxCrossEntropy:
         -------
         float
             The divisor, whatever `reduction` is: 0 if every label is ignored.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `target` is no array, or if a label is out of the range of the class weights.
         """
         target = check_array("target", target)
         if target.dtype.kind == "f":

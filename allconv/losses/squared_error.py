@@ -71,6 +71,11 @@ class MeanSquaredError:
         -------
         float
             The divisor, whatever `reduction` is.
+
+        Raises
+        ------
+        TypeError
+            If `target` is no array.
         """
         return float(check_array("target", target).size)
 
