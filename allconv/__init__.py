@@ -51,7 +51,8 @@ from allconv.parallel.pool import get_num_threads, set_num_threads
 from allconv.parameter import Parameter
 from allconv.training.evaluation import Evaluation, evaluate, predict
 from allconv.training.interrupts import stop_on_signals
-from allconv.training.loop import Record, train
+from allconv.training.loop import train
+from allconv.training.record import Record
 from allconv.training.run import Run, Stopped, open_run
 
 __version__ = "0.1.0"

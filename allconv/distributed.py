@@ -26,7 +26,7 @@ import numpy as np
 
 from allconv.checkpoint.weights import model_state
 from allconv.layers.base import Layer
-from allconv.optimizers.base import gradient_of
+from allconv.optimizers.checking import gradient_of
 from allconv.parallel.buffers import empty
 from allconv.parallel.cores import cpu_quota
 from allconv.parallel.pool import set_num_threads

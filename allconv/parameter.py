@@ -13,8 +13,9 @@ class Parameter:
 
     Parameters
     ----------
-    value : array of a floating dtype
-        The initial value, of any shape. The parameter keeps a copy.
+    value : array of float32 or float64
+        The initial value, of any shape. The parameter keeps a copy. The range of float16 is too small for training:
+        squares of gradients leave it, and small steps round to zero.
     trainable : bool, default True
         Whether optimizers update the value and layers compute a gradient for it.
     decay : bool, default True
@@ -32,9 +33,10 @@ class Parameter:
     Raises
     ------
     TypeError
-        If `value` is not floating, or a flag is not a bool; on assignment, if the new value is not floating.
+        If `value` is neither float32 nor float64, or a flag is not a bool; on assignment, if the new value is not
+        floating.
     ValueError
-        On assignment, if the new value has another shape.
+        On assignment, if the new value has another shape, or a number that the parameter's dtype can't hold.
 
     Examples
     --------
@@ -44,7 +46,13 @@ class Parameter:
     """
 
     def __init__(self, value: Array, *, trainable: bool = True, decay: bool = True) -> None:
-        self._value = np.array(check_floating("value", value), order="C")
+        array = check_floating("value", value)
+        if array.dtype not in (np.float32, np.float64):
+            raise TypeError(
+                f"value must be float32 or float64 to be trained, got {describe(array)}; "
+                "convert it first, e.g. value.astype(np.float32)"
+            )
+        self._value = np.array(array, order="C")
         self.trainable = check_bool("trainable", trainable)
         self.decay = check_bool("decay", decay)
         self.grad: Array | None = None
@@ -57,7 +65,7 @@ class Parameter:
 
     @value.setter
     def value(self, new: Array) -> None:
-        array = check_floating("value", new)
+        array = check_floating("value", new, self._value.dtype)
         if array.shape != self._value.shape:
             raise ValueError(f"value must have shape {self._value.shape}, got {describe(array)}")
         self._value[...] = array
@@ -67,14 +75,17 @@ class Parameter:
 
         Parameters
         ----------
-        grad : array
+        grad : array of a floating dtype
             The gradient of the loss, in the shape of `value`. It is kept without a copy and never written to.
 
         Raises
         ------
+        TypeError
+            If `grad` is not floating.
         ValueError
             If `grad` has another shape than `value`.
         """
+        grad = check_floating("grad", grad)
         if grad.shape != self._value.shape:
             raise ValueError(f"grad must have shape {self._value.shape}, got {describe(grad)}")
         # A first gradient is kept without a copy: layers hand over an array of their own. A second one

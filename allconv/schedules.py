@@ -2,23 +2,33 @@ r"""Learning rates as pure functions of the epochs elapsed.
 
 A schedule is any function from the epochs elapsed, :math:`e \ge 0`, to a learning rate. The epochs elapsed may be
 fractional. A function of this module checks its arguments when it makes a schedule, and the schedule checks :math:`e`
-at each call: a number out of its range raises ValueError, and anything that is no real number raises TypeError. Where
-PyTorch has the same schedule, the values at :math:`e = 0, 1, 2, \dots` are its sequence.
+at each call: a number out of its range raises ValueError, and anything that is no real number raises TypeError. A rate
+too large for a float raises ValueError. Where PyTorch has the same schedule, the values at :math:`e = 0, 1, 2, \dots`
+are its sequence.
+
+The epochs elapsed are sums of fractions such as 0.1, which floats round. So a schedule that changes at a point counts
+the point as reached from a 1e-10th of its own size before it: the third step of 0.1 epochs is reached at 0.3.
 
 >>> rate = inverse_time(3e-4, 0.001)
 >>> rate(0), round(rate(20), 9)
 (0.0003, 0.000294118)
 """
 
-# This file is longer than 300 lines because of the docstrings of its eleven functions; its code has 100 lines.
+# This file is longer than 300 lines because of the docstrings of its eleven functions; its code has 150 lines.
 
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from allconv.typing import Schedule
 from allconv.validation import check_choice, check_non_negative, check_positive, check_real, describe
+
+# The share of its own size by which a boundary counts as reached early. Rounding makes a few 1e-16 of it; a step of
+# training is longer than 1e-10 of all epochs.
+_EARLY = 1e-10
 
 
 def constant(rate: float) -> Schedule:
@@ -114,7 +124,7 @@ def step(rate: float, step_size: float, gamma: float) -> Schedule:
     """
     rate, gamma = check_non_negative("rate", rate), check_positive("gamma", gamma)
     step_size = check_positive("step_size", step_size)
-    return lambda epochs: rate * gamma ** math.floor(_elapsed(epochs) / step_size)
+    return lambda epochs: _scaled(rate, gamma, _whole(_elapsed(epochs), step_size))
 
 
 def multistep(rate: float, milestones: Sequence[float], gamma: float) -> Schedule:
@@ -147,7 +157,7 @@ def multistep(rate: float, milestones: Sequence[float], gamma: float) -> Schedul
     """
     rate, gamma = check_non_negative("rate", rate), check_positive("gamma", gamma)
     milestones = _milestones(milestones)
-    return lambda epochs: rate * gamma ** bisect_right(milestones, _elapsed(epochs))
+    return lambda epochs: _scaled(rate, gamma, _reached(milestones, _elapsed(epochs)))
 
 
 def exponential(rate: float, gamma: float) -> Schedule:
@@ -176,7 +186,7 @@ def exponential(rate: float, gamma: float) -> Schedule:
     0.125
     """
     rate, gamma = check_non_negative("rate", rate), check_positive("gamma", gamma)
-    return lambda epochs: rate * gamma ** _elapsed(epochs)
+    return lambda epochs: _scaled(rate, gamma, _elapsed(epochs))
 
 
 def linear(rate: float, start: float, end: float, epochs: float) -> Schedule:
@@ -217,7 +227,7 @@ def linear(rate: float, start: float, end: float, epochs: float) -> Schedule:
         check_non_negative("end", end),
     )
     length = check_positive("epochs", epochs)
-    return lambda epochs: rate * (start + (end - start) * min(_elapsed(epochs) / length, 1.0))
+    return lambda epochs: _finite(rate * _straight(start, end, _share(_elapsed(epochs), length)))
 
 
 def polynomial(rate: float, epochs: float, power: float = 1.0) -> Schedule:
@@ -249,7 +259,7 @@ def polynomial(rate: float, epochs: float, power: float = 1.0) -> Schedule:
     """
     rate, power = check_non_negative("rate", rate), check_positive("power", power)
     length = check_positive("epochs", epochs)
-    return lambda epochs: rate * (1 - min(_elapsed(epochs) / length, 1.0)) ** power
+    return lambda epochs: rate * (1 - _share(_elapsed(epochs), length)) ** power
 
 
 def cosine(rate: float, epochs: float, final: float = 0.0) -> Schedule:
@@ -289,7 +299,7 @@ def cosine(rate: float, epochs: float, final: float = 0.0) -> Schedule:
     """
     rate, final = check_non_negative("rate", rate), check_non_negative("final", final)
     length = check_positive("epochs", epochs)
-    return lambda epochs: _between(rate, final, min(_elapsed(epochs) / length, 1.0))
+    return lambda epochs: _between(rate, final, _share(_elapsed(epochs), length))
 
 
 def cosine_restarts(rate: float, first: float, factor: float = 1, final: float = 0.0) -> Schedule:
@@ -329,15 +339,7 @@ def cosine_restarts(rate: float, first: float, factor: float = 1, final: float =
     rate, final = check_non_negative("rate", rate), check_non_negative("final", final)
     first, factor = check_positive("first", first), check_real("factor", factor, minimum=1.0)
 
-    def schedule(epochs: float) -> float:
-        rest, length = _elapsed(epochs), first
-        if factor == 1:
-            rest = math.fmod(rest, length)
-        while rest >= length:
-            rest, length = rest - length, length * factor
-        return _between(rate, final, rest / length)
-
-    return schedule
+    return lambda epochs: _between(rate, final, _part_of_wave(_elapsed(epochs), first, factor))
 
 
 def one_cycle(
@@ -390,15 +392,18 @@ def one_cycle(
     """
     peak, length = check_non_negative("peak", peak), check_positive("epochs", epochs)
     top = length * check_real("rise", rise, minimum=0.0, maximum=1.0, open_below=True, open_above=True)
-    start = peak / check_positive("start_divisor", start_divisor)
+    start = check_non_negative("peak / start_divisor", peak / check_positive("start_divisor", start_divisor))
     final = start / check_positive("final_divisor", final_divisor)
+    final = check_non_negative("peak / start_divisor / final_divisor", final)
     between = _between if check_choice("shape", shape, ("cosine", "linear")) == "cosine" else _straight
 
     def schedule(epochs: float) -> float:
         elapsed = _elapsed(epochs)
-        if elapsed <= top:
-            return between(start, peak, elapsed / top)
-        return between(peak, final, min((elapsed - top) / (length - top), 1.0))
+        if elapsed < top:
+            return between(start, peak, _share(elapsed, top))
+        # An elapsed time of just the whole length must end the fall, so both are measured from the start.
+        end = 1.0 if _share(elapsed, length) == 1 else (elapsed - top) / (length - top)
+        return between(peak, final, end)
 
     return schedule
 
@@ -445,15 +450,15 @@ def chain(schedules: Sequence[Schedule], milestones: Sequence[float]) -> Schedul
 
     def schedule(epochs: float) -> float:
         elapsed = _elapsed(epochs)
-        current = bisect_right(starts, elapsed) - 1
-        return chained[current](elapsed - starts[current])
+        current = _reached(starts, elapsed) - 1
+        return chained[current](max(elapsed - starts[current], 0.0))
 
     return schedule
 
 
 def _between(start: float, end: float, part: float) -> float:
     """Return the value at `part`, in [0, 1], of half a cosine wave from `start` to `end`."""
-    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+    return end + (start - end) * ((1 + math.cos(math.pi * part)) / 2)
 
 
 def _straight(start: float, end: float, part: float) -> float:
@@ -466,9 +471,63 @@ def _elapsed(epochs: float) -> float:
     return check_non_negative("epochs", epochs)
 
 
+def _share(elapsed: float, length: float) -> float:
+    """Return which part of `length` has elapsed, in [0, 1]."""
+    return 1.0 if elapsed >= length * (1 - _EARLY) else elapsed / length
+
+
+def _whole(elapsed: float, length: float) -> float:
+    """Return how many whole times `length` has elapsed; infinity if that is more than a float holds."""
+    times = elapsed / length
+    return float(np.floor(times * (1 + _EARLY)))
+
+
+def _reached(boundaries: Sequence[float], elapsed: float) -> int:
+    """Return how many of the increasing boundaries have been reached."""
+    return bisect_right(boundaries, elapsed * (1 + _EARLY))
+
+
+def _scaled(rate: float, gamma: float, times: float) -> float:
+    """Return ``rate * gamma ** times``."""
+    try:
+        return _finite(rate * gamma**times) if rate else 0.0
+    except OverflowError:
+        return _finite(math.inf)
+
+
+def _finite(rate: float) -> float:
+    """Return a rate, or raise ValueError if it is too large for a float."""
+    if not math.isfinite(rate):
+        raise ValueError(f"epochs must lead to a finite learning rate, got a rate of {rate}")
+    return rate
+
+
+def _part_of_wave(elapsed: float, first: float, factor: float) -> float:
+    """Return which part of the current wave has elapsed, in [0, 1).
+
+    Wave n, counted from 0, has the length first f^n and starts at first (f^n - 1) / (f - 1). In units of its length, it
+    starts at (1 - f^-n) / (f - 1). There are no loops over the waves: their number may be huge.
+    """
+    growth = factor - 1
+    if elapsed < first * (1 - _EARLY):
+        return elapsed / first
+    if growth == 0:
+        rest = math.fmod(elapsed, first)
+        return 0.0 if first - rest <= _EARLY * elapsed else rest / first
+    # n is the whole part of log(1 + elapsed (f - 1) / first) / log f; by logarithms, nothing of it overflows.
+    logarithm = math.log(elapsed) + math.log(growth) - math.log(first)
+    waves = math.floor(float(np.logaddexp(0.0, logarithm)) / math.log1p(growth) + _EARLY)
+    shrunk = factor**-waves
+    in_lengths = elapsed * shrunk / first
+    part = in_lengths - (1 - shrunk) / growth
+    return 0.0 if part < 0 or 1 - part <= _EARLY * in_lengths else part
+
+
 def _milestones(milestones: object) -> list[float]:
     """Return positive numbers in increasing order as a list."""
     rule = "milestones must be a sequence of positive numbers in increasing order"
+    if isinstance(milestones, np.ndarray) and milestones.ndim == 1:
+        milestones = milestones.tolist()
     if not isinstance(milestones, Sequence) or isinstance(milestones, str):
         raise TypeError(f"{rule}, got {describe(milestones)}")
     listed = [check_positive(f"milestones[{index}]", item) for index, item in enumerate(milestones)]

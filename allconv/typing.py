@@ -16,7 +16,17 @@ Cache = Any
 """What a layer's forward pass returns for its backward pass; each layer unpacks its own kind of value."""
 
 Loss = Callable[[Array, Array], tuple[float, Array]]
-"""``loss(scores, target) -> (value, gradient)``: the loss of a batch, and its gradient with respect to the scores."""
+"""``loss(scores, target) -> (value, gradient)``: the loss of a batch, and its gradient with respect to the scores.
+
+The value is a number. `train` and `evaluate` need no more, and then take it as a mean over the examples of the batch. A
+loss may tell more by these attributes, each of which may be missing:
+
+- ``divisor(target)`` returns the number D that the mean over this batch divides by: the number of the examples that
+  count, or the sum of their weights. The mean over several batches is then the sum of all losses divided by the sum of
+  all D, which does not depend on the batch size. A batch with D = 0 is left out of an evaluation.
+- ``reduction`` is "sum" if the value is not divided by D.
+- ``ignore_index`` is the label of the examples that do not count, neither in a loss nor in an accuracy.
+"""
 
 Schedule = Callable[[float], float]
 """``schedule(epochs) -> learning rate``, for the epochs elapsed, which are fractional within an epoch."""

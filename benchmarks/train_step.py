@@ -97,7 +97,7 @@ def our_step(model: ac.Sequential, images: Array, labels: Array) -> Call:
             value, dscores = loss(scores, labels)
             model.backward_parameters(dscores, cache, release=True)
             optimizer.step()
-        return value
+        return float(value)
 
     return step
 

@@ -60,6 +60,7 @@ REFERENCE = {
     "training": (
         "Training",
         "allconv.training.loop",
+        "allconv.training.record",
         "allconv.training.run",
         "allconv.training.evaluation",
         "allconv.training.nonfinite",

@@ -148,7 +148,7 @@ def test_nan_scores_show_in_the_value():
     ("scores", "target", "error", "message"),
     [
         (np.zeros(3), np.array([0]), ValueError, "scores must have shape (N, K), got"),
-        (np.zeros((2, 1, 1, 3)), np.array([0, 1]), ValueError, "scores must have shape (N, K), got"),
+        (np.zeros((2, 1, 1, 3)), np.array([0, 1]), ValueError, "target must be integer labels of shape (2, 1, 1) or"),
         (np.zeros((0, 3)), np.zeros(0, int), ValueError, "scores must be a batch of at least one example"),
         (np.zeros((2, 3), int), np.array([0, 1]), TypeError, "scores must be an array of real floating dtype"),
         (np.zeros((2, 3)), np.array([0, 3]), ValueError, "target must be labels in 0 to 2, got 3 at index 1"),
@@ -204,8 +204,8 @@ def test_cross_entropy_refuses_what_does_not_fit_its_arguments():
         ({"class_weight": [True, False]}, TypeError, "class_weight must be a sequence of non-negative finite numbers"),
         ({"ignore_index": 1.0}, TypeError, "ignore_index must be an int or None, got 1.0"),
         ({"ignore_index": True}, TypeError, "ignore_index must be an int or None, got True"),
-        ({"reduction": "none"}, ValueError, "reduction must be one of 'mean', 'sum', got 'none'"),
-        ({"reduction": None}, TypeError, "reduction must be one of 'mean', 'sum', got None"),
+        ({"reduction": "None"}, ValueError, "reduction must be one of 'mean', 'sum', 'none', got 'None'"),
+        ({"reduction": None}, TypeError, "reduction must be one of 'mean', 'sum', 'none', got None"),
     ],
 )
 def test_cross_entropy_arguments(arguments, error, message):
@@ -281,8 +281,154 @@ def test_mean_squared_error_refuses(scores, target, error, message):
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("reduction", ["none", "Mean", None, 1, True])
+@pytest.mark.parametrize("reduction", ["None", "Mean", None, 1, True])
 def test_mean_squared_error_arguments(reduction):
     with pytest.raises((TypeError, ValueError)) as caught:
         MeanSquaredError(reduction=reduction)
-    assert str(caught.value) == f"reduction must be one of 'mean', 'sum', got {reduction!r}"
+    assert str(caught.value) == f"reduction must be one of 'mean', 'sum', 'none', got {reduction!r}"
+
+
+# Axes between the examples and the classes, and losses that stay apart
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("axes", [(6,), (2, 3, 2)])
+def test_scores_with_axes_between_and_losses_apart_as_torch(reduction, soft, axes):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(6)
+    scores = rng.normal(size=(*axes, 5)) * 3
+    target = rng.dirichlet(np.ones(5), axes) if soft else rng.integers(0, 5, axes)
+    ignored = None if soft else 2
+    channels_first = torch.tensor(np.moveaxis(scores, -1, 1), requires_grad=True)
+    theirs = torch.nn.functional.cross_entropy(
+        channels_first,
+        torch.tensor(np.moveaxis(target, -1, 1) if soft else target),
+        weight=torch.tensor(WEIGHTS, dtype=torch.float64),
+        ignore_index=-100 if ignored is None else ignored,
+        reduction=reduction,
+        label_smoothing=0.1,
+    )
+    theirs.sum().backward()
+    loss = SoftmaxCrossEntropy(class_weight=WEIGHTS, ignore_index=ignored, reduction=reduction, label_smoothing=0.1)
+    value, gradient = loss(scores, target)
+    assert np.shape(value) == (axes if reduction == "none" else ())
+    np.testing.assert_allclose(value, theirs.detach().numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(gradient, np.moveaxis(channels_first.grad.numpy(), 1, -1), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_squared_errors_apart(reduction):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(7)
+    scores, target = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    theirs = torch.tensor(scores, requires_grad=True)
+    value_torch = torch.nn.functional.mse_loss(theirs, torch.tensor(target), reduction=reduction)
+    value_torch.sum().backward()
+    value, gradient = MeanSquaredError(reduction=reduction)(scores, target)
+    np.testing.assert_allclose(value, value_torch.detach().numpy(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scores", "target", "message"),
+    [
+        (np.zeros((2, 2, 2, 3)), np.full((2, 2, 2), 3), "target must be labels in 0 to 2, got 3 at index (0, 0, 0)"),
+        (np.zeros((2, 2, 2, 3)), np.zeros((2, 2, 3), int), "target must have shape (2, 2, 2) as scores have 8 rows"),
+        (np.zeros((2, 2, 2, 3)), np.zeros((2, 2, 2, 3)), "target must be rows of non-negative probabilities"),
+        (np.zeros((2, 3)), np.array([0, 2**63], np.uint64), f"target must be labels in 0 to 2, got {2**63} at index 1"),
+    ],
+)
+def test_labels_that_do_not_fit_are_named_by_their_place(scores, target, message):
+    with pytest.raises(ValueError, match="target must") as caught:
+        SoftmaxCrossEntropy()(scores, target)
+    assert str(caught.value).startswith(message)
+
+
+def test_unsigned_labels_may_be_ignored():
+    labels = np.array([0, 2**64 - 1], np.uint64)
+    value, _ = SoftmaxCrossEntropy(ignore_index=2**64 - 1)(np.zeros((2, 3)), labels)
+    assert value == pytest.approx(math.log(3))
+
+
+# The divisor, which sums over several batches need
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_divisor_of_the_mean(reduction):
+    labels = np.array([4, 0, -7, 1])
+    assert SoftmaxCrossEntropy(reduction=reduction).divisor(np.array([0, 1, 1])) == 3
+    assert SoftmaxCrossEntropy(ignore_index=-7, reduction=reduction).divisor(labels) == 3
+    assert SoftmaxCrossEntropy(class_weight=WEIGHTS, ignore_index=-7).divisor(labels) == 3 + 1 + 2
+    assert SoftmaxCrossEntropy(class_weight=WEIGHTS).divisor(np.eye(5)[:4]) == 4
+    assert SoftmaxCrossEntropy(ignore_index=0).divisor(np.zeros((2, 3, 3), int)) == 0
+    assert MeanSquaredError(reduction=reduction).divisor(np.zeros((2, 3))) == 6
+    with pytest.raises(ValueError, match="target must be labels in 0 to 4, got -7 at index 2"):
+        SoftmaxCrossEntropy(class_weight=WEIGHTS).divisor(labels)
+
+
+# Numbers: float16, long batches, what does not fit
+
+
+def test_the_float16_gradient_of_many_rows():
+    """Their number, 70,000, is more than a float16 holds: all gradients were 0."""
+    scores = np.zeros((70_000, 2), np.float16)
+    value, gradient = SoftmaxCrossEntropy()(scores, np.zeros(70_000, int))
+    assert value == pytest.approx(math.log(2), rel=1e-6)
+    np.testing.assert_allclose(gradient[0], [-0.5 / 70_000, 0.5 / 70_000], rtol=0.01)
+    value, gradient = MeanSquaredError()(np.full(70_000, 200, np.float16), np.zeros(70_000))
+    assert value == 40_000
+    np.testing.assert_allclose(gradient, 400 / 70_000, rtol=1e-3)
+    assert MeanSquaredError()(np.full(1, 6e4, np.float16), np.full(1, -6e4))[0] == pytest.approx(1.44e10, rel=1e-3)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_float32_losses_over_ten_million_numbers_keep_their_digits(constant):
+    rng = np.random.default_rng(8)
+    scores = np.full((5_000_000, 2), 0.1, np.float32) if constant else rng.normal(size=(5_000_000, 2)).astype("f4")
+    labels = np.arange(len(scores)) % 2
+    s = scores.astype(np.float64)
+    expected = np.logaddexp(s[:, 0], s[:, 1]).mean() - (s[::2, 0].sum() + s[1::2, 1].sum()) / len(s)
+    value, gradient = SoftmaxCrossEntropy()(scores, labels)
+    assert value == pytest.approx(expected, rel=3e-7)
+    p = 1 / (1 + np.exp(s[:, 1] - s[:, 0]))
+    np.testing.assert_allclose(gradient[::2, 0] * len(s), p[::2] - 1, rtol=1e-6, atol=3e-7)
+    value, _ = MeanSquaredError()(scores, np.zeros_like(scores))
+    assert value == pytest.approx((s * s).mean(), rel=3e-7)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_float32_losses_over_a_million_classes_keep_their_digits(order):
+    scores = np.full((2, 1_000_000), 0.1, np.float32, order=order)
+    value, gradient = SoftmaxCrossEntropy()(scores, np.array([0, 1]))
+    assert value == pytest.approx(math.log(1e6), rel=3e-7)
+    np.testing.assert_allclose(gradient[0, 1:], 0.5e-6, rtol=3e-6)
+
+
+def test_a_target_or_weight_that_float32_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match=r"target must hold numbers that fit into float32, .* 1e\+39"):
+        MeanSquaredError()(np.zeros((1, 2), np.float32), np.array([[1.0, 1e39]]))
+    with pytest.raises(ValueError, match=r"class_weight must hold numbers that fit into float32, .* 1e\+39"):
+        SoftmaxCrossEntropy(class_weight=[1, 1e39])(np.zeros((1, 2), np.float32), np.array([0]))
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan, 3e38])
+def test_scores_that_are_not_finite_show_in_the_value_without_a_warning(bad):
+    scores = np.array([[bad, -bad]], np.float32)
+    value, _ = MeanSquaredError()(scores, -scores)
+    assert not math.isfinite(value) or value > 1e76
+    value, gradient = SoftmaxCrossEntropy()(scores, np.array([1]))
+    assert not math.isfinite(value) or value > 1e38
+    assert gradient.shape == (1, 2)
+
+
+def test_assignments_are_checked_as_in_the_constructor():
+    loss = SoftmaxCrossEntropy()
+    for name, value in (("label_smoothing", 2), ("class_weight", [-1]), ("ignore_index", 1.5), ("reduction", "max")):
+        before = getattr(loss, name)
+        with pytest.raises((TypeError, ValueError), match=f"{name} must be "):
+            setattr(loss, name, value)
+        assert getattr(loss, name) is before
+    loss.class_weight = [1, 3]
+    assert loss(np.zeros((2, 2)), np.array([0, 1]))[0] == pytest.approx(math.log(2))
+    assert loss.divisor(np.array([0, 1])) == 4

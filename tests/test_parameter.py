@@ -81,3 +81,31 @@ def test_the_repr():
     frozen = Parameter(np.zeros(1, np.float32), trainable=False, decay=False)
     frozen.name = "3.bias"
     assert repr(frozen) == "Parameter(3.bias, shape=(1,), dtype=float32, trainable=False, decay=False)"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+def test_only_float32_and_float64_are_trained(dtype):
+    with pytest.raises(TypeError, match=r"value must be float32 or float64 to be trained, got .*astype\(np.float32\)"):
+        Parameter(np.zeros(2, dtype))
+    parameter = Parameter(np.zeros(2, np.float32))
+    parameter.value = np.array([1, 2], dtype)
+    assert parameter.value.dtype == np.float32
+    np.testing.assert_array_equal(parameter.value, [1, 2])
+
+
+def test_a_value_that_the_dtype_cannot_hold_is_refused_and_changes_nothing():
+    parameter = Parameter(np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match=r"value must hold numbers that fit into float32, .* 1e\+39"):
+        parameter.value = np.array([1.0, 1e39])
+    assert not parameter.value.any()
+
+
+def test_a_gradient_may_be_a_list_and_anything_else_is_refused_by_name():
+    parameter = Parameter(np.zeros(2))
+    parameter.add_grad([1.0, 2.0])
+    parameter.add_grad(np.ones(2))
+    np.testing.assert_array_equal(parameter.grad, [2, 3])
+    for wrong in (None, "ab", [1, 2], np.ones(2, complex), object()):
+        with pytest.raises(TypeError, match="grad must be an array of real floating dtype, got "):
+            parameter.add_grad(wrong)
+    np.testing.assert_array_equal(parameter.grad, [2, 3])

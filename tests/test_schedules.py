@@ -306,3 +306,92 @@ def test_a_bad_chain(schedules, milestones, message):
 def test_an_unknown_shape(shape):
     with pytest.raises((TypeError, ValueError), match="shape must be one of 'cosine', 'linear', got "):
         one_cycle(0.1, 5, shape=shape)
+
+
+# Boundaries that are reached up to rounding, and numbers at the ends of floats
+
+FRACTIONS = {
+    "step": (step(1.0, 0.1, 0.5), 0.3, 0.125),
+    "step of a third": (step(1.0, 1 / 3, 0.5), 1.0, 0.125),
+    "cosine_restarts": (cosine_restarts(1.0, 0.1), 0.3, 1.0),
+    "longer waves": (cosine_restarts(1.0, 0.1, 2), 0.1 + 0.2, 1.0),
+    "even longer waves": (cosine_restarts(1.0, 0.1, 1.1), 0.1 + 0.11 + 0.121, 1.0),
+    "multistep": (multistep(1.0, [0.3, 0.7], 0.5), 0.7 - 2e-16, 0.25),
+    "chain": (chain([constant(1.0), step(1.0, 0.1, 0.5)], [1.1]), 1.1 + 0.3, 0.125),
+    "chain's own": (chain([constant(1.0), constant(0.5)], [0.3]), 0.3 - 1e-16, 0.5),
+    "polynomial": (polynomial(1.0, 0.3, 0.1), 0.3 - 1e-16, 0.0),
+    "cosine": (cosine(1.0, 0.3), 0.3 - 1e-16, 0.0),
+    "linear": (linear(1.0, 0.5, 2.0, 0.3), 0.3 - 1e-16, 2.0),
+    "one_cycle's peak": (one_cycle(1.0, 0.3, rise=1 / 3), 0.1 - 1e-16, 1.0),
+}
+
+
+@pytest.mark.parametrize(("schedule", "epochs", "expected"), FRACTIONS.values(), ids=FRACTIONS)
+def test_a_boundary_reached_up_to_rounding_counts_as_reached(schedule, epochs, expected):
+    assert schedule(epochs) == expected
+
+
+@pytest.mark.parametrize("steps", [3, 7, 10, 49, 390])
+@pytest.mark.parametrize("length", [1, 3])
+def test_every_boundary_of_a_run_is_met_at_its_step(steps, length):
+    """Boundaries every `length` steps, at fractions of an epoch, by the rational numbers."""
+    halves, waves = step(1.0, length / steps, 0.5), cosine_restarts(1.0, length / steps)
+    marks = multistep(1.0, [n * length / steps for n in range(1, 40)], 0.5)
+    for done in range(40 * length):
+        epochs = done // steps + (done % steps) / steps  # as in `train`
+        assert halves(epochs) == 0.5 ** (done // length)
+        assert marks(epochs) == 0.5 ** min(done // length, 39)
+        assert waves(epochs) == pytest.approx((1 + math.cos(math.pi * (done % length) / length)) / 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("factor", [1, 1.0001, 1.1, 2, 3.7])
+def test_restarts_are_the_sum_of_their_waves(factor):
+    rate, start, length = cosine_restarts(1.0, 0.3, factor), 0.0, 0.3
+    for _ in range(60):
+        for part in (0.0, 0.25, 0.5, 0.9):
+            expected = (1 + math.cos(math.pi * part)) / 2
+            assert rate(start + part * length) == pytest.approx(expected, abs=1e-6)
+        start, length = start + length, length * factor
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("first", [5e-324, 1e-300, 1e-12])
+@pytest.mark.parametrize("factor", [1, 1 + 1e-15, 1.1, 1e300])
+def test_many_restarts_take_no_time(first, factor):
+    for epochs in (0, 1e-9, 10, 1e300):
+        assert 0 <= cosine_restarts(0.1, first, factor)(epochs) <= 0.1
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        exponential(0.1, 10),
+        step(0.1, 1, 10),
+        step(0.1, 5e-324, 10),
+        multistep(1e300, list(range(1, 100)), 10),
+        linear(1e308, 0.0, 10.0, 1000),
+    ],
+)
+def test_a_rate_that_no_float_holds_is_refused(schedule):
+    with pytest.raises(ValueError, match="epochs must lead to a finite learning rate, got a rate of inf"):
+        schedule(1000)
+
+
+def test_rates_at_the_ends_of_floats():
+    assert exponential(0.0, 10)(1000) == 0
+    assert exponential(0.1, 0.5)(1e6) == 0
+    assert step(0.1, 5e-324, 0.5)(1) == 0
+    assert inverse_time(0.1, 1e308)(1e308) == 0
+    assert cosine(1e308, 10)(0) == 1e308
+    assert one_cycle(1e308, 10, start_divisor=1.0)(3) == 1e308
+    with pytest.raises(ValueError, match="peak / start_divisor must be a non-negative number, got inf"):
+        one_cycle(1e308, 10, start_divisor=1e-300)
+
+
+def test_milestones_may_be_an_array():
+    rate = multistep(1.0, np.array([2, 8]), 0.1)
+    assert [rate(e) for e in (1, 2, 8)] == pytest.approx([1.0, 0.1, 0.01])
+    assert chain([constant(1.0), constant(2.0)], np.array([2.5]))(2.5) == 2
+    for wrong in (np.array(2), np.ones((1, 1)), np.array([2, 1]), np.array([True])):
+        with pytest.raises((TypeError, ValueError), match="milestones"):
+            multistep(1.0, wrong, 0.1)

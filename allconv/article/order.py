@@ -60,6 +60,8 @@ class PublishedOrder(Loader):
         The training images.
     batch_size : int
         How many images a step takes, their augmented copies not counted.
+    drop_last : bool, default False
+        Whether to leave out a last step of fewer images.
     shuffle : bool, default True
         Without effect: the published order is kept.
     augment, normalize : callable, optional
@@ -92,6 +94,12 @@ class PublishedOrder(Loader):
         order = next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))
         ordered = Dataset(self.dataset.images[order], self.dataset.labels[order])
         loader = Loader(
-            ordered, self.batch_size, shuffle=False, augment=self.augment, normalize=self.normalize, seed=self.seed
+            ordered,
+            self.batch_size,
+            shuffle=False,
+            drop_last=self.drop_last,
+            augment=self.augment,
+            normalize=self.normalize,
+            seed=self.seed,
         )
         return loader.epoch(epoch, start)

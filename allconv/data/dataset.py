@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from allconv.typing import Array
-from allconv.validation import check_int, describe
+from allconv.validation import check_array, check_int, describe
 
 
 def check_uint8_images(name: str, value: object) -> Array:
     """Return `value` as an array of uint8 images, (N, H, W, C), in which no axis has the length 0."""
-    images = np.asarray(value)
+    images = check_array(name, value)
     if images.dtype != np.uint8:
         raise TypeError(f"{name} must be uint8 images (N, H, W, C) with values 0..255, got {describe(value)}")
     if images.ndim != 4 or images.size == 0:
@@ -85,13 +85,15 @@ class Dataset:
 
 
 def _check_labels(value: object, count: int) -> Array:
-    labels = np.asarray(value)
+    labels = check_array("labels", value)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got {describe(value)}")
     if labels.shape != (count,):
         raise ValueError(f"labels must have shape (N,) = ({count},), one for each image, got {describe(labels)}")
     if labels.min() < 0:
         raise ValueError(f"labels must be in 0.., got {labels.min()}")
+    if labels.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"labels must be in 0..{np.iinfo(np.int64).max}, got {labels.max()}")
     return labels.astype(np.int64)
 
 

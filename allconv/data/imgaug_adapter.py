@@ -56,7 +56,8 @@ class Imgaug:
     Parameters
     ----------
     augmenter : imgaug.augmenters.Augmenter
-        The augmenter, which must keep the shape of the images. Each call seeds it anew, with all its children.
+        The augmenter, which must keep the shape of the images as a whole. In between it may change the shape, as in a
+        padding that a random crop follows. Each call seeds it anew, with all its children.
 
     Raises
     ------
@@ -85,6 +86,9 @@ class Imgaug:
         # The argument `seed` of imgaug's Sequential does not reach its children, but the method seed_ does.
         self.augmenter.seed_(int(rng.integers(2**31)))
         result = self.augmenter(images=images)
+        # imgaug returns a list of images after an augmenter that may give each image another size.
+        if isinstance(result, list) and len({np.shape(image) for image in result}) == 1:
+            result = np.stack(result)
         if not isinstance(result, np.ndarray) or (result.shape, result.dtype) != (images.shape, images.dtype):
             raise ValueError(f"augmenter must keep the images' shape {images.shape}, got {describe(result)}")
         return result

@@ -1,6 +1,7 @@
 """The steps of an epoch: shuffled, augmented, normalized, and each of them reproducible alone."""
 
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import numpy as np
 
@@ -25,6 +26,9 @@ class Loader:
         The images and labels.
     batch_size : int
         The number of images that a step takes from the data set, at least 1. The last step of an epoch takes the rest.
+    drop_last : bool, default False
+        Whether to leave out a last step with fewer than `batch_size` images. BatchNorm can't train on a single image,
+        for example. With `shuffle`, each epoch leaves out other images.
     shuffle : bool, default True
         Whether each epoch draws a new order. False keeps the order of the data set.
     augment : callable, optional
@@ -55,6 +59,7 @@ class Loader:
         dataset: Dataset,
         batch_size: int,
         *,
+        drop_last: bool = False,
         shuffle: bool = True,
         augment: Augment | None = None,
         normalize: Normalize | None = None,
@@ -67,6 +72,12 @@ class Loader:
                 raise TypeError(f"{name} must be callable or None, got {describe(function)}")
         self.dataset = dataset
         self.batch_size = check_int("batch_size", batch_size)
+        self.drop_last = check_bool("drop_last", drop_last)
+        if self.drop_last and self.batch_size > len(dataset):
+            raise ValueError(
+                f"batch_size must be at most the number of images, {len(dataset)}, with drop_last=True, "
+                f"got {self.batch_size}"
+            )
         self.shuffle = check_bool("shuffle", shuffle)
         self.augment = augment
         self.normalize = normalize
@@ -74,7 +85,15 @@ class Loader:
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
-        return -(-len(self.dataset) // self.batch_size)
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> NoReturn:
+        """Raise TypeError, which says how to iterate: the order of the steps depends on the epoch."""
+        raise TypeError(
+            "a Loader must be iterated one epoch at a time, as in: for images, labels in loader.epoch(0), "
+            "got the Loader itself"
+        )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
         """Return an iterator over the steps `start`, `start` + 1, ... of an epoch.
@@ -140,7 +159,8 @@ class Loader:
         return result
 
     def __repr__(self) -> str:
+        drop = "drop_last=True, " if self.drop_last else ""
         return (
-            f"Loader({self.dataset!r}, {self.batch_size}, shuffle={self.shuffle}, augment={self.augment!r}, "
+            f"Loader({self.dataset!r}, {self.batch_size}, {drop}shuffle={self.shuffle}, augment={self.augment!r}, "
             f"normalize={self.normalize!r}, seed={self.seed})"
         )

@@ -1,10 +1,14 @@
 """AdaGrad."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from allconv.optimizers.base import Optimizer
+from allconv.optimizers.epsilon import check_eps_fits
+from allconv.optimizers.hyperparameter import Hyperparameter
+from allconv.optimizers.pieces import limited_square
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_non_negative, check_positive
@@ -24,7 +28,7 @@ class AdaGrad(Optimizer):
     learning_rate : float, default 1e-2
         The learning rate :math:`\eta`, at least 0.
     eps : float, default 1e-10
-        The positive number :math:`\epsilon` in the divisor.
+        The positive number :math:`\epsilon` in the divisor, at least 1.1e-19 in float32.
     initial_accumulator : float, default 0.0
         The start :math:`s_0` of the sum of squares, at least 0.
     weight_decay : float, default 0.0
@@ -49,6 +53,9 @@ class AdaGrad(Optimizer):
     array([0.8293, 1.1707])
     """
 
+    eps = Hyperparameter(check_positive)
+    initial_accumulator = Hyperparameter(check_non_negative, fixed="the sum of squares has already started from it")
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -59,13 +66,28 @@ class AdaGrad(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay=weight_decay)
-        self.eps = check_positive("eps", eps)
-        self.initial_accumulator = check_non_negative("initial_accumulator", initial_accumulator)
+        self.eps = eps
+        self.initial_accumulator = initial_accumulator
         self.add_slot("squares", self.initial_accumulator)
+
+    def before_setting(self, name: str, value: Any) -> None:
+        """Check a setting as `Optimizer` does, and that `eps` counts beside the smallest sum of squares."""
+        super().before_setting(name, value)
+        if name == "eps":
+            check_eps_fits(value, self.parameters)
+
+    def negligible(self, slot: str, dtype: np.dtype[Any]) -> float:  # noqa: ARG002 - the sum is the only slot
+        """Return 0: a sum of squares does not fade, and stays."""
+        return 0.0
 
     def update(self, w: Array, g: Array, squares: Array) -> None:
         """Change `w` and `squares` in place."""
-        squares += g * g
+        g, square = limited_square(g)
+        try:
+            with np.errstate(over="raise"):
+                squares += square
+        except FloatingPointError:  # The sum itself is at its end, and stays the largest number that there is.
+            np.minimum(squares, np.finfo(squares.dtype).max, out=squares)
         u = np.sqrt(squares)
         u += self.eps
         np.divide(g, u, out=u)

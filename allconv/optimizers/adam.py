@@ -2,14 +2,27 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from allconv.optimizers.base import Optimizer
-from allconv.optimizers.pieces import Piece
+from allconv.optimizers.epsilon import check_eps_fits, negligible_square
+from allconv.optimizers.hyperparameter import Hyperparameter
+from allconv.optimizers.pieces import Piece, limited_square
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_bool, check_fraction, check_positive, describe
+
+
+def check_betas(name: str, value: Any) -> tuple[float, float]:
+    """Return `value`, which must be a pair of numbers in [0, 1), as floats."""
+    betas = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(betas, tuple | list):
+        raise TypeError(f"{name} must be a pair of numbers in [0, 1), got {describe(value)}")
+    if len(betas) != 2:
+        raise ValueError(f"{name} must be a pair of numbers in [0, 1), got {describe(value)}")
+    return check_fraction(f"{name}[0]", betas[0]), check_fraction(f"{name}[1]", betas[1])
 
 
 class Adam(Optimizer):
@@ -29,7 +42,7 @@ class Adam(Optimizer):
     betas : pair of float, default (0.9, 0.999)
         The decays :math:`\beta_1` of the mean and :math:`\beta_2` of the mean square, each in [0, 1).
     eps : float, default 1e-8
-        The positive number :math:`\epsilon` in the divisor.
+        The positive number :math:`\epsilon` in the divisor, at least 1.1e-19 in float32.
     weight_decay : float, default 0.0
         The factor of the coupled (L2) weight decay, at least 0; `AdamW` has the decoupled one.
     epsilon_hat : bool, default False
@@ -43,6 +56,8 @@ class Adam(Optimizer):
 
     Notes
     -----
+    A gradient whose square the dtype can't hold counts as one of 2^63 = 9e18 in float32, which makes the same step.
+
     Kingma and Ba (2015), Adam: a method for stochastic optimization, Algorithm 1. The code takes the equal form at the
     end of their section 2, which saves two passes over the arrays:
     :math:`w_t = w_{t-1} - \eta_t m_t / (\sqrt{v_t} + \hat\epsilon)`, with
@@ -59,6 +74,10 @@ class Adam(Optimizer):
     array([0.9, 1.1])
     """
 
+    betas = Hyperparameter(check_betas)
+    eps = Hyperparameter(check_positive)
+    epsilon_hat = Hyperparameter(check_bool)
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -70,11 +89,22 @@ class Adam(Optimizer):
         epsilon_hat: bool = False,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay=weight_decay)
-        self.betas = check_betas(betas)
-        self.eps = check_positive("eps", eps)
-        self.epsilon_hat = check_bool("epsilon_hat", epsilon_hat)
+        self.betas = betas
+        self.eps = eps
+        self.epsilon_hat = epsilon_hat
         self.add_slot("m")
         self.add_slot("v")
+
+    def before_setting(self, name: str, value: Any) -> None:
+        """Check a setting as `Optimizer` does, and that `eps` counts beside the smallest mean square."""
+        super().before_setting(name, value)
+        if name == "eps":
+            check_eps_fits(value, self.parameters)
+
+    def negligible(self, slot: str, dtype: np.dtype[Any]) -> float:
+        """Return the size below which an element of a slot is set to zero; that of v depends on `eps`."""
+        limit = super().negligible(slot, dtype)
+        return negligible_square(self.eps, limit) if slot == "v" else limit
 
     def update(self, w: Array, g: Array, m: Array, v: Array) -> None:
         """Change `w`, `m` and `v` in place."""
@@ -89,9 +119,9 @@ class Adam(Optimizer):
     def _moments(self, g: Array, m: Array, v: Array) -> None:
         """Set m to beta1 m + (1 - beta1) g, and v to beta2 v + (1 - beta2) g^2, in place."""
         beta1, beta2 = self.betas
+        g, square = limited_square(g)
         m *= beta1
         m += (1 - beta1) * g
-        square = g * g
         square *= 1 - beta2
         v *= beta2
         v += square
@@ -120,7 +150,7 @@ class AdamW(Adam):
     betas : pair of float, default (0.9, 0.999)
         The decays :math:`\beta_1` of the mean and :math:`\beta_2` of the mean square, each in [0, 1).
     eps : float, default 1e-8
-        The positive number :math:`\epsilon` in the divisor.
+        The positive number :math:`\epsilon` in the divisor, at least 1.1e-19 in float32.
     weight_decay : float, default 0.01
         The factor :math:`\lambda`, at least 0, for every parameter with ``decay=True``.
     epsilon_hat : bool, default False
@@ -164,12 +194,3 @@ class AdamW(Adam):
             w = piece.w
             w *= 1 - self.learning_rate * self.weight_decay
         return piece.g
-
-
-def check_betas(betas: object) -> tuple[float, float]:
-    """Return `betas`, which must be a pair of numbers in [0, 1), as floats."""
-    if not isinstance(betas, tuple | list):
-        raise TypeError(f"betas must be a pair of numbers in [0, 1), got {describe(betas)}")
-    if len(betas) != 2:
-        raise ValueError(f"betas must be a pair of numbers in [0, 1), got {describe(betas)}")
-    return check_fraction("betas[0]", betas[0]), check_fraction("betas[1]", betas[1])

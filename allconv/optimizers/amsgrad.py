@@ -1,14 +1,24 @@
 """AMSGrad in its four variants."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from allconv.optimizers.adam import Adam
+from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.optimizers.pieces import Piece, over_slices
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_choice
+
+
+def _check_bias_correction(name: str, value: object) -> str:
+    return check_choice(name, value, ("after_max", "before_max", "none"))
+
+
+def _check_maximum(name: str, value: object) -> str:
+    return check_choice(name, value, ("elementwise", "tensor"))
 
 
 class AMSGrad(Adam):
@@ -29,7 +39,7 @@ class AMSGrad(Adam):
     betas : pair of float, default (0.9, 0.999)
         The decays :math:`\beta_1` of the mean and :math:`\beta_2` of the mean square, each in [0, 1).
     eps : float, default 1e-8
-        The positive number :math:`\epsilon` in the divisor.
+        The positive number :math:`\epsilon` in the divisor, at least 1.1e-19 in float32.
     weight_decay : float, default 0.0
         The factor of the coupled (L2) weight decay, at least 0; see `Optimizer`.
     epsilon_hat : bool, default False
@@ -67,6 +77,9 @@ class AMSGrad(Adam):
     array([ True])
     """
 
+    bias_correction = Hyperparameter(_check_bias_correction, fixed="vmax holds squares of this kind of correction")
+    maximum = Hyperparameter(_check_maximum, fixed="vmax holds this kind of maximum")
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -82,12 +95,21 @@ class AMSGrad(Adam):
         super().__init__(
             parameters, learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, epsilon_hat=epsilon_hat
         )
-        self.bias_correction = check_choice("bias_correction", bias_correction, ("after_max", "before_max", "none"))
-        self.maximum = check_choice("maximum", maximum, ("elementwise", "tensor"))
-        if self.epsilon_hat and self.bias_correction == "before_max":
+        self.bias_correction = bias_correction
+        self.maximum = maximum
+        self.add_slot("vmax")
+
+    def before_setting(self, name: str, value: Any) -> None:
+        """Check a setting as `Adam` does, and that `epsilon_hat` has a place beside the kind of bias correction."""
+        super().before_setting(name, value)
+        settings = vars(self) | {name: value}
+        if settings.get("epsilon_hat") and settings.get("bias_correction") == "before_max":
             # "before_max" corrects v before eps is added, so there is no other place for eps.
             raise ValueError("epsilon_hat must be False with bias_correction='before_max', got True")
-        self.add_slot("vmax")
+
+    def negligible(self, slot: str, dtype: np.dtype[Any]) -> float:
+        """Return the size below which an element of a slot is set to zero; a maximum does not fade, and stays."""
+        return 0.0 if slot == "vmax" else super().negligible(slot, dtype)
 
     # This update has one slot more than Adam's. Only `step` calls it, and passes all slots.
     def update(self, w: Array, g: Array, m: Array, v: Array, vmax: Array) -> None:  # type: ignore[override]
@@ -114,7 +136,8 @@ class AMSGrad(Adam):
 
         def moments(piece: Piece) -> float:
             self._moments(self._apply_weight_decay(piece), piece.slots["m"], piece.slots["v"])
-            return float(piece.slots["v"].sum()) / divisor_v - float(piece.slots["vmax"].sum())
+            sums = {name: float(piece.slots[name].sum(dtype=np.float64)) for name in ("v", "vmax")}
+            return sums["v"] / divisor_v - sums["vmax"]
 
         def take_over(piece: Piece) -> None:
             np.divide(piece.slots["v"], divisor_v, out=piece.slots["vmax"])

@@ -5,15 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from allconv.optimizers.pieces import Piece, flush, over_slices
+from allconv.optimizers.checking import check_parameters, check_paths, gradient_of
+from allconv.optimizers.hyperparameter import Hyperparameter
+from allconv.optimizers.pieces import Piece, over_slices
 from allconv.parameter import Parameter, writable
 from allconv.typing import Array
 from allconv.validation import check_floating, check_int, check_non_negative, describe
 
 # The number of steps between two searches for slots that are about to become denormal. A slot with the decay 0.9
-# shrinks by the factor 0.9 ** 64 = 1e-3 in between. `flush` leaves elements from 1e8 times the smallest normal number
-# on, so they stay normal.
+# shrinks by the factor 0.9 ** 64 = 1e-3 in between.
 _FLUSH_PERIOD = 64
+# The size below which an element of a slot is set to zero then, as a multiple of the smallest normal number.
+_FLUSH_MARGIN = 1e8
 
 
 class Optimizer:
@@ -26,7 +29,7 @@ class Optimizer:
     parameters : iterable of Parameter
         The parameters to update, usually ``model.parameters()``: at least one, and each of them once.
     learning_rate : float
-        The learning rate, at least 0, which may be assigned at any time.
+        The learning rate, at least 0.
     weight_decay : float, default 0.0
         The factor of the coupled weight decay (an L2 penalty), at least 0: a step adds ``weight_decay * w`` to the
         gradient of every parameter with ``decay=True``.
@@ -41,14 +44,22 @@ class Optimizer:
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of its range, or the parameters are not distinct or share a name.
+        If an argument is out of its range or of what the parameters' dtype can hold, or the parameters are not
+        distinct or share a name. An assignment to a setting is checked in the same way.
 
     Notes
     -----
+    The settings of an optimizer, such as its learning rate, may be assigned at any time, and count from the next step
+    on. Those that decide what the slots hold stay as they were made, and an assignment raises AttributeError.
+
     A step updates the values in place. It reads the gradients, never writes to them, and sets ``grad`` to None at its
     end. The number of steps belongs to the optimizer and not to a parameter: while a parameter is frozen, its slots
     keep their values. Slots such as momentum or mean squares may fade away. They are set to zero before they become
-    denormal numbers, which slow some processors 20 to 50 times.
+    denormal numbers, which slow some processors 20 to 50 times; `negligible` says from which size on.
+
+    A step knows only the parameters of its own optimizer. A backward pass also adds gradients to trainable parameters
+    that another optimizer has, or none, and those stay until somebody clears them. `train` does so. A loop of one's own
+    sets ``trainable=False`` for what it does not train.
 
     Examples
     --------
@@ -65,12 +76,15 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[Parameter], learning_rate: float, *, weight_decay: float = 0.0) -> None:
         self.parameters = check_parameters(parameters)
+        self._narrowest = min((p.value.dtype for p in self.parameters), key=lambda dtype: dtype.itemsize)
         self.learning_rate = learning_rate
-        self.weight_decay = check_non_negative("weight_decay", weight_decay)
+        self.weight_decay = weight_decay
         self.step_count = 0
         self._slots: dict[str, list[Array]] = {}
         # The names are taken now, because listing the parameters of a part of the model renames them.
         self._paths = check_paths(self.parameters)
+
+    weight_decay = Hyperparameter(check_non_negative)
 
     @property
     def learning_rate(self) -> float:
@@ -79,7 +93,31 @@ class Optimizer:
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        self._learning_rate = check_non_negative("learning_rate", rate)
+        rate = check_non_negative("learning_rate", rate)
+        self.before_setting("learning_rate", rate)
+        self._learning_rate = rate
+
+    def before_setting(self, name: str, value: Any) -> None:
+        """Check a new value of a setting against the parameters and the other settings, before it is stored.
+
+        Parameters
+        ----------
+        name : str
+            The name of the setting.
+        value : object
+            The value, which has passed the check of the setting itself.
+
+        Raises
+        ------
+        ValueError
+            If the value does not fit; nothing is changed then.
+        """
+        largest = float(np.finfo(self._narrowest).max)
+        if isinstance(value, float) and abs(value) > largest:
+            raise ValueError(
+                f"{name} must be at most {largest:.3g}, the largest number of {self._narrowest}, which parameters "
+                f"have, got {value!r}"
+            )
 
     def add_slot(self, name: str, fill: float = 0.0) -> None:
         """Give every parameter an array of its shape and dtype, which `update` gets as a slice.
@@ -97,6 +135,33 @@ class Optimizer:
         """Take over what was pickled or copied; read-only slots are copied, as `Parameter` does with its arrays."""
         vars(self).update(state)
         self._slots = {name: [writable(slot) for slot in slots] for name, slots in self._slots.items()}
+
+    def _keep_slot(self, name: str, *, needed: bool) -> bool:
+        """Make a slot that is needed, forget one that is not, and tell whether that changed anything."""
+        if needed == (name in self._slots):
+            return False
+        if needed:
+            self.add_slot(name)
+        else:
+            del self._slots[name]
+        return True
+
+    def negligible(self, slot: str, dtype: np.dtype[Any]) -> float:  # noqa: ARG002 - the slot matters to subclasses
+        """Return the size below which an element of a slot is too small to matter, and is set to zero.
+
+        Parameters
+        ----------
+        slot : str
+            The name of the slot.
+        dtype : dtype
+            The dtype of its array.
+
+        Returns
+        -------
+        float
+            A multiple of the smallest normal number, unless a subclass says otherwise; 0 sets nothing to zero.
+        """
+        return _FLUSH_MARGIN * float(np.finfo(dtype).tiny)
 
     def update(self, w: Array, g: Array, *args: Any, **slots: Any) -> None:
         """Change the weights and the slots in place, element by element.
@@ -154,13 +219,20 @@ class Optimizer:
         self.step_count += 1
         self._apply(pieces)
         if self.step_count % _FLUSH_PERIOD == 0:
-            over_slices(flush, pieces)
+            over_slices(self._flush, pieces)
         for parameter in self.parameters:
             parameter.grad = None
 
     def _apply(self, pieces: list[Piece]) -> None:
         """Update all pieces in one sweep; an optimizer that needs sums over whole tensors makes several sweeps."""
         over_slices(lambda piece: self.update(piece.w, self._apply_weight_decay(piece), **piece.slots), pieces)
+
+    def _flush(self, piece: Piece) -> None:
+        """Set to zero the elements of the slots that are too small to matter."""
+        for name, slot in piece.slots.items():
+            limit = self.negligible(name, slot.dtype)
+            if limit > 0:
+                slot[np.abs(slot) < limit] = 0
 
     def _apply_weight_decay(self, piece: Piece) -> Array:
         """Apply the weight decay to a piece, and return the gradient for `update`; here the decay is added to it."""
@@ -223,58 +295,3 @@ class Optimizer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.parameters)} parameters, learning_rate={self.learning_rate:g})"
-
-
-def check_parameters(parameters: object) -> list[Parameter]:
-    """Return `parameters` as a list, which must hold at least one Parameter and none of them twice."""
-    rule = "parameters must be a non-empty iterable of distinct Parameters"
-    if not isinstance(parameters, Iterable):
-        raise TypeError(f"{rule}, got {describe(parameters)}")
-    listed = list(parameters)
-    for index, parameter in enumerate(listed):
-        if not isinstance(parameter, Parameter):
-            raise TypeError(f"{rule}, got {describe(parameter)} at {index}")
-    if not listed:
-        raise ValueError(f"{rule}, got an empty {type(parameters).__name__}")
-    seen: dict[int, int] = {}
-    for index, parameter in enumerate(listed):
-        first = seen.setdefault(id(parameter), index)
-        if first != index:
-            raise ValueError(f"{rule}, got {parameter!r} twice, at {first} and {index}")
-    return listed
-
-
-def check_paths(parameters: list[Parameter]) -> list[str]:
-    """Return the names of `parameters`, which must be distinct; the index in the list stands for a missing name."""
-    places: dict[str, int] = {}
-    for index, parameter in enumerate(parameters):
-        path = path_of(parameter, index)
-        if path in places:
-            raise ValueError(
-                f"parameters must have distinct names, got {path!r} at {places[path]} and {index}; "
-                "put the layers into one model, and list that model's parameters"
-            )
-        places[path] = index
-    return list(places)
-
-
-def path_of(parameter: Parameter, index: int) -> str:
-    """Return the parameter's name, or its index in the list if it has no name."""
-    return parameter.name or str(index)
-
-
-def gradient_of(parameter: Parameter, index: int) -> Array:
-    """Return the gradient in the dtype of the value; RuntimeError if it is missing or has another shape."""
-    value, grad = parameter.value, parameter.grad
-    if grad is None:
-        raise RuntimeError(
-            f"every trainable parameter must have a gradient, got none for {path_of(parameter, index)}: "
-            "call backward first, or set trainable=False"
-        )
-    if grad.dtype != value.dtype:
-        grad = check_floating(f"the gradient of {path_of(parameter, index)}", grad, value.dtype)
-    if grad.shape != value.shape:
-        raise RuntimeError(
-            f"the gradient of {path_of(parameter, index)} must have shape {value.shape}, got {describe(grad)}"
-        )
-    return grad

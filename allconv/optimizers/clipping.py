@@ -1,13 +1,18 @@
 """Limits on gradients, applied between the backward pass and the optimizer's step."""
 
 import math
+import numbers
 from collections.abc import Iterable
 
 import numpy as np
 
-from allconv.optimizers.base import check_parameters, gradient_of, path_of
+from allconv.optimizers.checking import check_parameters, gradient_of, path_of
 from allconv.parameter import Parameter
+from allconv.typing import Array
 from allconv.validation import check_positive
+
+# The smallest sum of squares whose terms have all their digits in float64.
+_SMALLEST_SQUARE = 1e-290
 
 
 def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
@@ -20,7 +25,7 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     parameters : iterable of Parameter
         The parameters whose gradients are clipped. Those that are not trainable are left out.
     max_norm : float
-        The largest joint norm, above 0.
+        The largest joint norm, above 0. ``math.inf`` measures the norm and changes nothing.
 
     Returns
     -------
@@ -50,24 +55,38 @@ def clip_grad_norm(parameters: Iterable[Parameter], max_norm: float) -> float:
     array([3., 4.])
     """
     parameters = check_parameters(parameters)
-    max_norm = check_positive("max_norm", max_norm)
+    if not (isinstance(max_norm, numbers.Real) and max_norm == math.inf):
+        max_norm = check_positive("max_norm", max_norm)
     gradients = {index: gradient_of(p, index) for index, p in enumerate(parameters) if p.trainable}
-    square = 0.0
-    for index, grad in gradients.items():
-        # float64 avoids an overflow. BLAS is not used, because its sums depend on its number of threads.
-        part = float(np.square(grad, dtype=np.float64).sum())
+    norms = {index: _norm(grad) for index, grad in gradients.items()}
+    for index, part in norms.items():
         if not math.isfinite(part):
             raise FloatingPointError(
-                f"gradients must be finite to be clipped by their norm, got a norm of {math.sqrt(part)} "
+                f"gradients must be finite to be clipped by their norm, got a norm of {part} "
                 f"for {path_of(parameters[index], index)}"
             )
-        square += part
-    norm = math.sqrt(square)
+    norm = math.hypot(*norms.values())
     scale = max_norm / (norm + 1e-6)
     if scale < 1:
         for index, grad in gradients.items():
-            parameters[index].grad = grad * scale  # A new array, since the caller may still own the old one.
+            # A new array, since the caller may still own the old one. A tiny scale would be 0 in float32.
+            parameters[index].grad = np.multiply(grad, scale, dtype=np.float64).astype(grad.dtype)
     return norm
+
+
+def _norm(grad: Array) -> float:
+    """Return the Euclidean norm of a gradient, which neither overflows nor underflows on the way.
+
+    BLAS is not used, because its sums depend on its number of threads.
+    """
+    with np.errstate(over="ignore"):
+        square = float(np.square(grad, dtype=np.float64).sum())
+    if _SMALLEST_SQUARE <= square < math.inf:
+        return math.sqrt(square)
+    largest = float(np.abs(grad).max(initial=0.0))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    return largest * math.sqrt(float(np.square(grad / largest, dtype=np.float64).sum()))
 
 
 def clip_grad_value(parameters: Iterable[Parameter], clip_value: float) -> None:

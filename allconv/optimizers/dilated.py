@@ -3,7 +3,8 @@
 from allconv.layers.base import Layer
 from allconv.layers.skip import Skip
 from allconv.optimizers.amsgrad import AMSGrad
-from allconv.validation import check_int, check_real, describe
+from allconv.optimizers.hyperparameter import Hyperparameter
+from allconv.validation import check_int, check_non_negative, check_real, describe
 
 
 class DilatedAMSGrad(AMSGrad):
@@ -58,6 +59,8 @@ class DilatedAMSGrad(AMSGrad):
     0.2
     """
 
+    initial_scale = Hyperparameter(check_real)
+
     def __init__(
         self,
         model: Layer,
@@ -86,10 +89,10 @@ class DilatedAMSGrad(AMSGrad):
             bias_correction=bias_correction,
             maximum=maximum,
         )
-        self.initial_scale = check_real("initial_scale", initial_scale)
+        self.initial_scale = initial_scale
 
     def start_epoch(self, epoch: int) -> None:
         """Set the scale of every Skip to ``initial_scale / (1 + epoch)``."""
-        scale = self.initial_scale / (1 + check_int("epoch", epoch, minimum=0))
+        scale = self.initial_scale / (1 + check_non_negative("epoch", check_int("epoch", epoch, minimum=0)))
         for skip in self.skips:
             skip.scale = scale

@@ -59,7 +59,17 @@ def over_slices(function: Callable[[Piece], T], pieces: Sequence[Piece]) -> list
     return [[next(results) for _ in group] for group in cut]
 
 
-def flush(piece: Piece) -> None:
-    """Set to zero the elements of slots that are about to become denormal: they are too small to move a weight."""
-    for slot in piece.slots.values():
-        slot[np.abs(slot) < 1e8 * np.finfo(slot.dtype).tiny] = 0
+def limited_square(g: Array) -> tuple[Array, Array]:
+    """Return the gradient, limited to a size whose square its dtype can hold, and its square.
+
+    The limit is 2^63 = 9e18 in float32. An optimizer that divides by the root of a mean square makes the same step for
+    a gradient of that size as for a larger one. Without the limit the mean square would be infinite from then on, and
+    the weight would never move again. Infinite elements stay infinite, so that they can be noticed.
+    """
+    try:
+        with np.errstate(over="raise"):
+            return g, g * g
+    except FloatingPointError:
+        limit = 2.0 ** (np.finfo(g.dtype).maxexp // 2 - 1)
+        g = np.where(np.isfinite(g), g.clip(-limit, limit), g)
+        return g, g * g

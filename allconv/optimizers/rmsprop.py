@@ -1,10 +1,14 @@
 """RMSprop."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from allconv.optimizers.base import Optimizer
+from allconv.optimizers.epsilon import check_eps_fits, negligible_square
+from allconv.optimizers.hyperparameter import Hyperparameter
+from allconv.optimizers.pieces import limited_square
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_bool, check_fraction, check_positive
@@ -31,9 +35,9 @@ class RMSprop(Optimizer):
     decay : float, default 0.99
         The decay :math:`\alpha` of the running means, in [0, 1).
     eps : float, default 1e-8
-        The positive number :math:`\epsilon` in the divisor.
+        The positive number :math:`\epsilon` in the divisor, at least 1.1e-19 in float32.
     momentum : float, default 0.0
-        The momentum :math:`\mu`, in [0, 1).
+        The momentum :math:`\mu`, in [0, 1). Where it is set to 0, the velocity is forgotten.
     centered : bool, default False
         Whether to divide by the standard deviation.
     weight_decay : float, default 0.0
@@ -58,6 +62,11 @@ class RMSprop(Optimizer):
     array([0.9, 1.1])
     """
 
+    decay = Hyperparameter(check_fraction)
+    eps = Hyperparameter(check_positive)
+    momentum = Hyperparameter(check_fraction)
+    centered = Hyperparameter(check_bool, fixed="a running mean of the gradients starts with the optimizer")
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -70,20 +79,32 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay=weight_decay)
-        self.decay = check_fraction("decay", decay)
-        self.eps = check_positive("eps", eps)
-        self.momentum = check_fraction("momentum", momentum)
-        self.centered = check_bool("centered", centered)
         self.add_slot("v")
+        self.decay = decay
+        self.eps = eps
+        self.centered = centered
+        self.momentum = momentum
         if self.centered:
             self.add_slot("mean")
-        if self.momentum:
-            self.add_slot("velocity")
+
+    def before_setting(self, name: str, value: Any) -> None:
+        """Check a setting as `Optimizer` does, and that `eps` counts; make or forget the velocity of a momentum."""
+        super().before_setting(name, value)
+        if name == "eps":
+            check_eps_fits(value, self.parameters)
+        if name == "momentum":
+            self._keep_slot("velocity", needed=value != 0)
+
+    def negligible(self, slot: str, dtype: np.dtype[Any]) -> float:
+        """Return the size below which an element of a slot is set to zero; that of v depends on `eps`."""
+        limit = super().negligible(slot, dtype)
+        return negligible_square(self.eps, limit) if slot == "v" else limit
 
     def update(self, w: Array, g: Array, v: Array, mean: Array | None = None, velocity: Array | None = None) -> None:
         """Change `w` and the slots in place."""
+        g, square = limited_square(g)
         v *= self.decay
-        v += (1 - self.decay) * (g * g)
+        v += (1 - self.decay) * square
         variance = v
         if mean is not None:
             mean *= self.decay

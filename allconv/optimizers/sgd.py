@@ -1,11 +1,17 @@
 """Gradient descent with momentum."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from allconv.optimizers.base import Optimizer
+from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_bool, check_fraction, check_real
+
+
+def _check_dampening(name: str, value: object) -> float:
+    return check_real(name, value, minimum=0.0, maximum=1.0)
 
 
 class SGD(Optimizer):
@@ -24,7 +30,7 @@ class SGD(Optimizer):
     learning_rate : float
         The learning rate :math:`\eta`, at least 0.
     momentum : float, default 0.0
-        The momentum :math:`\mu`, in [0, 1).
+        The momentum :math:`\mu`, in [0, 1). Where it is set to 0, the velocity is forgotten.
     nesterov : bool, default False
         Whether a step looks one step of the velocity ahead (Nesterov's momentum). It needs a momentum and no dampening.
     dampening : float, default 0.0
@@ -54,6 +60,10 @@ class SGD(Optimizer):
     array([0.71])
     """
 
+    momentum = Hyperparameter(check_fraction)
+    nesterov = Hyperparameter(check_bool)
+    dampening = Hyperparameter(_check_dampening)
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -65,22 +75,34 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay=weight_decay)
-        self.momentum = check_fraction("momentum", momentum)
-        self.nesterov = check_bool("nesterov", nesterov)
-        self.dampening = check_real("dampening", dampening, minimum=0.0, maximum=1.0)
-        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+        self._first_velocity = 1  # the number of the step at which the velocity begins
+        self.momentum = momentum
+        self.dampening = dampening
+        self.nesterov = nesterov
+
+    def before_setting(self, name: str, value: Any) -> None:
+        """Check a setting as `Optimizer` does, and against the others; make or forget the velocity of a momentum."""
+        super().before_setting(name, value)
+        settings = vars(self) | {name: value}
+        if settings.get("nesterov") and (settings["momentum"] == 0 or settings["dampening"] != 0):
             raise ValueError(
                 "nesterov must be False without a momentum or with a dampening, "
-                f"got nesterov=True, momentum={self.momentum:g}, dampening={self.dampening:g}"
+                f"got nesterov=True, momentum={settings['momentum']:g}, dampening={settings['dampening']:g}"
             )
-        if self.momentum:
-            self.add_slot("velocity")
+        if name == "momentum" and self._keep_slot("velocity", needed=value != 0):
+            self._first_velocity = self.step_count + 1
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned; the velocity in it has begun, unless it is of before the first step."""
+        super().load_state(state)
+        self._first_velocity = 1
 
     def update(self, w: Array, g: Array, velocity: Array | None = None) -> None:
         """Change `w` and `velocity` in place."""
         u = g
         if velocity is not None:
             velocity *= self.momentum
-            velocity += g if self.step_count == 1 or self.dampening == 0 else (1 - self.dampening) * g
+            dampened = self.dampening != 0 and self.step_count != self._first_velocity
+            velocity += (1 - self.dampening) * g if dampened else g
             u = g + self.momentum * velocity if self.nesterov else velocity
         w -= self.learning_rate * u

@@ -2,89 +2,34 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from allconv.checkpoint.weights import load_model_state, model_state
 from allconv.data.loader import Loader
-from allconv.distributed import check_same, check_same_model, sum_gradients
+from allconv.distributed import check_same, check_same_model
 from allconv.layers.base import Layer
 from allconv.layers.skip import Skip
 from allconv.optimizers.base import Optimizer
-from allconv.parallel.blas import single_threaded_blas
-from allconv.parallel.process_group import current, shared_over
-from allconv.training.evaluation import Sums, check_fit
+from allconv.parallel.process_group import current
+from allconv.training.evaluation import Sums, check_fit, check_kind, check_loss
 from allconv.training.fingerprint import config_fingerprint, dataset_digest, differences, environment, layer_reprs
-from allconv.training.nonfinite import check_finite_array, checked_layers
+from allconv.training.record import Record
 from allconv.training.resume import check_state, state_to_resume
+from allconv.training.step import train_step
 from allconv.typing import Array, Loss, Schedule
 from allconv.validation import check_bool, check_int, describe
 
 _HISTORY = ("epoch", "loss", "accuracy", "learning_rate", "scale", "seconds")
 
 
-@dataclass(frozen=True)
-class Record:
-    """Where training stands: after an epoch, or after `report_every` steps of one.
-
-    Attributes
-    ----------
-    epoch : int
-        Counted from 0.
-    step, steps : int
-        Steps done in this epoch, and how many it has.
-    epoch_ended : bool
-        Whether these are the figures of the whole epoch.
-    loss, accuracy : float
-        Means over the epoch's images so far, each measured before the update that it led to. Accuracy lies in 0..1,
-        and is None for a regression.
-    learning_rate : float
-        Of the last step.
-    scale : float or None
-        Of the model's Skips, None without one.
-    seconds : float
-        Spent in this epoch's steps, without the caller's own work between two records.
-    images_per_second : float
-        Over the steps since the last record.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    epoch_ended: bool
-    loss: float
-    accuracy: float | None
-    learning_rate: float
-    scale: float | None
-    seconds: float
-    images_per_second: float
-    _state: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint needs, for `checkpoint.save`; read it before the next record is asked for.
-
-        Raises
-        ------
-        RuntimeError
-            When training has gone on, and the state of this record is gone.
-        """
-        return self._state()
-
-    def __str__(self) -> str:
-        accuracy = "" if self.accuracy is None else f"  accuracy {self.accuracy:.4f}"
-        scale = "" if self.scale is None else f"  scale {self.scale:.4f}"
-        return (
-            f"epoch {self.epoch}  step {self.step}/{self.steps}  loss {self.loss:.4f}{accuracy}  "
-            f"learning rate {self.learning_rate:.6g}{scale}  {self.images_per_second:.0f} images/s"
-        )
-
-
 class Training(Iterator[Record]):
     """A training run: the iterator of records that `train` returns.
+
+    An error between two steps, as in `augment` or by Ctrl-C while the data load, leaves a whole step behind: the state
+    can be read, and the next record be asked for. An error within a step leaves weights of no step, some of them moved
+    and some not. Then both raise RuntimeError, and `load_state` goes back to a state from before.
 
     Attributes
     ----------
@@ -114,51 +59,62 @@ class Training(Iterator[Record]):
         self.epoch, self.step, self._sums = 0, 0, Sums()
         self.history: list[dict[str, Any]] = []
         self._data: str | None = None  # the digest, which takes a tenth of a second for CIFAR-10
-        self._records = self._run(epochs, report_every)
+        self._report_every = report_every
+        self._batches: Iterator[tuple[Array, Array]] | None = None  # those of the epoch, from the next step on
+        self._unfinished = ""  # the step that has begun and not ended, in words
 
     def __next__(self) -> Record:
-        return next(self._records)
-
-    def _run(self, epochs: int, report_every: int | None) -> Iterator[Record]:
-        steps = len(self.loader)
-        while self.epoch < epochs:
-            self.optimizer.start_epoch(self.epoch)
-            started, images_before = time.perf_counter(), self._sums.images
-            for images, labels in self.loader.epoch(self.epoch, start=self.step):
+        self._check_whole()
+        started, images_before = time.perf_counter(), self._sums.images
+        try:
+            while self.epoch < self.epochs:
+                images, labels = self._next_batch()
                 if self.schedule is not None:
-                    self.optimizer.learning_rate = self.schedule(self.epoch + self.step / steps)
-                self._train_step(images, labels)
+                    self.optimizer.learning_rate = self.schedule(self.epoch + self.step / len(self.loader))
+                self._unfinished = where = f"epoch {self.epoch}, step {self.step}"
+                parts = self.model, self.loss, self.optimizer
+                value, scores = train_step(*parts, images, labels, where=where, check_finite=self.check_finite)
+                self._sums.add(self.loss, value, scores, labels)
                 self.step += 1
-                if self.step == steps or (report_every is not None and self.step % report_every == 0):
-                    spent = time.perf_counter() - started
-                    self._sums.seconds += spent
-                    record = self._record((self._sums.images - images_before) / spent)
-                    if record.epoch_ended:
-                        self.history.append({name: getattr(record, name) for name in _HISTORY})
-                        self.epoch, self.step, self._sums = self.epoch + 1, 0, Sums()
-                    yield record
-                    started, images_before = time.perf_counter(), self._sums.images
+                record = self._record_if_due(started, images_before)
+                self._unfinished = ""
+                if record is not None:
+                    return record
+        except BaseException:
+            self._batches = None  # An iterator that raised is at its end, and the next call makes another one.
+            raise
+        raise StopIteration
 
-    def _train_step(self, images: Array, labels: Array) -> None:
-        where = f"epoch {self.epoch}, step {self.step}"
-        if self.check_finite:
-            check_finite_array(f"the images of {where}", images)
-        checked = checked_layers(self.model, where) if self.check_finite else nullcontext()
-        with single_threaded_blas(), checked, shared_over(len(images)) as group:
-            part = group.shard(len(images))  # all of them, unless several processes train
-            scores, cache = self.model.forward(images[part], training=True)
-            scores = group.all_gather(scores, len(images))
-            value, dscores = self.loss(scores, labels)
-            if self.check_finite:
-                check_finite_array(f"the loss of {where}", value)
-            self.model.backward_parameters(dscores[part], cache, release=True)
-            sum_gradients(self.optimizer.parameters)
-            if self.check_finite:
-                for parameter in self.optimizer.parameters:
-                    if parameter.grad is not None:
-                        check_finite_array(f"the gradient of {parameter.name}, {where},", parameter.grad)
-            self.optimizer.step()
-        self._sums.add(self.loss, value, scores, labels)
+    def _next_batch(self) -> tuple[Array, Array]:
+        if self._batches is None:
+            self.optimizer.start_epoch(self.epoch)
+            self._batches = self.loader.epoch(self.epoch, start=self.step)
+        batch = next(self._batches, None)
+        if batch is None:
+            raise RuntimeError(f"loader must give {len(self.loader)} steps an epoch, got {self.step}")
+        return batch
+
+    def _record_if_due(self, started: float, images_before: int) -> Record | None:
+        """Return a record if one is due after this step, and go on to the next epoch if this one has ended."""
+        ended = self.step == len(self.loader)
+        if not ended and (self._report_every is None or self.step % self._report_every != 0):
+            return None
+        spent = time.perf_counter() - started
+        self._sums.seconds += spent
+        record = self._record((self._sums.images - images_before) / spent)
+        if ended:
+            self.history.append({name: getattr(record, name) for name in _HISTORY})
+            self.epoch, self.step, self._sums, self._batches = self.epoch + 1, 0, Sums(), None
+        return record
+
+    def _check_whole(self) -> None:
+        """Raise RuntimeError if an error left the model within a step."""
+        if self._unfinished:
+            raise RuntimeError(
+                f"training must stand between two steps, got an error or an interrupt within {self._unfinished}, so "
+                "that the weights belong to no step; load the last checkpoint, with train(..., resume=...), and let "
+                "open_run or stop_on_signals end a run between two steps"
+            )
 
     def check_same_on_all_ranks(self) -> None:
         """Raise RuntimeError on all ranks unless they have the same settings, data, position and weights."""
@@ -183,7 +139,7 @@ class Training(Iterator[Record]):
             step=self.step,
             steps=steps,
             epoch_ended=self.step == steps,
-            loss=self._sums.loss / self._sums.images,
+            loss=self._sums.mean_loss,
             accuracy=self._sums.accuracy,
             learning_rate=self.optimizer.learning_rate,
             scale=skips[0].scale if skips else None,
@@ -204,6 +160,7 @@ class Training(Iterator[Record]):
             "loss": config_fingerprint(self.loss),
             "optimizer": config_fingerprint(self.optimizer),
             "shuffle": self.loader.shuffle,
+            "drop_last": self.loader.drop_last,
             "augment": config_fingerprint(self.loader.augment),
             "normalize": config_fingerprint(self.loader.normalize),
             "data": self._data,
@@ -212,7 +169,14 @@ class Training(Iterator[Record]):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on from here with the same bits, as a nested dict of arrays and values."""
+        """What a checkpoint needs to go on from here with the same bits, as a nested dict of arrays and values.
+
+        Raises
+        ------
+        RuntimeError
+            After an error or an interrupt within a step, whose weights belong to no step.
+        """
+        self._check_whole()
         return {
             "epoch": self.epoch,
             "step": self.epoch * len(self.loader) + self.step,
@@ -242,7 +206,8 @@ class Training(Iterator[Record]):
         self.optimizer.learning_rate = state.get("learning_rate", self.optimizer.learning_rate)
         self.epoch = state["epoch"]
         self.step = state["step"] - self.epoch * len(self.loader)
-        self._sums, self.history = Sums(**state["sums"]), list(state.get("history", []))
+        self._sums, self.history = Sums.of_state(state["sums"]), list(state.get("history", []))
+        self._batches, self._unfinished = None, ""
 
 
 def train(
@@ -259,16 +224,17 @@ def train(
 ) -> Training:
     """Return an iterator that trains `model`, and gives a record after each epoch and every `report_every` steps.
 
-    Everything else (logs, checkpoints, plots, early stopping) is the caller's plain code between two records.
+    Everything else (logs, checkpoints, plots, early stopping) is the caller's plain code between two records. Each step
+    starts without gradients, whatever was left from before, and leaves none behind.
 
     Parameters
     ----------
     model : Layer
         Takes the loader's images, gives scores.
     loss : callable
-        ``loss(scores, labels) -> (value, gradient)``.
+        ``loss(scores, labels) -> (value, gradient)``; see `allconv.typing.Loss`.
     optimizer : Optimizer
-        Over the model's parameters.
+        Over the model's parameters, or some of them.
     loader : Loader
         Gives each epoch's images and labels.
     epochs : int
@@ -295,14 +261,25 @@ def train(
     NonFiniteError
         With `check_finite`.
     RuntimeError
-        When called on several processes (`allconv.distributed`) that differ in settings, data or weights.
+        When called on several processes (`allconv.distributed`) that differ in settings, data or weights. When the
+        next record or the state is asked for after an error within a step; see `Training`.
+
+    Examples
+    --------
+    >>> import allconv as ac
+    >>> model = ac.Sequential(ac.Flatten(), ac.Linear(3072, 10, rng=np.random.default_rng(0)))
+    >>> loader = ac.data.Loader(ac.data.shapes(20, seed=0), 10)
+    >>> for record in train(model, ac.SoftmaxCrossEntropy(), ac.SGD(model.parameters(), 0.01), loader, epochs=2):
+    ...     print(record.epoch, record.step, record.learning_rate)
+    0 2 0.01
+    1 2 0.01
     """
-    for name, value, kind in (("model", model, Layer), ("optimizer", optimizer, Optimizer), ("loader", loader, Loader)):
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} must be {kind.__name__}, got {describe(value)}")
-    for name, function in (("loss", loss), ("schedule", schedule)):
-        if not callable(function) and not (name == "schedule" and function is None):
-            raise TypeError(f"{name} must be callable, got {describe(function)}")
+    check_kind("model", model, Layer)
+    check_loss(loss)
+    check_kind("optimizer", optimizer, Optimizer)
+    check_kind("loader", loader, Loader)
+    if schedule is not None and not callable(schedule):
+        raise TypeError(f"schedule must be callable or None, got {describe(schedule)}")
     epochs = check_int("epochs", epochs)
     if report_every is not None:
         report_every = check_int("report_every", report_every)

@@ -16,8 +16,9 @@ from allconv.distributed import check_same_model
 from allconv.parallel.process_group import current
 from allconv.training.interrupts import Stop, stop_on_signals
 from allconv.training.log import Log
-from allconv.training.loop import Record, Training
+from allconv.training.loop import Training
 from allconv.training.progress import ProgressBar, print_above_bar
+from allconv.training.record import Record
 from allconv.training.settings import check_same_settings, with_environment
 from allconv.validation import check_bool, check_int, check_path, check_positive
 

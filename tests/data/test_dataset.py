@@ -74,3 +74,10 @@ def test_only_slices_index(index):
 def test_an_empty_slice_raises():
     with pytest.raises(ValueError, match="at least one image"):
         Dataset(images(), np.arange(6))[6:]
+
+
+@pytest.mark.parametrize("label", [2**63, 2**64 - 1])
+def test_a_label_that_would_wrap_to_a_negative_one_is_refused(label):
+    with pytest.raises(ValueError, match=rf"labels must be in 0\.\.9223372036854775807, got {label}"):
+        Dataset(images(2), np.array([0, label], np.uint64))
+    assert Dataset(images(2), np.array([0, 3], np.uint64)).labels.tolist() == [0, 3]

@@ -142,3 +142,16 @@ def test_bad_input_is_named(iaa):
     crop = Imgaug(iaa.Crop(px=2, keep_size=False))
     with pytest.raises(ValueError, match=r"augmenter must keep the images' shape \(2, 8, 8, 3\)"):
         crop(noise(2, 8, 8), rng())
+
+
+def test_equal_images_that_come_as_a_list_are_stacked(iaa):
+    """imgaug returns a list here, since the padded images might differ in size: a usual recipe for CIFAR-10."""
+    shift = Imgaug(iaa.Sequential([iaa.PadToFixedSize(40, 40), iaa.CropToFixedSize(32, 32)]))
+    images = noise(20)
+    result = shift(images, rng())
+    assert (result.shape, result.dtype) == (images.shape, np.uint8)
+    np.testing.assert_array_equal(result, shift(images, rng()))
+    assert not np.array_equal(result, images)
+    unequal = Imgaug(iaa.Sequential([iaa.PadToFixedSize(40, 40), iaa.CropToFixedSize(32, 30)]))
+    with pytest.raises(ValueError, match="augmenter must keep the images' shape"):
+        unequal(images, rng())

@@ -150,6 +150,12 @@ def test_a_wrong_result_of_normalize_raises(normalize):
         ({"batch_size": 0}, ValueError, "batch_size must be a positive int, got 0"),
         ({"batch_size": True}, TypeError, "batch_size must be a positive int, got True"),
         ({"batch_size": 2.0}, TypeError, r"batch_size must be a positive int, got 2\.0"),
+        ({"drop_last": 1}, TypeError, "drop_last must be True or False, got 1"),
+        (
+            {"batch_size": 61, "drop_last": True},
+            ValueError,
+            "batch_size must be at most the number of images, 60, with",
+        ),
         ({"shuffle": 1}, TypeError, "shuffle must be True or False, got 1"),
         ({"augment": "article"}, TypeError, "augment must be callable or None, got 'article'"),
         ({"normalize": 255}, TypeError, "normalize must be callable or None, got 255"),
@@ -178,4 +184,22 @@ def test_epoch_checks_when_it_is_called(epoch, start, message):
 
 def test_repr_names_the_recipe():
     assert "augment=Sequential([Fliplr(1)" in repr(Loader(noise(), 10, augment=article_augment()))
+    assert "10, drop_last=True, shuffle=True" in repr(Loader(noise(), 10, drop_last=True))
     assert isinstance(article_augment(), Sequential)
+
+
+def test_drop_last_leaves_out_the_smaller_last_step():
+    loader, every = Loader(numbered(23), 5, drop_last=True), Loader(numbered(23), 5)
+    assert len(loader) == 4
+    assert same_steps(loader.epoch(1), list(every.epoch(1))[:4])
+    assert not list(loader.epoch(1, 4))
+    left_out = [set(range(23)) - set(np.concatenate([labels for _, labels in loader.epoch(e)])) for e in range(3)]
+    assert len(set(map(frozenset, left_out))) == 3
+    assert len(Loader(numbered(20), 5, drop_last=True)) == 4
+    assert len(Loader(numbered(5), 5, drop_last=True)) == 1
+
+
+def test_a_loader_itself_is_not_iterated_and_says_how_to():
+    with pytest.raises(TypeError, match=r"one epoch at a time.*loader\.epoch\(0\)"):
+        for _ in Loader(noise(), 10):
+            pass

@@ -82,8 +82,14 @@ def test_frozen_parameters_are_left_out(clip):
     np.testing.assert_array_equal(frozen.grad, 4)
 
 
-@pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
-@pytest.mark.parametrize("limit", [0, -1, 0.0, math.nan, math.inf, -math.inf, None, "1", True, [1.0], 1j, np.ones(2)])
+BAD_LIMITS = [0, -1, 0.0, math.nan, -math.inf, None, "1", True, [1.0], 1j, np.ones(2), 10**400]
+
+
+@pytest.mark.parametrize(
+    ("clip", "limit"),
+    [(clip, limit) for clip in (clip_grad_norm, clip_grad_value) for limit in BAD_LIMITS]
+    + [(clip_grad_value, math.inf)],  # An infinite limit of the norm measures it.
+)
 def test_a_bad_limit_changes_nothing(clip, limit):
     parameters = _with_gradients()
     before = [p.grad for p in parameters]
@@ -111,3 +117,44 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_changes(bad):
     with pytest.raises(FloatingPointError, match=f"must be finite .* norm of {bad} for 2"):
         clip_grad_norm(parameters, 1.0)
     assert all(p.grad is g for p, g in zip(parameters, before, strict=True))
+
+
+@pytest.mark.parametrize("limit", [math.inf, np.float64(np.inf), np.float32(np.inf)])
+def test_an_infinite_limit_measures_the_norm_and_changes_nothing(limit):
+    parameters = _with_gradients()
+    before = [p.grad for p in parameters]
+    norm = clip_grad_norm(parameters, limit)
+    assert norm == pytest.approx(math.sqrt(math.fsum(x * x for g in before for x in g.ravel().tolist())), rel=1e-12)
+    assert all(p.grad is g for p, g in zip(parameters, before, strict=True))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200, 1.0])
+def test_norms_whose_squares_leave_float64(size):
+    p, q = Parameter(np.zeros(2)), Parameter(np.zeros(1))
+    p.add_grad(np.array([2.0, 3.0]) * size)
+    q.add_grad(np.array([6.0]) * size)
+    assert clip_grad_norm([p, q], math.inf) == pytest.approx(7 * size, rel=1e-14)
+    if size == 1e200:
+        clip_grad_norm([p, q], 1.0)
+        np.testing.assert_allclose([*p.grad, *q.grad], np.array([2, 3, 6]) / 7, rtol=1e-12)
+
+
+def test_a_tiny_limit_keeps_the_direction_in_float32():
+    """The factor, 1e-42, is a denormal number of float32 with two digits."""
+    p = Parameter(np.zeros(2, np.float32))
+    p.add_grad(np.array([3e37, 4e37], np.float32))
+    clip_grad_norm([p], 5e-5)
+    np.testing.assert_allclose(p.grad, [3e-5, 4e-5], rtol=1e-6)
+
+
+def test_the_norm_of_ten_million_float32_numbers_keeps_its_digits():
+    p = Parameter(np.zeros(10_000_000, np.float32))
+    p.add_grad(np.full(10_000_000, 0.1, np.float32))
+    assert clip_grad_norm([p], math.inf) == pytest.approx(float(np.float32(0.1)) * math.sqrt(1e7), rel=1e-12)
+
+
+def test_a_gradient_that_is_a_list_is_clipped():
+    p = Parameter(np.zeros(2))
+    p.grad = [3.0, 4.0]
+    assert clip_grad_norm([p], 1.0) == 5
+    np.testing.assert_allclose(p.grad, [0.6, 0.8], rtol=1e-6)

@@ -1,0 +1,216 @@
+"""The cross-entropy of a softmax, for classification."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from allconv.functional.softmax import log_softmax
+from allconv.losses.reduction import check_reduction, working_dtype
+from allconv.losses.targets import (
+    are_labels,
+    check_labels,
+    check_probabilities,
+    rows_of_labels,
+    rows_of_probabilities,
+)
+from allconv.typing import Array
+from allconv.validation import Checked, check_array, check_batch, check_floating, check_real, describe, is_int
+
+
+def _check_label_smoothing(name: str, value: object) -> float:
+    return check_real(name, value, minimum=0.0, maximum=1.0)
+
+
+def _check_class_weight(name: str, value: object) -> Array | None:
+    """Return the class weights as an array (K,) of float64."""
+    if value is None:
+        return None
+    array = check_array(name, value)
+    rule = f"{name} must be a sequence of non-negative finite numbers, one a class"
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{rule}, got {describe(value)}")
+    if array.ndim != 1 or array.size == 0 or not (np.isfinite(array) & (array >= 0)).all():
+        raise ValueError(f"{rule}, got {describe(array.tolist())}")
+    return array.astype(np.float64)
+
+
+def _check_ignore_index(name: str, value: Any) -> int | None:
+    if value is not None and not is_int(value):
+        raise TypeError(f"{name} must be an int or None, got {describe(value)}")
+    return None if value is None else int(value)
+
+
+class SoftmaxCrossEntropy:
+    r"""Cross-entropy between target probabilities and the softmax of the scores.
+
+    For scores s and target probabilities t, both (N, K), with label smoothing :math:`\varepsilon` and class weights w,
+
+    .. math::
+
+        p_{nk} = \frac{e^{s_{nk}}}{\sum_j e^{s_{nj}}}, \qquad
+        q_{nk} = w_k \left((1 - \varepsilon)\, t_{nk} + \frac{\varepsilon}{K}\right), \qquad
+        L = -\frac{1}{D} \sum_{n,k} q_{nk} \log p_{nk}
+
+    An integer label stands for the row t that is 1 at the label and 0 elsewhere. D is 1 for ``reduction="sum"``.
+    For "mean", D is N with rows of probabilities, and the sum of the labels' class weights, :math:`\sum_n w_{y_n}`,
+    with integer labels. Ignored labels enter neither L nor D. All values are those of
+    `torch.nn.functional.cross_entropy`.
+
+    Parameters
+    ----------
+    label_smoothing : float, default 0.0
+        The share of the target, in [0, 1], that is spread evenly over the classes.
+    class_weight : sequence of float, optional
+        The K weights of the classes, each at least 0. The default is 1 for every class.
+    ignore_index : int, optional
+        The label whose examples have neither loss nor gradient. By default every label must be a class.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        The kind of sum over the examples: "mean" divides it by D, and "none" leaves the examples apart.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range; from a call, as `__call__` says.
+
+    Notes
+    -----
+    ``loss(scores, target)`` takes scores (N, K) of any real floating dtype. The target is either integer labels (N,)
+    from 0 to K - 1, or rows of probabilities (N, K). The call returns L as a float, and dL/ds, (N, K), in the scores'
+    dtype. Scores (N, H, W, K) with labels (N, H, W), as a network gives them that labels pixels, count as N H W
+    examples; so do any axes between the first and the last one.
+
+    With ``reduction="none"`` the value is an array of the examples' losses, (N,) or (N, H, W), and the gradient that of
+    their sum. float16 scores are computed in float32; elements of the gradient below 6e-8 then round to 0.
+
+    The mean over a batch whose labels are all ignored, or all of weight 0, would be 0 / 0. PyTorch returns NaN then,
+    and this loss raises ValueError. `evaluate` leaves such a batch out.
+
+    Goodfellow et al. (2016), section 6.2.2.3; label smoothing: Szegedy et al. (2016), section 7.
+
+    Examples
+    --------
+    >>> value, gradient = SoftmaxCrossEntropy()(np.zeros((1, 4)), np.array([2]))
+    >>> round(value, 3), gradient
+    (1.386, array([[ 0.25,  0.25, -0.75,  0.25]]))
+    """
+
+    label_smoothing = Checked(_check_label_smoothing)
+    class_weight = Checked(_check_class_weight)
+    ignore_index = Checked(_check_ignore_index)
+    reduction = Checked(check_reduction)
+
+    def __init__(
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        class_weight: Sequence[float] | Array | None = None,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.ignore_index = ignore_index
+        self.reduction = reduction
+
+    def __call__(self, scores: Array, target: Array) -> tuple[Any, Array]:
+        r"""Return the loss and dL/ds = (p sum_k q_k - q) / D.
+
+        Raises
+        ------
+        TypeError
+            If the scores are not floating, or the target is neither integer labels nor rows of probabilities.
+        ValueError
+            If the scores are not (N, K) or (N, ..., K), or there are not K class weights; if a label is out of range,
+            or the target has another number of rows; if a row of probabilities has a NaN, a negative number or a sum
+            other than 1, or `ignore_index` is set; if a mean has no example that counts.
+        """
+        scores = check_batch("scores", scores)
+        if scores.ndim < 2:
+            raise ValueError(
+                f"scores must have shape (N, K), got {describe(scores)}; other axes may stand between N and K"
+            )
+        target = check_array("target", target)
+        q = self._target_rows(target, scores)
+        divisor = self.divisor(target) if self.reduction == "mean" else 1.0
+        if divisor == 0:
+            raise ValueError(
+                "target must hold a label that is not ignored and whose class weight is not 0, to take the mean, "
+                f"got {target.size} labels without one"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):  # An infinity or a NaN shows in the value.
+            # Sums along a contiguous axis are pairwise in NumPy, and so keep their digits for any number of classes.
+            log_p = log_softmax(np.ascontiguousarray(scores.reshape(q.shape), dtype=q.dtype))
+            # Where q is 0 nothing is added, also where log p is -inf: a class may be ruled out by a score of -inf.
+            terms = np.multiply(q, log_p, out=np.zeros_like(q), where=q != 0)
+            gradient = (np.exp(log_p) * q.sum(axis=1, keepdims=True) - q) / q.dtype.type(divisor)
+            gradient = gradient.astype(scores.dtype, copy=False).reshape(scores.shape)
+            if self.reduction == "none":
+                return -terms.sum(axis=1).reshape(scores.shape[:-1]), gradient
+            return -float(terms.sum(dtype=np.float64)) / divisor, gradient
+
+    def divisor(self, target: Array) -> float:
+        """Return D of the mean over a batch.
+
+        Parameters
+        ----------
+        target : array, shape (N,), (N, K) or with axes in between
+            The labels or the rows of probabilities of the batch.
+
+        Returns
+        -------
+        float
+            The divisor, whatever `reduction` is: 0 if every label is ignored.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `target` is no array, or if a label is out of the range of the class weights.
+        """
+        target = check_array("target", target)
+        if target.dtype.kind == "f":
+            return float(target.size // target.shape[-1])
+        counted = self._counted(target)
+        if self.class_weight is None:
+            return float(np.count_nonzero(counted))
+        check_labels(target, counted, len(self.class_weight))
+        return float(np.sum(self.class_weight[target[counted].astype(np.intp)]))
+
+    def _counted(self, labels: Array) -> Array:
+        """Return where the labels are not to be ignored."""
+        return np.ones(labels.shape, bool) if self.ignore_index is None else labels != self.ignore_index
+
+    def _weight(self, scores: Array) -> Array:
+        """Return the class weights (K,) in the dtype to compute in."""
+        classes, dtype = scores.shape[-1], working_dtype(scores)
+        if self.class_weight is None:
+            return np.ones(classes, dtype)
+        if len(self.class_weight) != classes:
+            raise ValueError(
+                f"scores must have {len(self.class_weight)} columns, as class_weight, got {describe(scores)}"
+            )
+        return check_floating("class_weight", self.class_weight, dtype)
+
+    def _target_rows(self, target: Array, scores: Array) -> Array:
+        """Return q, one row an example, in the dtype to compute in."""
+        weight = self._weight(scores)
+        if are_labels(target, scores):
+            counted = self._counted(target)
+            check_labels(target, counted, len(weight))
+            return rows_of_labels(target, counted, weight, self.label_smoothing)
+        if self.ignore_index is not None:
+            raise ValueError(f"target must be integer labels where ignore_index is set, got {describe(target)}")
+        check_probabilities(target)
+        return rows_of_probabilities(target, weight, self.label_smoothing)
+
+    def __repr__(self) -> str:
+        arguments = []
+        if self.label_smoothing:
+            arguments.append(f"label_smoothing={self.label_smoothing!r}")
+        if self.class_weight is not None:
+            arguments.append(f"class_weight={self.class_weight.tolist()}")
+        if self.ignore_index is not None:
+            arguments.append(f"ignore_index={self.ignore_index}")
+        if self.reduction != "mean":
+            arguments.append(f"reduction={self.reduction!r}")
+        return f"SoftmaxCrossEntropy({', '.join(arguments)})"

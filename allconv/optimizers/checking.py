@@ -1,0 +1,61 @@
+"""The checks of parameters and their gradients, which the optimizers and the limits on gradients share."""
+
+from collections.abc import Iterable
+
+from allconv.parameter import Parameter
+from allconv.typing import Array
+from allconv.validation import check_floating, describe
+
+
+def check_parameters(parameters: object) -> list[Parameter]:
+    """Return `parameters` as a list, which must hold at least one Parameter and none of them twice."""
+    rule = "parameters must be a non-empty iterable of distinct Parameters"
+    if not isinstance(parameters, Iterable):
+        raise TypeError(f"{rule}, got {describe(parameters)}")
+    listed = list(parameters)
+    for index, parameter in enumerate(listed):
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"{rule}, got {describe(parameter)} at {index}")
+    if not listed:
+        raise ValueError(f"{rule}, got an empty {type(parameters).__name__}")
+    seen: dict[int, int] = {}
+    for index, parameter in enumerate(listed):
+        first = seen.setdefault(id(parameter), index)
+        if first != index:
+            raise ValueError(f"{rule}, got {parameter!r} twice, at {first} and {index}")
+    return listed
+
+
+def check_paths(parameters: list[Parameter]) -> list[str]:
+    """Return the names of `parameters`, which must be distinct; the index in the list stands for a missing name."""
+    places: dict[str, int] = {}
+    for index, parameter in enumerate(parameters):
+        path = path_of(parameter, index)
+        if path in places:
+            raise ValueError(
+                f"parameters must have distinct names, got {path!r} at {places[path]} and {index}; "
+                "put the layers into one model, and list that model's parameters"
+            )
+        places[path] = index
+    return list(places)
+
+
+def path_of(parameter: Parameter, index: int) -> str:
+    """Return the parameter's name, or its index in the list if it has no name."""
+    return parameter.name or str(index)
+
+
+def gradient_of(parameter: Parameter, index: int) -> Array:
+    """Return the gradient in the dtype of the value; RuntimeError if it is missing or has another shape."""
+    value = parameter.value
+    if parameter.grad is None:
+        raise RuntimeError(
+            f"every trainable parameter must have a gradient, got none for {path_of(parameter, index)}: "
+            "call backward first, or set trainable=False"
+        )
+    grad = check_floating(f"the gradient of {path_of(parameter, index)}", parameter.grad, value.dtype)
+    if grad.shape != value.shape:
+        raise RuntimeError(
+            f"the gradient of {path_of(parameter, index)} must have shape {value.shape}, got {describe(grad)}"
+        )
+    return grad

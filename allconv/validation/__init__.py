@@ -1,0 +1,63 @@
+"""The argument checks of the whole library, and the one form of their messages.
+
+Every message names the argument, the rule, and the value received: ``stride must be a positive int or a pair of them,
+got 0``. A value of the wrong type raises TypeError, and a value out of its range raises ValueError. The checks return
+the value in the form that the caller works with, so that a constructor reads
+``self.alpha = check_positive("alpha", alpha)``.
+"""
+
+from allconv.validation.arguments import (
+    check_bool as check_bool,
+)
+from allconv.validation.arguments import (
+    check_choice as check_choice,
+)
+from allconv.validation.arguments import (
+    check_fraction as check_fraction,
+)
+from allconv.validation.arguments import (
+    check_generator as check_generator,
+)
+from allconv.validation.arguments import (
+    check_int,
+)
+from allconv.validation.arguments import (
+    check_non_negative as check_non_negative,
+)
+from allconv.validation.arguments import (
+    check_pair as check_pair,
+)
+from allconv.validation.arguments import (
+    check_path as check_path,
+)
+from allconv.validation.arguments import (
+    check_positive as check_positive,
+)
+from allconv.validation.arguments import (
+    check_real as check_real,
+)
+from allconv.validation.arguments import (
+    is_int as is_int,
+)
+from allconv.validation.arrays import (
+    check_array as check_array,
+)
+from allconv.validation.arrays import (
+    check_batch as check_batch,
+)
+from allconv.validation.arrays import (
+    check_dtype,
+    check_gradient,
+    check_images,
+)
+from allconv.validation.arrays import (
+    check_floating as check_floating,
+)
+from allconv.validation.arrays import (
+    check_gradient_shape as check_gradient_shape,
+)
+from allconv.validation.attributes import Checked as Checked
+from allconv.validation.describing import describe
+
+# Layers of one's own need these most; the library uses the others too.
+__all__ = ["check_dtype", "check_gradient", "check_images", "check_int", "describe"]

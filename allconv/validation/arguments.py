@@ -1,0 +1,149 @@
+"""Checks of numbers, flags, choices, paths and generators."""
+
+import math
+import numbers
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from allconv.typing import Pair
+from allconv.validation.describing import describe
+
+
+def is_int(value: object) -> bool:
+    """Tell whether `value` is an integer; a bool does not count, although bool is a subclass of int."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
+
+
+def check_int(name: str, value: object, *, minimum: int = 1) -> int:
+    """Return an integer as an int.
+
+    Parameters
+    ----------
+    name : str
+        The argument's name, for the message.
+    value : int
+        The value to check; a bool counts as none.
+    minimum : int, default 1
+        The smallest value that is allowed.
+
+    Returns
+    -------
+    int
+        The value.
+
+    Raises
+    ------
+    TypeError
+        If `value` is no integer.
+    ValueError
+        If it is below `minimum`.
+
+    Examples
+    --------
+    >>> check_int("stride", np.int64(2))
+    2
+    """
+    rule = {0: "a non-negative int", 1: "a positive int"}.get(minimum, f"an int of at least {minimum}")
+    if not is_int(value):
+        raise TypeError(f"{name} must be {rule}, got {describe(value)}")
+    if value < minimum:  # type: ignore[operator]
+        raise ValueError(f"{name} must be {rule}, got {describe(value)}")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def check_pair(name: str, value: object, *, minimum: int = 1) -> Pair:
+    """Return an int or a pair of ints as a pair (vertical, horizontal); each must be at least `minimum`, 0 or 1."""
+    kind = "positive" if minimum == 1 else "non-negative"
+    message = f"{name} must be a {kind} int or a pair of them, got {describe(value)}"
+    pair = (value, value) if is_int(value) else value
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(is_int(item) for item in pair)):
+        raise (ValueError if isinstance(pair, tuple | list) and len(pair) != 2 else TypeError)(message)
+    if min(pair) < minimum:
+        raise ValueError(message)
+    return int(pair[0]), int(pair[1])
+
+
+def check_real(
+    name: str,
+    value: object,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    open_below: bool = False,
+    open_above: bool = False,
+) -> float:
+    """Return `value` as a finite float from `minimum` to `maximum`; an open end does not belong to the range."""
+    rule = _interval(minimum, maximum, open_below, open_above)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be {rule}, got {describe(value)}")
+    try:
+        number = float(value)
+    except OverflowError:  # An int or a fraction may be too large for a float, such as 10**400.
+        number = math.inf
+    low = number <= minimum if open_below else number < minimum
+    high = number >= maximum if open_above else number > maximum
+    if not math.isfinite(number) or low or high:
+        raise ValueError(f"{name} must be {rule}, got {describe(value)}")
+    return number
+
+
+def _interval(minimum: float, maximum: float, open_below: bool, open_above: bool) -> str:
+    """Return the words for the numbers that `check_real` accepts."""
+    if (minimum, maximum) == (-math.inf, math.inf):
+        return "a finite number"
+    if maximum == math.inf and minimum == 0:
+        return "a positive number" if open_below else "a non-negative number"
+    left = "(" if open_below or minimum == -math.inf else "["
+    right = ")" if open_above or maximum == math.inf else "]"
+    return f"a number in {left}{minimum:g}, {maximum:g}{right}"
+
+
+def check_positive(name: str, value: object) -> float:
+    """Return `value` as a finite float above 0."""
+    return check_real(name, value, minimum=0.0, open_below=True)
+
+
+def check_non_negative(name: str, value: object) -> float:
+    """Return `value` as a finite float of at least 0."""
+    return check_real(name, value, minimum=0.0)
+
+
+def check_fraction(name: str, value: object) -> float:
+    """Return `value` as a float in [0, 1), such as a momentum, a decay or a dropout rate."""
+    return check_real(name, value, minimum=0.0, maximum=1.0, open_above=True)
+
+
+def check_bool(name: str, value: object) -> bool:
+    """Return `value` as a bool; numbers do not count as bools."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+    return bool(value)
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Return `value`, which must be one of the strings `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise (ValueError if isinstance(value, str) else TypeError)(
+            f"{name} must be one of {listed}, got {describe(value)}"
+        )
+    return value
+
+
+def check_path(name: str, value: object) -> Path:
+    """Return `value`, which must be a str or a path object, as a Path."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, got {describe(value)}")
+    return Path(value)
+
+
+def check_generator(name: str, value: object) -> np.random.Generator:
+    """Return `value`, which must be a Generator or None; None gives a new, unseeded Generator."""
+    if value is None:
+        return np.random.default_rng()
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(f"{name} must be a numpy.random.Generator or None, got {describe(value)}")
+    return value
