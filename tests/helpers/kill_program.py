@@ -1,7 +1,8 @@
 """Train in FOLDER, killed before each I/O call of a save, and go on from what is there: python kill_program.py FOLDER.
 
 The save is the one that ends the first epoch. It prints how many calls that has, how many kills there were, and as JSON
-what differs at the end from a run that was never killed: the call, the paths in the state, the files left behind.
+what is wrong after one: the call, the step of the checkpoint that is there, which must be the old or the new one, and
+what differs at the end from a run that was never killed: the paths in the state, the files left behind.
 """
 
 import json
@@ -15,8 +16,7 @@ import numpy as np
 
 import allconv as ac
 from helpers import faults
-
-CLOCK = ("seconds", "made_with")  # what two runs with the same bits may differ in
+from helpers.states import differing
 
 
 class Parts:
@@ -50,25 +50,10 @@ class Parts:
         return run.state
 
 
-def differing(first, second, path="state"):
-    """Return the paths at which two states of a run have other bits, what the clock makes them left aside."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        keys = [key for key in first | second if key not in CLOCK]
-        return [line for key in keys for line in differing(first.get(key), second.get(key), f"{path}/{key}")]
-    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
-        pairs = enumerate(zip(first, second, strict=True))
-        return [line for number, pair in pairs for line in differing(*pair, f"{path}/{number}")]
-    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        same = (first.dtype, first.shape, first.tobytes()) == (second.dtype, second.shape, second.tobytes())
-    else:
-        same = type(first) is type(second) and repr(first) == repr(second)  # a NaN equals itself here
-    return [] if same else [path]
-
-
 def killed_at(call, folder):
     """Train in a child process that is killed before this I/O call of its saves; return whether it was."""
     if not (child := os.fork()):
-        with faults.io_calls(folder, faults.kill(call, after=False)):
+        with faults.io_calls(folder, faults.kill(call)):
             Parts().train(folder)
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -89,11 +74,12 @@ def main(out):
         shutil.rmtree(folder)
         shutil.copytree(begun, folder)
         kills += killed_at(call, folder)
+        step = ac.checkpoint.load(folder)["step"]
         state = Parts().train(folder)
         paths = differing(wanted, state) + differing(wanted, ac.checkpoint.load(folder))
         left = [path.name for path in folder.iterdir() if path.suffix == ".tmp"]
-        if paths or left:
-            wrong.append([call, paths, left])
+        if paths or left or step not in (1, 2):
+            wrong.append([call, step, paths, left])
     print(len(calls), kills, json.dumps(wrong))
 
 
