@@ -1,7 +1,6 @@
 """The smaller examples run as a reader runs them, in processes of their own, and do what their first lines promise."""
 
 import ast
-import inspect
 import json
 import re
 import runpy
@@ -35,22 +34,27 @@ def sources():
         yield path.name, "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
+def is_public(path):
+    """Tell whether each name of a path such as allconv.rules.guided is one that the part before it exports."""
+    value = ac
+    for name in path.split(".")[1:]:
+        if name not in getattr(value, "__all__", vars(value)):
+            return False
+        value = getattr(value, name)
+    return True
+
+
 def internal_names(program):
     """Return what a program takes of allconv that is not public: the path of each module or name."""
-    public = {name: vars(getattr(ac, name)) for name in ac.__all__ if inspect.ismodule(getattr(ac, name))}
     found = []
     for node in ast.walk(ast.parse(program)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.startswith("allconv.")]
-        elif isinstance(node, ast.ImportFrom) and node.module == "allconv":
-            found += [f"allconv.{alias.name}" for alias in node.names if alias.name not in ac.__all__]
-        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("allconv."):
-            room = public.get(node.module.removeprefix("allconv."), {})
-            known = room.get("__all__", room)
-            found += [f"{node.module}.{alias.name}" for alias in node.names if alias.name not in known]
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ac":
-            found += [f"allconv.{node.attr}"] if node.attr not in ac.__all__ else []
-    return found
+            found.append(f"allconv.{node.attr}")
+    return [path for path in found if path.partition(".")[0] == "allconv" and not is_public(path)]
 
 
 @pytest.mark.parametrize(("name", "program"), [*sources()], ids=[name for name, _ in sources()])

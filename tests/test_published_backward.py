@@ -29,6 +29,7 @@ def same(weights, others):
     return all(np.array_equal(weights[name], others[name]) for name in weights)
 
 
+@pytest.mark.scripts
 @pytest.mark.parametrize(("case", "published"), [("h", "published"), ("f", "gradient")])
 def test_a_case_trains_by_either_pass_and_one_of_adam_by_the_gradient(case, published, tmp_path):
     weights = []
@@ -56,6 +57,7 @@ def test_the_published_pass_is_that_of_the_faults():
         assert not np.array_equal(after[path], value), "the rules end with the context"
 
 
+@pytest.mark.scripts
 def test_a_run_keeps_its_pass_and_one_from_before_there_were_two_goes_on(tmp_path, capsys):
     out = tmp_path / "before"
     assert train(out, "h", "gradient") == 0

@@ -53,12 +53,13 @@ def stop_at(epoch, step, number=signal.SIGTERM):
 
 def test_a_run_leaves_its_settings_its_log_and_its_checkpoints(tmp_path):
     out = tmp_path / "new" / "out"
-    run = train(out)
+    run = train(out, config={"rate": 0.01, "versions": {"imgaug": "0.4"}})
     assert {path.name for path in out.iterdir()} == {"checkpoints", "config.json", "log.csv", "log.txt"}
     config = json.loads((out / "config.json").read_text())
-    assert list(config) == ["rate", "threads", "ranks", "versions"]
+    assert sorted(config) == ["ranks", "rate", "threads", "versions"]
     assert (config["rate"], config["ranks"]) == (0.01, 1)
-    assert {"python", "machine", "allconv", "numpy", "scipy"} == config["versions"].keys()
+    assert {"python", "machine", "allconv", "numpy", "scipy", "imgaug"} == config["versions"].keys()
+    assert (config["versions"]["imgaug"], config["versions"]["numpy"]) == ("0.4", np.__version__)
     with (out / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [list(row) for row in rows] == [COLUMNS] * 2
@@ -66,13 +67,6 @@ def test_a_run_leaves_its_settings_its_log_and_its_checkpoints(tmp_path):
     assert (out / "log.txt").read_text() == "epoch 0\nepoch 1\n"
     assert run.rows == ac.checkpoint.load(out / "checkpoints")["rows"]
     assert run.rows[1]["accuracy"] == float(rows[1]["accuracy"])
-
-
-def test_versions_of_the_callers_are_recorded_beside_the_others(tmp_path):
-    train(tmp_path / "out", config={"rate": 0.01, "versions": {"imgaug": "0.4"}})
-    versions = json.loads((tmp_path / "out" / "config.json").read_text())["versions"]
-    assert versions["imgaug"] == "0.4"
-    assert versions["numpy"] == np.__version__
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")

@@ -72,14 +72,10 @@ def test_reads_names_that_start_with_a_dot_and_times_that_are_fractions(read):
 # Members that a batch has no business with are passed over, wherever they would have gone.
 PASSED_OVER = {
     "parent folder": entry("../../escaped", b"x"),
-    "parent folder within": entry("batches/../../escaped", b"x"),
     "absolute": entry("/allconv-escaped", b"x"),
-    "symlink": entry("link", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
     "symlink to the parent": entry("batches", type=tarfile.SYMTYPE, linkname="../.."),
     "hard link": entry("link", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
-    "device": entry("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
     "fifo": entry("pipe", type=tarfile.FIFOTYPE),
-    "program": entry("setup.py", b"raise SystemExit", mode=0o4777),
     "same name elsewhere": entry("other/batches/a", b"x"),
     "same name with two slashes": entry("batches//a", b"x"),
 }
@@ -94,8 +90,6 @@ GNU_SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.real
 REFUSED = {
     "symlink": ([entry("batches/a", type=tarfile.SYMTYPE, linkname="/etc/passwd")], "as a regular file, got .* b'2'"),
     "hard link": ([entry("batches/a", type=tarfile.LNKTYPE, linkname="batches/b")], "as a regular file, got .* b'1'"),
-    "device": ([entry("batches/a", type=tarfile.CHRTYPE)], "as a regular file, got .* b'3'"),
-    "fifo": ([entry("batches/a", type=tarfile.FIFOTYPE)], "as a regular file, got .* b'6'"),
     "folder": ([entry("batches/a", type=tarfile.DIRTYPE)], "as a regular file, got .* b'5'"),
     "contiguous file": ([entry("batches/a", bytes(1000), type=tarfile.CONTTYPE)], "as a regular file, got .* b'7'"),
     "sparse file": ([entry("batches/a", b"0\n" + bytes(998), pax_headers=GNU_SPARSE)], "as a regular file, got"),

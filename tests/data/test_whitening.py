@@ -170,16 +170,15 @@ def test_bad_images_are_named():
     images, nan = uint8(3, 4, 4, 3), np.full((1, 4, 4, 3), np.nan)
     whiten = ZCA.fit(images)
     for function in (GlobalContrast(), ZCA.fit, whiten):
-        with pytest.raises(TypeError, match="images must be an array of real floating dtype"):
-            function(images.astype(np.int32))
-        with pytest.raises(ValueError, match="images must be at least one image"):
-            function(images[:0])
-        with pytest.raises(ValueError, match="images must be a batch of at least one example"):
-            function(nan[:0])
-        with pytest.raises(ValueError, match=r"images must have shape \(N, H, W, C\)"):
-            function(nan[0])
-        with pytest.raises(ValueError, match="images must be finite, got .* with NaN or infinity"):
-            function(nan)
+        for bad, error, message in (
+            (images.astype(np.int32), TypeError, "images must be an array of real floating dtype"),
+            (images[:0], ValueError, "images must be at least one image"),
+            (nan[:0], ValueError, "images must be a batch of at least one example"),
+            (nan[0], ValueError, r"images must have shape \(N, H, W, C\)"),
+            (nan, ValueError, "images must be finite, got .* with NaN or infinity"),
+        ):
+            with pytest.raises(error, match=message):
+                function(bad)
     with pytest.raises(ValueError, match=r"images must have the fitted shape \(4, 4, 3\), got .*\(2, 4, 5, 3\)"):
         whiten(uint8(2, 4, 5, 3))
     with pytest.raises(ValueError, match=r"images must have at most 12288 values each, got .*\(1, 65, 64, 3\)"):
@@ -198,11 +197,9 @@ def test_scale_and_bias_are_positive(value):
     ("mean", "matrix", "error", "message"),
     [
         (np.zeros(12), np.eye(12), ValueError, r"mean must have shape \(H, W, C\), got .*\(12,\)"),
-        (np.zeros((2, 2, 0)), np.eye(0), ValueError, r"mean must have shape \(H, W, C\)"),
         (np.zeros((2, 2, 3)), np.eye(11), ValueError, r"matrix must have shape \(12, 12\), as mean has it, got .*11"),
         (np.full((2, 2, 3), np.nan), np.eye(12), ValueError, "mean must be finite"),
         (np.zeros((2, 2, 3)), np.full((12, 12), np.inf), ValueError, "matrix must be finite"),
-        ("grey", np.eye(12), TypeError, "mean must be an array of real floating dtype, got 'grey'"),
         (np.zeros((2, 2, 3)), None, TypeError, "matrix must be an array of real floating dtype, got None"),
     ],
 )
@@ -212,12 +209,9 @@ def test_bad_statistics_are_named(mean, matrix, error, message):
 
 
 def test_a_bad_contrast_and_a_bad_state_are_named():
-    for function in (
-        lambda c: ZCA(np.zeros((1, 1, 1)), np.eye(1), contrast=c),
-        lambda c: ZCA.fit(uint8(2, 1, 1, 1), contrast=c),
-    ):
+    for function, arguments in ((ZCA, (np.zeros((1, 1, 1)), np.eye(1))), (ZCA.fit, (uint8(2, 1, 1, 1),))):
         with pytest.raises(TypeError, match="contrast must be a GlobalContrast or None, got 55"):
-            function(55)
+            function(*arguments, contrast=55)
     state = ZCA.fit(uint8(2, 2, 2, 1)).state()
     del state["matrix"]
     with pytest.raises(ValueError, match="state must be that of a ZCA, got one without matrix"):
