@@ -3,11 +3,10 @@
 import csv
 import re
 import runpy
-from pathlib import Path
 
 import pytest
+from helpers.programs import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 STATIC = ROOT / "docs" / "_static" / "results"
 
 
@@ -64,6 +63,7 @@ def test_every_included_file_and_picture_exists_and_every_generated_file_is_show
     assert shown == {path.name for path in STATIC.iterdir()}
 
 
+@pytest.mark.scripts
 def test_the_dilated_gradients_are_those_in_the_results(dilated_study):
     checks = [row for net, kind in dilated_study["NETS"].items() for row in dilated_study["check_rows"](kind, net)]
     assert [{name: str(value) for name, value in row.items()} for row in checks] == dilated_study["read"]("check")

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from helpers.states import flat
 
 import allconv as ac
 from allconv.checkpoint import format as storage
@@ -31,13 +32,6 @@ def parts():
     data = ac.data.Dataset(draw.integers(0, 256, (20, 4, 4, 3), np.uint8), draw.integers(0, 3, 20))
     loader = ac.data.Loader(data, 5, augment=ac.data.Fliplr(0.5), normalize=ac.data.per_step, seed=11)
     return model, ac.SoftmaxCrossEntropy(), optimizer, loader
-
-
-def flat(value, path=""):
-    """Return the values of a nested dict by path."""
-    if not isinstance(value, dict):
-        return {path: value}
-    return {name: item for key in value for name, item in flat(value[key], f"{path}/{key}").items()}
 
 
 def test_a_checkpoint_of_an_earlier_version_goes_on_with_its_bits():

@@ -1,63 +1,48 @@
 """The experiment's two backward passes: the gradient, and the published code's hand-written one."""
 
-import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.programs import load, log_of
 
 import allconv as ac
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["--quick", "--limit", "50", "--data", "shapes", "--augment", "none", "--epochs", "1"]
 
 
-@pytest.fixture
-def experiment(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    import cifar10_allcnn
-
-    return cifar10_allcnn
-
-
-def run(experiment, out, case, backward, *options):
-    return experiment.main([*SMALL, "--case", case, "--backward", backward, "--out", str(out), *options])
+def train(out, case, backward, *options):
+    return load("cifar10_allcnn").main([*SMALL, "--case", case, "--backward", backward, "--out", str(out), *options])
 
 
 def kept(out):
-    """Return the configuration, the rows of the log, and the weights after the last step."""
-    with (out / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return json.loads((out / "config.json").read_text()), rows, ac.checkpoint.load(out / "checkpoints")["model"]
+    """Return the configured pass, that of each row of the log, and the weights after the last step."""
+    config = json.loads((out / "config.json").read_text())
+    return (
+        config["backward"],
+        [row["backward"] for row in log_of(out)],
+        ac.checkpoint.load(out / "checkpoints")["model"],
+    )
 
 
 def same(weights, others):
     return all(np.array_equal(weights[name], others[name]) for name in weights)
 
 
-@pytest.mark.parametrize("case", ["c", "h"])
-def test_a_hand_written_case_trains_by_either_pass(experiment, case, tmp_path):
-    found = {}
-    for backward in ("gradient", "published"):
-        assert run(experiment, tmp_path / backward, case, backward) == 0
-        config, rows, found[backward] = kept(tmp_path / backward)
-        assert config["backward"] == backward
-        assert [row["backward"] for row in rows] == [backward]
-    assert not same(found["gradient"], found["published"])
+@pytest.mark.scripts
+@pytest.mark.parametrize(("case", "published"), [("h", "published"), ("f", "gradient")])
+def test_a_case_trains_by_either_pass_and_one_of_adam_by_the_gradient(case, published, tmp_path):
+    weights = []
+    for option, trained in (("gradient", "gradient"), ("published", published)):
+        assert train(tmp_path / option, case, option) == 0
+        configured, rows, found = kept(tmp_path / option)
+        assert (configured, rows) == (trained, [trained])
+        weights.append(found)
+    assert same(*weights) == (published == "gradient")
 
 
-def test_the_published_pass_of_an_adam_case_is_the_gradient(experiment, tmp_path):
-    for backward in ("gradient", "published"):
-        assert run(experiment, tmp_path / backward, "f", backward) == 0
-    (config, rows, weights), (_, _, others) = (kept(tmp_path / name) for name in ("published", "gradient"))
-    assert config["backward"] == rows[0]["backward"] == "gradient"
-    assert same(weights, others)
-
-
-def test_the_published_pass_is_that_of_the_faults(experiment):
-    import published_faults  # found beside the experiment
-
+def test_the_published_pass_is_that_of_the_faults():
+    published_faults = load("published_faults")
     images, labels = np.zeros((2, 8, 8, 3), np.float32), np.array([0, 1])
     images[0, 2:5, 1:7] = 1.0
     model = ac.article.build_case("d", np.random.default_rng(0)).model
@@ -72,23 +57,20 @@ def test_the_published_pass_is_that_of_the_faults(experiment):
         assert not np.array_equal(after[path], value), "the rules end with the context"
 
 
-def test_a_run_keeps_its_pass_and_one_from_before_there_were_two_goes_on(experiment, tmp_path, capsys):
-    assert run(experiment, tmp_path / "published", "h", "published") == 0
-    log = (tmp_path / "published" / "log.csv").read_bytes()
-    assert run(experiment, tmp_path / "published", "h", "gradient", "--resume") == 1
-    assert "backward was 'published', is 'gradient'" in capsys.readouterr().err
-    assert (tmp_path / "published" / "log.csv").read_bytes() == log
-
-    assert run(experiment, tmp_path / "before", "h", "gradient") == 0
-    checkpoints = tmp_path / "before" / "checkpoints"
-    saved = ac.checkpoint.load(checkpoints)
-    del saved["config"]["backward"]
-    for row in saved["rows"]:
-        for name in ("order", "backward", "seed"):
-            del row[name]
-    with ac.checkpoint.lock(checkpoints):
-        ac.checkpoint.save(checkpoints, saved)
-    assert run(experiment, tmp_path / "before", "h", "published", "--resume") == 1
-    assert run(experiment, tmp_path / "before", "h", "gradient", "--resume", "--epochs", "2") == 0
-    _, rows, _ = kept(tmp_path / "before")
-    assert [(row["order"], row["backward"], row["seed"]) for row in rows] == [("library", "gradient", "678")] * 2
+@pytest.mark.scripts
+def test_a_run_keeps_its_pass_and_one_from_before_there_were_two_goes_on(tmp_path, capsys):
+    out = tmp_path / "before"
+    assert train(out, "h", "gradient") == 0
+    saved = ac.checkpoint.load(out / "checkpoints")
+    for name in ("order", "backward"):
+        del saved["config"][name]
+    for name in ("order", "backward", "seed"):
+        del saved["rows"][0][name]
+    with ac.checkpoint.lock(out / "checkpoints"):
+        ac.checkpoint.save(out / "checkpoints", saved)
+    assert train(out, "h", "published", "--resume") == 1
+    assert "backward was 'gradient', is 'published'" in capsys.readouterr().err
+    assert train(out, "h", "gradient", "--resume", "--order", "published") == 1
+    assert "order was 'library', is 'published'" in capsys.readouterr().err
+    assert train(out, "h", "gradient", "--resume", "--epochs", "2") == 0
+    assert [(row["order"], row["backward"], row["seed"]) for row in log_of(out)] == [("library", "gradient", "678")] * 2

@@ -1,25 +1,16 @@
 """The published code's faults: each switch is what the record says, and the page has what the script measures."""
 
-import importlib.util
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers.programs import ROOT, load, run
 
 import allconv as ac
 from allconv.rules import override_backward
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("published_faults", ROOT / "examples" / "published_faults.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("published_faults")
 
 
 def send_back(layer, rule, x, dy):
@@ -62,6 +53,7 @@ def tables():
     return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block] for block in blocks]
 
 
+@pytest.mark.scripts
 @pytest.mark.parametrize(("index", "kind"), [(0, "convpool"), (1, "allcnn")])
 def test_the_page_has_what_is_measured(example, index, kind):
     (_, *faults), _, *rows = tables()[index]
@@ -85,6 +77,7 @@ def test_the_page_has_what_is_measured(example, index, kind):
     assert elu[-1] < 0.999
 
 
+@pytest.mark.scripts
 def test_the_page_has_what_the_check_says(example):
     _, _, *rows = tables()[2]
     assert [row[0] for row in rows] == [fault for fault in ac.article.FAULTS if fault != "all"]
@@ -110,11 +103,10 @@ def test_the_summed_loss_passes_where_its_value_is_the_sum():
     assert ac.gradcheck.check_loss(loss, rng.standard_normal((5, 4)), rng.integers(0, 4, 5)).passed
 
 
+@pytest.mark.scripts
 def test_a_file_without_the_place_for_the_tables_is_left_alone(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("kept")
-    command = [sys.executable, ROOT / "examples" / "published_faults.py", "--write", page]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=100)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert "page.md must have the lines <!-- faults: begin" in result.stderr
+    errors = run("published_faults.py", "--write", page, cwd=tmp_path, status=1)
+    assert "page.md must have the lines <!-- faults: begin" in errors
     assert page.read_text() == "kept"

@@ -4,13 +4,12 @@ import re
 import subprocess
 import sys
 from operator import attrgetter
-from pathlib import Path
 
 import pytest
+from helpers.programs import ROOT
 
 import allconv as ac
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -33,6 +32,7 @@ def program(block: str) -> str:
 PAGES_WITH_CODE = [page for page in PAGES if blocks(page.read_text(encoding="utf-8"), "python")]
 
 
+@pytest.mark.scripts
 @pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page, tmp_path):
     """All blocks of a page, in order, as one program in a fresh process and an empty folder; a warning is an error."""
@@ -41,20 +41,6 @@ def test_the_code_of_a_page_runs(page, tmp_path):
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=240, cwd=tmp_path
     )
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_the_readme_has_15_lines_of_code_or_so():
-    (code,) = blocks(README, "python")
-    assert sum(bool(line.strip()) for line in code.splitlines()) <= 16
-
-
-def test_the_two_commands():
-    train, test = blocks(README, "sh")[:2]
-    for command in (train, test):
-        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -e ")
-        assert len(command.splitlines()) == 1
-    assert train.rstrip().endswith(".venv/bin/python examples/cifar10_allcnn.py --case h")
-    assert test.rstrip().endswith(".venv/bin/pytest")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason=".ci/run is a bash script")

@@ -1,16 +1,12 @@
 """The report on the experiment follows from its logs, whatever part of the runs there is, and is the committed one."""
 
 import csv
-import os
 import re
 import runpy
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from helpers.programs import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "experiments" / "article"
 
 
@@ -60,49 +56,32 @@ def cells(table):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
 
 
-def test_the_committed_report_follows_from_the_committed_logs():
-    command = [sys.executable, FOLDER / "report.py", "--check"]
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert (result.returncode, result.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("name", ["answer.md", "cases.md", "backward.md", "seeds.md", "curves.svg"])
-def test_a_file_that_is_out_of_date_is_named(report, logged, name, tmp_path):
-    found = logged(*rows_of("f", "gradient", 2))
-    for file, text in report["texts"](found).items():
-        (tmp_path / file).write_text(text, encoding="utf-8")
-    (tmp_path / "curves.svg").write_text(report["digest"](found))
-    assert report["stale"](found, tmp_path) == []
-    (tmp_path / name).write_text("| f | 20 |")
-    assert report["stale"](found, tmp_path) == [name]
-    (tmp_path / name).unlink()
-    assert report["stale"](found, tmp_path) == [name]
-
-
-@pytest.mark.parametrize("longer", [rows_of("f", "gradient", 3), rows_of("f", "gradient", 2, shift=0.01)])
-def test_another_log_makes_the_report_out_of_date(report, logged, longer, tmp_path):
-    found = logged(*rows_of("f", "gradient", 2))
-    for file, text in report["texts"](found).items():
-        (tmp_path / file).write_text(text, encoding="utf-8")
-    (tmp_path / "curves.svg").write_text(report["digest"](found))
-    assert report["stale"](logged(*longer), tmp_path) == ["answer.md", "cases.md", "curves.svg"]
-
-
-def test_the_check_fails_with_the_names(report, logged, monkeypatch, capsys):
+def test_the_committed_report_follows_from_the_committed_logs(report, logged, monkeypatch, capsys):
+    assert report["main"](["--check"]) == 0, capsys.readouterr().out
     found = logged(*rows_of("f", "gradient", 2))
     monkeypatch.setitem(report["main"].__globals__, "runs", lambda: found)
     assert report["main"](["--check"]) == 1
-    assert capsys.readouterr().out.startswith("out of date: answer.md, cases.md, ")
+    assert "out of date: answer.md, cases.md, " in capsys.readouterr().out
+
+
+def test_what_is_out_of_date_is_named(report, logged, tmp_path):
+    found = logged(*rows_of("f", "gradient", 2))
+    for file, text in (report["texts"](found) | {"curves.svg": report["digest"](found)}).items():
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    assert report["stale"](found, tmp_path) == []
+    for longer in (rows_of("f", "gradient", 3), rows_of("f", "gradient", 2, shift=0.01)):
+        assert report["stale"](logged(*longer), tmp_path) == ["answer.md", "cases.md", "curves.svg"]
+    (tmp_path / "seeds.md").unlink()
+    (tmp_path / "backward.md").write_text("| f | 20 |")
+    assert report["stale"](found, tmp_path) == ["backward.md", "seeds.md"]
 
 
 def test_without_a_row_the_tables_are_empty(report, logged):
-    texts = report["texts"](logged())
-    assert texts["answer.md"] == "No epoch of a main run on the original images has been logged yet.\n"
-    head, _, *rows = cells(texts["cases.md"])
+    found = logged()
+    head, _, *rows = cells(report["case_table"](found))
     assert [row[0][0] for row in rows] == list("abcdefgh")
     assert all(row[1:] == ["0", *[""] * (len(head) - 2)] for row in rows)
-    assert [row[:2] for row in cells(texts["backward.md"])[2:]] == [[case, "0"] for case in "cdgh"]
-    assert texts["seeds.md"] == "No case has been run with a second seed yet.\n"
+    assert [row[:2] for row in cells(report["backward_table"](found))[2:]] == [[case, "0"] for case in "cdgh"]
 
 
 def test_a_part_of_a_run_is_compared_with_the_same_epochs(report, logged):
@@ -111,10 +90,8 @@ def test_a_part_of_a_run_is_compared_with_the_same_epochs(report, logged):
     assert row[1:] == [
         "2", "0.7252 / 0.7152", "0.7252 (1) / 0.7152 (1)", "0.6425 / 0.6425", "0.811 / 0.811", "0.0100", "",
     ]  # fmt: skip
-    assert report["answer"](found).splitlines() == [
-        "On the original images these epochs of 21 have been run: f 2.",
-        "Over them the test accuracy differs from the published one by 0.0100 (f) on average.",
-    ]
+    assert "f 2." in report["answer"](found)
+    assert "0.0100 (f)" in report["answer"](found)
 
 
 def test_a_whole_run_has_the_difference_of_its_last_ten_epochs(report, logged):
@@ -122,14 +99,11 @@ def test_a_whole_run_has_the_difference_of_its_last_ten_epochs(report, logged):
     whole = rows_of("h", "published", 21, shift=0.03)[:11] + rows_of("h", "published", 21, shift=-0.006)[11:]
     found = logged(*whole, *rows_of("a", "gradient", 21, shift=0.001), *rows_of("b", "gradient", 1))
     rows = {row[0][0]: row[1:] for row in cells(report["case_table"](found))[2:]}
-    assert rows["h"][0] == "21"
-    assert rows["h"][1] == "0.8426 / 0.8486"
+    assert rows["h"][:2] == ["21", "0.8426 / 0.8486"]
     assert rows["h"][-2:] == [f"{(11 * 0.03 + 10 * 0.006) / 21:.4f}", "0.0060"]
     assert rows["b"][-2:] == ["0.0000", ""]
-    assert report["answer"](found).splitlines()[2:] == [
-        "After the last epoch it differs by -0.0060 (h) to +0.0010 (a) (ours minus published).",
-        "Over the last 10 epochs the mean absolute difference is 0.0010 (a) to 0.0060 (h).",
-    ]
+    assert "-0.0060 (h) to +0.0010 (a)" in report["answer"](found)
+    assert "0.0010 (a) to 0.0060 (h)" in report["answer"](found)
 
 
 def test_the_main_run_goes_back_as_the_published_code_did(report, logged):
@@ -215,11 +189,8 @@ def test_the_figure_draws_ours_over_the_published_curve(report, logged, tmp_path
     assert colours[1]["#d62728"] > colours[0]["#d62728"]
 
 
-PAGES = [ROOT / name for name in ("README.md", "docs/index.md", "docs/results.md")]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/results.md"])
 def test_a_page_calls_the_runs_under_way_as_long_as_one_is_not_whole(page, curves):
     """When the last of the eight runs has its 21 epochs, the pages must say so."""
     unfinished = any(len(curve) < curves["EPOCHS"] for curve in curves["main_runs"](curves["runs"]()).values())
-    assert ("under way" in page.read_text(encoding="utf-8")) == unfinished
+    assert ("under way" in (ROOT / page).read_text(encoding="utf-8")) == unfinished

@@ -1,19 +1,13 @@
-"""Ctrl-C and SIGTERM finish the step, save, and end with the usual status; a second one ends at once."""
+"""Ctrl-C and SIGTERM are noted; a second one ends at once. What a run does then is in test_run.py."""
 
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
-from pathlib import Path
 
 import pytest
 
-import allconv as ac
 from allconv.training.interrupts import stop_on_signals
 
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "cifar10_allcnn.py"
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 
@@ -55,33 +49,3 @@ def test_another_thread_changes_nothing():
     thread.start()
     thread.join()
     assert noted == [(False, signal.default_int_handler)]
-
-
-def start(out, *more):
-    command = [sys.executable, str(EXAMPLE), "--case", "h", "--data", "shapes", "--limit", "1000", "--epochs", "9"]
-    return subprocess.Popen(
-        [*command, "--out", str(out), *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_experiment_saves_and_says_how_to_resume(tmp_path, number, status):
-    process = start(tmp_path / "run", "--checkpoint-every", "3")
-    folder = tmp_path / "run" / "checkpoints"
-    while len(list(folder.glob("checkpoint-*.npz"))) < 2 and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == status, errors
-    assert "--resume goes on from here" in errors
-    state = ac.checkpoint.load(folder)
-    assert state["step"] > 0
-    again = start(tmp_path / "run", "--resume", "--until-step", str(state["step"] + 1))
-    _, errors = again.communicate(timeout=120)
-    assert again.returncode == 0, errors
-    assert ac.checkpoint.load(folder)["step"] == state["step"] + 1

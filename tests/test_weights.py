@@ -55,7 +55,7 @@ def path(tmp_path):
     return tmp_path / "weights.npz"
 
 
-def test_a_net_comes_back(path):
+def test_a_net_comes_back_in_its_own_arrays(path):
     source, target = Net(0.1, seed=7), Net(2.0, seed=0)
     source.noise.rng.random(5)
     save_weights(source, path)
@@ -63,7 +63,8 @@ def test_a_net_comes_back(path):
     load_weights(target, str(path))
     assert snapshot(target) == snapshot(source)
     assert target.first.weight.value is kept
-    assert target.noise.rng.random() == source.noise.rng.random()
+    with np.load(path, allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["model/first.bias"], source.first.bias.value)
 
 
 def test_the_librarys_own_layers_come_back(path):
@@ -82,13 +83,11 @@ def test_the_librarys_own_layers_come_back(path):
         assert (source.forward(images, training=True)[0] == target.forward(images, training=True)[0]).all()
 
 
-def test_a_single_layer_comes_back(path):
-    save_weights(Affine(2, 3.0), path)
-    load_weights(target := Affine(2, 0.0), path)
-    np.testing.assert_array_equal(target.weight.value, np.full((2, 2), 3.0))
-    save_weights(Noise(0.5, 3), path)
-    load_weights(noise := Noise(1.0, 0), path)
-    assert noise.state() == Noise(0.5, 3).state()
+@pytest.mark.parametrize(("source", "target"), [(Affine(2, 3.0), Affine(2, 0.0)), (Noise(0.5, 3), Noise(1.0, 0))])
+def test_a_single_layer_comes_back(path, source, target):
+    save_weights(source, path)
+    load_weights(target, path)
+    assert snapshot(target) == snapshot(source)
 
 
 def test_model_state_is_a_copy_by_path():
@@ -99,12 +98,6 @@ def test_model_state_is_a_copy_by_path():
     assert list(state["layers"]) == ["noise", "more_noise"]
     net.first.mean.value += 1
     assert (state["model"]["first.mean"] == np.float32(0.25)).all()
-
-
-def test_numpy_reads_the_file(path):
-    save_weights(Net(1.0), path)
-    with np.load(path, allow_pickle=False) as file:
-        np.testing.assert_array_equal(file["model/first.bias"], np.full(3, -1.0, np.float32))
 
 
 def test_a_checkpoint_holds_weights_too(tmp_path):
@@ -181,14 +174,12 @@ def test_files_that_are_no_weights(path):
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(TypeError, match="path must be a path, got None"):
-        save_weights(Net(), None)
-    with pytest.raises(TypeError, match="path must be a path, got 3"):
-        load_weights(Net(), 3)
-    with pytest.raises(TypeError, match="model must be a Layer, got"):
-        save_weights({}, tmp_path / "x.npz")
-    with pytest.raises(TypeError, match="model must be a Layer, got"):
-        load_weights(None, tmp_path / "x.npz")
+    for call in (lambda: save_weights(Net(), None), lambda: load_weights(Net(), 3)):
+        with pytest.raises(TypeError, match="path must be a path, got"):
+            call()
+    for call in (lambda: save_weights({}, tmp_path / "x.npz"), lambda: load_weights(None, tmp_path / "x.npz")):
+        with pytest.raises(TypeError, match="model must be a Layer, got"):
+            call()
     with pytest.raises(FileNotFoundError):
         save_weights(Net(), tmp_path / "missing" / "x.npz")
     assert list(tmp_path.iterdir()) == []

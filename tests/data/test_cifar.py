@@ -2,7 +2,6 @@ import errno
 import io
 import os
 import pickle
-import random
 import re
 import tarfile
 from pathlib import Path
@@ -46,18 +45,11 @@ def binary_files(images, labels):
 
 def pickled_files(images, labels, protocol=2, make_key=str.encode):
     planes = images.transpose(0, 1, 4, 2, 3).reshape(6, RECORDS, 3072)
-    return {
-        batch: pickle.dumps(
-            {
-                make_key("batch_label"): b"some batch",
-                make_key("labels"): labels[index].tolist(),
-                make_key("data"): planes[index],
-                make_key("filenames"): [b"x.png"] * RECORDS,
-            },
-            protocol=protocol,
-        )
-        for index, batch in enumerate(BATCHES)
-    }
+    batches = {}
+    for name, pixels, values in zip(BATCHES, planes, labels.tolist(), strict=True):
+        batch = {"batch_label": b"x", "labels": values, "data": pixels, "filenames": [b"x.png"] * RECORDS}
+        batches[name] = pickle.dumps({make_key(key): value for key, value in batch.items()}, protocol=protocol)
+    return batches
 
 
 FOLDERS = {"cifar-10-batches-bin": binary_files, "cifar-10-batches-py": pickled_files}
@@ -102,9 +94,8 @@ def test_reads_a_folder_its_parent_and_an_archive(tmp_path, name):
     check(cifar10(write_archive(tmp_path / "dotted.tgz", name, prefix="./", reverse=True)))
 
 
-@pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("make_key", [str, str.encode])
-def test_reads_pickles_of_every_protocol_with_either_kind_of_key(tmp_path, protocol, make_key):
+@pytest.mark.parametrize(("protocol", "make_key"), [(0, str.encode), (2, str), (5, str)])
+def test_reads_pickles_of_several_protocols_with_either_kind_of_key(tmp_path, protocol, make_key):
     for file, contents in pickled_files(*draw(), protocol, make_key).items():
         (tmp_path / file).write_bytes(contents)
     check(cifar10(tmp_path))
@@ -115,9 +106,8 @@ def test_a_pixel_is_where_the_official_description_puts_it(tmp_path):
     folder = write_folder(tmp_path, "cifar-10-batches-bin")
     record = bytearray(3073)
     record[0] = 7
-    record[1 + 0 * 1024 + 5 * 32 + 9] = 11
-    record[1 + 1 * 1024 + 5 * 32 + 9] = 22
-    record[1 + 2 * 1024 + 31 * 32 + 0] = 33
+    for plane, row, column, value in ((0, 5, 9, 11), (1, 5, 9, 22), (2, 31, 0, 33)):
+        record[1 + plane * 1024 + row * 32 + column] = value
     (folder / "test_batch.bin").write_bytes(record * RECORDS)
     _, test = cifar10(folder)
     assert test.labels.tolist() == [7] * RECORDS
@@ -134,8 +124,7 @@ def test_reads_files_of_the_official_size(monkeypatch, tmp_path):
         (tmp_path / f"{batch}.bin").hardlink_to(tmp_path / "test_batch.bin")
     assert (tmp_path / "test_batch.bin").stat().st_size == 30_730_000
     train, test = cifar10(tmp_path)
-    assert train.images.shape == (50_000, 32, 32, 3)
-    assert test.images.shape == (10_000, 32, 32, 3)
+    assert (train.images.shape, test.images.shape) == ((50_000, 32, 32, 3), (10_000, 32, 32, 3))
     assert train.labels.tolist() == [3] * 50_000
     assert train.images[49_999, 1, 2].tolist() == [34, 34, 34]  # 1,024 is a multiple of 256: the planes are alike
 
@@ -164,49 +153,45 @@ def test_an_archive_of_both_layouts_gives_the_first(tmp_path):
     check(cifar10(path), seed=1)
 
 
-PLACES = {
-    "ALLCONV_DATA": "chosen/cifar-10-batches-bin",
-    "the cache": "cache/allconv/cifar-10-batches-bin",
-    "data": "work/here/data/cifar-10-batches-py",
-    "the current folder": "work/here/cifar-10-batches-py",
-    "Keras 2": "home/.keras/datasets/cifar-10-batches-py",
-    "Keras 3": "home/.keras/datasets/cifar-10-batches-py-target/cifar-10-batches-py",
-    "data beside the current folder": "work/data/cifar-10-batches-py",
-    "datasets": "work/here/datasets/cifar-10-batches-bin",
-    "~/data": "home/data/cifar-10-batches-py",
-    "~/datasets": "home/datasets/cifar-10-batches-py",
-}
-ARCHIVES = {
-    "the cache": ("cache/allconv/cifar-10-binary.tar.gz", "cifar-10-batches-bin"),
-    "data": ("work/here/data/cifar-10-python.tar.gz", "cifar-10-batches-py"),
-    "Keras 2": ("home/.keras/datasets/cifar-10-batches-py.tar.gz", "cifar-10-batches-py"),
-    "Keras 3": ("home/.keras/datasets/cifar-10-batches-py-target_archive", "cifar-10-batches-py"),
-}
+PLACES = [
+    "chosen/cifar-10-batches-bin",  # ALLCONV_DATA
+    "cache/allconv/cifar-10-batches-bin",
+    "work/here/data/cifar-10-batches-py",
+    "work/here/cifar-10-batches-py",
+    "home/.keras/datasets/cifar-10-batches-py",
+    "home/.keras/datasets/cifar-10-batches-py-target/cifar-10-batches-py",
+    "work/data/cifar-10-batches-py",
+    "work/here/datasets/cifar-10-batches-bin",
+    "home/data/cifar-10-batches-py",
+    "home/datasets/cifar-10-batches-py",
+]
+ARCHIVES = [
+    "cache/allconv/cifar-10-binary.tar.gz",
+    "work/here/data/cifar-10-python.tar.gz",
+    "home/.keras/datasets/cifar-10-batches-py.tar.gz",
+    "home/.keras/datasets/cifar-10-batches-py-target_archive",
+]
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_finds_a_folder_in_each_usual_place(monkeypatch, tmp_path, place):
+@pytest.mark.parametrize("place", PLACES + ARCHIVES)
+def test_finds_a_folder_or_an_archive_in_each_usual_place(monkeypatch, tmp_path, place):
     monkeypatch.setenv("ALLCONV_DATA", str(tmp_path / "chosen"))
     assert find_cifar10() is None
-    folder = tmp_path / PLACES[place]
-    write_folder(folder.parent, folder.name)
-    assert find_cifar10().resolve() == folder
-    check(cifar10())
-
-
-@pytest.mark.parametrize("place", ARCHIVES)
-def test_finds_an_archive_in_each_usual_place(tmp_path, place):
-    path, name = ARCHIVES[place]
-    write_archive(tmp_path / path, name)
-    assert find_cifar10().resolve() == tmp_path / path
+    path = tmp_path / place
+    if place in PLACES:
+        write_folder(path.parent, path.name)
+    else:
+        monkeypatch.delenv("ALLCONV_DATA")
+        write_archive(path, "cifar-10-batches-bin" if "binary" in place else "cifar-10-batches-py")
+    assert find_cifar10().resolve() == path
     check(cifar10())
 
 
 def test_the_first_usual_place_wins(monkeypatch, tmp_path):
     for seed, place in reversed(list(enumerate(PLACES))):
-        folder = tmp_path / PLACES[place]
+        folder = tmp_path / place
         write_folder(folder.parent, folder.name, seed)
-        if place != "ALLCONV_DATA":
+        if seed > 0:
             check(cifar10(), seed)
     monkeypatch.setenv("ALLCONV_DATA", str(tmp_path / "chosen"))
     check(cifar10(), seed=0)
@@ -256,12 +241,9 @@ def test_nothing_found_says_where_it_looked_and_how_to_download(monkeypatch, tmp
     monkeypatch.setenv("ALLCONV_DATA", str(tmp_path / "chosen"))
     with pytest.raises(FileNotFoundError) as caught:
         cifar10()
-    message = str(caught.value)
-    assert "path must be given" in message
-    assert "got None" in message
-    assert "allconv.data.download_cifar10()" in message
-    for place in ("chosen", "cache/allconv", "home/.keras/datasets", "home/data"):
-        assert str(tmp_path / place) in message
+    places = (str(tmp_path / place) for place in ("chosen", "cache/allconv", "home/.keras/datasets", "home/data"))
+    for words in ("path must be given", "got None", "allconv.data.download_cifar10()", *places):
+        assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("path", [0, True, b"data", ["data"], np.zeros(2)])
@@ -344,15 +326,9 @@ BAD_BATCHES = {
     "no labels": ({"data": PIXELS}, "labels, a list of 4 ints, got NoneType"),
     "CIFAR-100": ({"data": PIXELS, "fine_labels": LABELS}, "labels, a list of 4 ints, got NoneType"),
     "labels in a string": ({"data": PIXELS, "labels": b"\0\0\0\0"}, "labels, a list of 4 ints, got bytes"),
-    "labels in two axes": (
-        {"data": PIXELS, "labels": np.zeros((4, 10), np.uint8)},
-        "got list of length 10 in record 0",
-    ),
+    "labels in two axes": ({"data": PIXELS, "labels": np.zeros((4, 10), np.uint8)}, "got list of length 10 in record"),
     "no data": ({"labels": LABELS, "x": PIXELS}, r"data, a uint8 array of shape \(4, 3072\), got NoneType"),
-    "data in NHWC": (
-        {"data": PIXELS.reshape(-1, 32, 32, 3), "labels": LABELS},
-        r"got an array of shape \(4, 32, 32, 3",
-    ),
+    "data in NHWC": ({"data": PIXELS.reshape(-1, 32, 32, 3), "labels": LABELS}, r"got an array of shape \(4, 32, 32"),
     "data transposed": ({"data": PIXELS.T, "labels": LABELS}, r"got an array of shape \(3072, 4\)"),
     "floating data": ({"data": PIXELS.astype(np.float32), "labels": LABELS}, "nothing else, got at byte .*: a call"),
     "code": ({"data": PIXELS, "labels": os.getcwd}, "the global '(posix|nt).getcwd'"),
@@ -370,23 +346,15 @@ def test_a_pickled_batch_that_breaks_a_rule_is_refused(tmp_path, kind):
 
 
 def test_labels_may_be_a_uint8_array(tmp_path):
-    images, labels = draw()
-    for index, contents in enumerate(pickled_files(images, labels).values()):
-        batch = pickle.loads(contents)
-        batch[b"labels"] = labels[index].astype(np.uint8)
-        (tmp_path / BATCHES[index]).write_bytes(pickle.dumps(batch))
-    check(cifar10(tmp_path))
+    folder = write_folder(tmp_path, "cifar-10-batches-py")
+    batch = pickle.loads((folder / "test_batch").read_bytes())
+    batch[b"labels"] = np.array(batch[b"labels"], np.uint8)
+    (folder / "test_batch").write_bytes(pickle.dumps(batch))
+    check(cifar10(folder))
 
 
 def damaged(path):
     path.write_bytes(path.read_bytes()[:-100])
-
-
-def linked(path):
-    with tarfile.open(path, "w:gz") as archive:
-        info = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
-        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(info)
 
 
 def escaping(path):
@@ -397,12 +365,8 @@ def escaping(path):
             archive.addfile(info, io.BytesIO(contents))
 
 
-def empty(path):
-    path.write_bytes(b"")
-
-
 @pytest.mark.parametrize("way", ["the archive", "its folder", "ALLCONV_DATA"])
-@pytest.mark.parametrize("spoil", [damaged, linked, escaping, empty])
+@pytest.mark.parametrize("spoil", [damaged, escaping])
 def test_a_bad_archive_is_refused_whichever_way_it_comes_in(monkeypatch, tmp_path, way, spoil):
     folder = tmp_path / "chosen"
     path = write_archive(folder / "cifar-10-binary.tar.gz", "cifar-10-batches-bin")
@@ -413,28 +377,3 @@ def test_a_bad_archive_is_refused_whichever_way_it_comes_in(monkeypatch, tmp_pat
         cifar10({"the archive": path, "its folder": folder, "ALLCONV_DATA": None}[way])
     assert acts == []
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_mutated_binary_files_give_their_bytes_or_one_error(tmp_path):
-    folder = write_folder(tmp_path, "cifar-10-batches-bin")
-    file = folder / "data_batch_1.bin"
-    whole = file.read_bytes()
-    rng = random.Random(0)
-    refused = 0
-    for _ in range(100):
-        data = bytearray(whole)
-        record = rng.randrange(RECORDS)
-        data[record * 3073] = rng.randrange(16)
-        data[record * 3073 + rng.randint(1, 3072)] ^= 1 << rng.randrange(8)
-        file.write_bytes(data)
-        try:
-            train, _ = cifar10(folder)
-        except ValueError as error:
-            assert str(file) in str(error)  # noqa: PT017
-            assert data[record * 3073] > 9
-            refused += 1
-        else:
-            assert train.labels[record] == data[record * 3073] <= 9
-            planes = np.frombuffer(data, np.uint8).reshape(RECORDS, 3073)[record, 1:].reshape(3, 1024)
-            np.testing.assert_array_equal(train.images[record].reshape(1024, 3), planes.T)
-    assert 10 < refused < 90

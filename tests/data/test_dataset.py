@@ -31,19 +31,15 @@ def test_a_slice_is_a_dataset_that_keeps_the_classes_and_names():
     assert part.images.shape == (2, 4, 5, 3)
     assert part.labels.tolist() == [0, 2]
     assert (part.classes, part.names) == (3, ("ant", "bee", "cow"))
+    assert Dataset(images(), np.zeros(6, np.uint8), classes=10)[:2].classes == 10
     assert len(dataset[:100]) == 6
     assert np.shares_memory(part.images, dataset.images)
-
-
-def test_classes_may_exceed_the_labels_that_occur():
-    assert Dataset(images(), np.zeros(6, np.uint8), classes=10).classes == 10
 
 
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
         ((images().astype(np.float32), np.arange(6)), {}, TypeError, "images must be uint8 .* dtype float32"),
-        ((images().tolist(), np.arange(6)), {}, TypeError, "images must be uint8"),
         ((images()[0], np.arange(4)), {}, ValueError, r"images must be .*\(N, H, W, C\), got .*\(4, 5, 3\)"),
         ((images()[:0], np.arange(0)), {}, ValueError, "at least one image"),
         ((images(), np.arange(5)), {}, ValueError, r"labels must have shape \(N,\) = \(6,\).*\(5,\)"),
@@ -53,9 +49,7 @@ def test_classes_may_exceed_the_labels_that_occur():
         ((images(), np.arange(6) - 1), {}, ValueError, r"labels must be in 0\.\., got -1"),
         ((images(), np.arange(6)), {"classes": 5}, ValueError, r"labels must be in 0\.\.4, got 5"),
         ((images(), np.arange(6)), {"classes": 0}, ValueError, "classes must be a positive int, got 0"),
-        ((images(), np.arange(6)), {"classes": True}, TypeError, "classes must be a positive int"),
         ((images(), np.arange(6)), {"classes": 7, "names": "abcdef"}, TypeError, "names must be a sequence of str"),
-        ((images(), np.arange(6)), {"names": [1, 2]}, TypeError, "names must be a sequence of str"),
         ((images(), np.arange(6)), {"classes": 7, "names": list("abcdef")}, ValueError, "one name per class, 7, got 6"),
         ((images(), np.arange(6)), {"names": ["a"]}, ValueError, r"labels must be in 0\.\.0, got 5"),
     ],

@@ -3,18 +3,8 @@ import sys
 import numpy as np
 import pytest
 
-from allconv.data import (
-    Affine,
-    Dataset,
-    Fliplr,
-    Imgaug,
-    KeepOriginals,
-    Loader,
-    Sequential,
-    imgaug_article_augment,
-    import_imgaug,
-    per_step,
-)
+from allconv import data
+from allconv.data import Affine, Fliplr, Imgaug, Sequential, imgaug_article_augment, import_imgaug
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +96,8 @@ def test_the_recipe_draws_whole_pixels_per_axis_and_its_share_of_images(iaa):
 
 
 def test_it_works_in_a_loader(iaa):
-    loader = Loader(
-        Dataset(noise(), np.arange(50)), 25, augment=KeepOriginals(imgaug_article_augment()), normalize=per_step
-    )
+    augment, dataset = data.KeepOriginals(imgaug_article_augment()), data.Dataset(noise(), np.arange(50))
+    loader = data.Loader(dataset, 25, augment=augment, normalize=data.per_step)
     whole = list(loader.epoch(1))
     [(images, labels)] = loader.epoch(1, 1)
     assert images.shape == (50, 32, 32, 3)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from allconv.data import Dataset, KeepOriginals, Loader, Sequential, article_augment, per_step
+from allconv.data import Dataset, KeepOriginals, Loader, article_augment, per_step
 
 
 def numbered(n=23, shape=(4, 4, 3)):
@@ -109,13 +109,6 @@ def test_the_articles_step_standardizes_originals_and_copies_together():
         np.testing.assert_allclose(images.std(axis=0), 1, atol=1e-5)
 
 
-def test_without_normalize_pixels_lie_in_0_to_1():
-    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    (result, _), *_ = Loader(Dataset(images, np.array([0])), 1).epoch(0)
-    np.testing.assert_allclose(result, images / 255, rtol=1e-7)
-    assert result.max() == 1
-
-
 @pytest.mark.parametrize(
     "result",
     [
@@ -124,9 +117,7 @@ def test_without_normalize_pixels_lie_in_0_to_1():
         lambda images: images[:0],
         lambda images: np.concatenate([images, images[:3]]),
         lambda images: images[:, :3],
-        lambda images: images[0],
         lambda images: images.tolist(),
-        lambda images: None,
     ],
 )
 def test_a_wrong_result_of_augment_raises(result):
@@ -148,8 +139,6 @@ def test_a_wrong_result_of_normalize_raises(normalize):
     [
         ({"dataset": np.zeros((3, 4, 4, 3), np.uint8)}, TypeError, "dataset must be a Dataset"),
         ({"batch_size": 0}, ValueError, "batch_size must be a positive int, got 0"),
-        ({"batch_size": True}, TypeError, "batch_size must be a positive int, got True"),
-        ({"batch_size": 2.0}, TypeError, r"batch_size must be a positive int, got 2\.0"),
         ({"drop_last": 1}, TypeError, "drop_last must be True or False, got 1"),
         (
             {"batch_size": 61, "drop_last": True},
@@ -159,7 +148,6 @@ def test_a_wrong_result_of_normalize_raises(normalize):
         ({"shuffle": 1}, TypeError, "shuffle must be True or False, got 1"),
         ({"augment": "article"}, TypeError, "augment must be callable or None, got 'article'"),
         ({"normalize": 255}, TypeError, "normalize must be callable or None, got 255"),
-        ({"seed": -1}, ValueError, "seed must be a non-negative int, got -1"),
         ({"seed": None}, TypeError, "seed must be a non-negative int, got None"),
     ],
 )
@@ -180,12 +168,6 @@ def test_bad_arguments_are_named(options, error, message):
 def test_epoch_checks_when_it_is_called(epoch, start, message):
     with pytest.raises(ValueError, match=message):
         Loader(noise(), 10).epoch(epoch, start)
-
-
-def test_repr_names_the_recipe():
-    assert "augment=Sequential([Fliplr(1)" in repr(Loader(noise(), 10, augment=article_augment()))
-    assert "10, drop_last=True, shuffle=True" in repr(Loader(noise(), 10, drop_last=True))
-    assert isinstance(article_augment(), Sequential)
 
 
 def test_drop_last_leaves_out_the_smaller_last_step():

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from helpers.threads import results_by_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from allconv.data import Standardize, per_step
-from allconv.parallel.pool import get_num_threads, set_num_threads
 
 
 def uint8(*shape, seed=0):
@@ -45,15 +45,10 @@ def test_a_constant_pixel_becomes_0_and_the_smallest_deviation_does_not():
     images = np.full((50_000, 1, 1, 3), 251, np.uint8)
     images[17, 0, 0, 1] = 252
     y = per_step(images)
-    assert not y[..., 0].any()
-    assert not y[..., 2].any()
+    assert not y[..., ::2].any()
     p = 1 / 50_000  # a Bernoulli variable: variance p (1 - p)
     assert y[17, 0, 0, 1] == pytest.approx((1 - p) / np.sqrt(p * (1 - p)), rel=1e-6)
     assert y[0, 0, 0, 1] == pytest.approx(-p / np.sqrt(p * (1 - p)), rel=1e-6)
-
-
-def test_one_image_alone_becomes_0():
-    assert not per_step(uint8(1, 4, 4, 3)).any()
 
 
 def test_the_test_set_over_itself_is_per_step():
@@ -77,14 +72,7 @@ def test_mean_and_std_are_all_there_is_to_save():
 
 def test_the_same_bits_for_any_number_of_threads():
     images = uint8(600, 32, 32, 3)
-    before, results = get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            set_num_threads(threads)
-            results.append(per_step(images).tobytes())
-    finally:
-        set_num_threads(before)
-    assert len(set(results)) == 1
+    assert len(results_by_threads(lambda: per_step(images).tobytes())) == 1
 
 
 def test_the_images_are_left_alone():

@@ -5,11 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.threads import results_by_threads
 
 from allconv.data import Dataset, shapes
 from allconv.data.shapes import CLASSES, cover
-from allconv.parallel.blas import single_threaded_blas
-from allconv.parallel.pool import get_num_threads, set_num_threads
 
 
 def bits(dataset):
@@ -24,6 +23,7 @@ def test_what_it_returns():
     assert (dataset.classes, len(dataset.names), len(set(dataset.names))) == (10, 10, 10)
     counts = np.bincount(dataset.labels, minlength=10)
     assert sorted(counts) == 7 * [20] + 3 * [21]
+    assert shapes(3, seed=0).classes == 10
     assert len(np.unique(dataset.images.reshape(203, -1), axis=0)) == 203
 
 
@@ -32,21 +32,9 @@ def test_the_labels_are_shuffled():
     assert 50 < (np.diff(labels) == 0).sum() < 150  # a tenth of the neighbours: 100, 5 standard deviations
 
 
-def test_fewer_images_than_classes():
-    dataset = shapes(3, seed=0)
-    assert (len(dataset), dataset.classes) == (3, 10)
-
-
 def test_a_seed_gives_the_same_bits_for_any_number_of_threads():
-    before, results = get_num_threads(), set()
-    try:
-        for threads in (1, 2, 3):
-            set_num_threads(threads)
-            results.add(bits(shapes(600, seed=7)))
-    finally:
-        set_num_threads(before)
-    assert len(results) == 1
-    assert bits(shapes(600, seed=8)) not in results
+    (result,) = results_by_threads(lambda: bits(shapes(600, seed=7)))
+    assert bits(shapes(600, seed=8)) != result
 
 
 def test_a_seed_gives_the_same_bits_without_the_processors_wide_instructions():
@@ -107,23 +95,19 @@ def test_place_and_colour_vary():
     assert 0.6 < lighter < 0.95
 
 
-@pytest.mark.slow
 def test_a_linear_classifier_on_the_pixels_stays_under_60_percent():
-    linear_model = pytest.importorskip("sklearn.linear_model")
     train, test = shapes(5000, seed=0), shapes(1000, seed=1)
     x, y = (data.images.reshape(len(data), -1).astype(np.float32) / 255 - 0.5 for data in (train, test))
-    with single_threaded_blas():  # the solver's threads wait for each other more than they work
-        accuracy = linear_model.LogisticRegression(C=1e-3, max_iter=100).fit(x, train.labels).score(y, test.labels)
-    assert 0.2 < accuracy < 0.6
+    weight = np.linalg.solve(
+        x.T @ x + 1000 * np.eye(3072, dtype=np.float32), x.T @ np.eye(10, dtype=np.float32)[train.labels]
+    )
+    assert 0.2 < np.mean((y @ weight).argmax(axis=1) == test.labels) < 0.6
 
 
 @pytest.mark.parametrize(
     ("n", "seed", "error", "message"),
     [
         (0, 0, ValueError, "n must be a positive int, got 0"),
-        (2.0, 0, TypeError, r"n must be a positive int, got 2\.0"),
-        (True, 0, TypeError, "n must be a positive int, got True"),
-        (5, -1, ValueError, "seed must be a non-negative int, got -1"),
         (5, None, TypeError, "seed must be a non-negative int, got None"),
     ],
 )

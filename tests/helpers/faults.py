@@ -103,16 +103,13 @@ def short_write(at: int, then: Exception | None = None) -> Act:
     return act
 
 
-def kill(at: int, *, after: bool) -> Act:
-    """Kill this very process before or after call number `at`."""
+def kill(at: int) -> Act:
+    """Kill this very process before call number `at`."""
 
     def act(number: int, name: str, do: Callable[..., Any], *args: Any) -> Any:
-        if number == at and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = do(*args)
         if number == at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        return do(*args)
 
     return act
 

@@ -94,6 +94,16 @@ def run(folder: Path, selection: tuple[tuple[str, ...], str]) -> str:
     return {0: "passed", 1: "failed"}.get(done.returncode, f"pytest ended with {done.returncode}: {done.stdout[-800:]}")
 
 
+def verdict(mistake: Mistake, folder: Path) -> str:
+    """Plant a mistake in the copy in `folder`, run its tests, and put the file back."""
+    before = mistake.plant(folder / "allconv")
+    try:
+        ended = run(folder, mistake.selection())
+    finally:
+        (folder / "allconv" / mistake.file).write_text(before, encoding="utf-8")
+    return {"failed": "caught", "passed": "SURVIVED"}.get(ended, ended)
+
+
 def main(words: list[str]) -> int:
     """Plant the mistakes, print a table, and return the exit status."""
     chosen = [m for m in mistakes() if all(word in f"{m.file} {m.what}" for word in words)]
@@ -104,18 +114,13 @@ def main(words: list[str]) -> int:
         sound = {selection: run(folder, selection) for selection in dict.fromkeys(m.selection() for m in chosen)}
         for mistake in chosen:
             started = time.perf_counter()
-            if sound[mistake.selection()] != "passed":
-                result = f"NO VERDICT, without a mistake: {sound[mistake.selection()]}"
-            else:
+            if (without := sound[mistake.selection()]) == "passed":
                 try:
-                    before = mistake.plant(folder / "allconv")
+                    result = verdict(mistake, folder)
                 except ValueError as error:
                     result = f"NOT PLANTED: {error}"
-                else:
-                    result = {"failed": "caught", "passed": "SURVIVED"}.get(
-                        ended := run(folder, mistake.selection()), ended
-                    )
-                    (folder / "allconv" / mistake.file).write_text(before, encoding="utf-8")
+            else:
+                result = f"NO VERDICT, without a mistake: {without}"
             bad += result != "caught"
             print(f"{result:10} {time.perf_counter() - started:5.1f} s  {mistake.file}: {mistake.what}", flush=True)
     print(f"{len(chosen) - bad} of {len(chosen)} mistakes caught")

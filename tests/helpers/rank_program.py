@@ -15,9 +15,12 @@ import allconv as ac
 
 
 class Parts:
-    """All that asks for the other ranks: BatchNorm, Dropout, a loss that weighs the images, steps of 1 to 16 images."""
+    """All that asks for the other ranks: BatchNorm, Dropout, a loss that weighs the images, steps of 1 to 16 images.
 
-    def __init__(self, seed=0):
+    It is also all that a checkpoint must hold: running statistics, a scale, generators, slots, a step count.
+    """
+
+    def __init__(self, seed=0, count=41, step=8):
         rng = np.random.default_rng(seed)
         kind = {"dtype": np.float64}
         self.model = ac.Sequential(
@@ -32,9 +35,9 @@ class Parts:
         )
         self.loss = ac.SoftmaxCrossEntropy(class_weight=[1.0, 2.0, 0.5], label_smoothing=0.1)
         self.optimizer = ac.DilatedAMSGrad(self.model, 0.01)
-        images = np.random.default_rng(1).integers(0, 256, (41, 6, 6, 3), np.uint8)
-        self.data = ac.data.Dataset(images, np.arange(41) % 3)
-        self.loader = ac.data.Loader(self.data, 8, augment=ac.data.article_augment(), normalize=ac.data.per_step)
+        images = np.random.default_rng(1).integers(0, 256, (count, 6, 6, 3), np.uint8)
+        self.data = ac.data.Dataset(images, np.arange(count) % 3)
+        self.loader = ac.data.Loader(self.data, step, augment=ac.data.article_augment(), normalize=ac.data.per_step)
 
     def train(self, **options):
         return ac.train(self.model, self.loss, self.optimizer, self.loader, epochs=2, report_every=1, **options)

@@ -1,0 +1,34 @@
+"""The example programs, as modules of this process and as processes of their own."""
+
+import csv
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def load(name):
+    """Import an example; like the program itself, it finds the others beside it."""
+    if str(EXAMPLES) not in sys.path:
+        sys.path.append(str(EXAMPLES))
+    return importlib.import_module(name)
+
+
+def run(name, *options, cwd, status=0):
+    """Run an example as a reader does, a warning being an error, and return what it printed, or its errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *map(str, options)],
+        capture_output=True, encoding="utf-8", timeout=280, cwd=cwd, env=os.environ | {"PYTHONUTF8": "1"},
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stderr if status else done.stdout
+
+
+def log_of(folder):
+    """Return the rows of a run's log without what the clock says."""
+    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        return [{name: text for name, text in row.items() if name != "seconds"} for row in csv.DictReader(file)]
