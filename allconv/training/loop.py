@@ -257,7 +257,8 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        When called, for arguments that do not fit together.
+        When called, for arguments that do not fit together. In a step, where the loss refuses the batch, as a mean over
+        ignored labels alone does.
     NonFiniteError
         With `check_finite`.
     RuntimeError

@@ -1,9 +1,11 @@
 """Numbers at the ends of float32: squares that overflow, squares that underflow, and settings that do not fit."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from optimizers import scalar_reference
 
 from allconv.optimizers import SGD, AdaGrad, Adam, AdamW, AMSGrad, RMSprop
 from allconv.parameter import Parameter
@@ -118,6 +120,21 @@ def test_an_infinite_gradient_still_shows(make):
 def test_a_tiny_eps_gives_pytorchs_steps_for_tiny_gradients(ours, theirs, size):
     gradients = 200 * [size]
     assert path(ours, gradients) == pytest.approx(pytorch_path(theirs, gradients), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "reference"),
+    [
+        (lambda p: Adam(p, 5e-4, eps=1e-15), partial(scalar_reference.adam, rate=5e-4, eps=1e-15)),
+        (lambda p: AMSGrad(p, 5e-4, eps=1e-15), partial(scalar_reference.amsgrad, rate=5e-4, eps=1e-15)),
+        (lambda p: RMSprop(p, 5e-4, eps=1e-15), partial(scalar_reference.rmsprop, rate=5e-4, eps=1e-15)),
+        (lambda p: AdaGrad(p, 5e-3, eps=1e-15), partial(scalar_reference.adagrad, rate=5e-3, eps=1e-15)),
+    ],
+    ids=["Adam", "AMSGrad", "RMSprop", "AdaGrad"],
+)
+def test_a_tiny_eps_gives_the_steps_of_the_equations(make, reference):
+    gradients = 200 * [1e-15]
+    assert path(make, gradients)[-1] == pytest.approx(reference(1.0, gradients), rel=1e-4)
 
 
 @pytest.mark.parametrize(
