@@ -162,3 +162,10 @@ def test_bad_arguments_are_named(options, error, message):
 def test_epoch_checks_when_it_is_called(epoch, start, message):
     with pytest.raises(ValueError, match=message):
         Loader(noise(), 10).epoch(epoch, start)
+
+
+def test_repr_names_the_recipe():
+    """It is part of what a resumed run must share with the one before."""
+    text = repr(Loader(noise(), 10, augment=article_augment()))
+    for part in ("60 images 8x8x3", "augment=Sequential([Fliplr(1), Sometimes(0.1, Affine(", "normalize=None, seed=0"):
+        assert part in text
