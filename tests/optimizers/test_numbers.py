@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from optimizers import scalar_reference
+from helpers import optimizer_reference as scalar_reference
 
 from allconv.optimizers import SGD, AdaGrad, Adam, AdamW, AMSGrad, RMSprop
 from allconv.parameter import Parameter
