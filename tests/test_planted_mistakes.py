@@ -62,10 +62,11 @@ def test_what_no_test_notices_survives(copy, monkeypatch, capsys):
     harmless = planted_mistakes.Mistake(
         "none", "functional/padding.py", '"""From a padding', '"""from a padding', ("functional/test_padding.py",)
     )
-    gone = harmless._replace(old="a text that never was")
+    gone, twice = (harmless._replace(old=old) for old in ("a text that never was", "return"))
     empty = harmless._replace(only="no_such_test")
-    monkeypatch.setattr(planted_mistakes, "mistakes", lambda: [harmless, gone, empty])
+    monkeypatch.setattr(planted_mistakes, "mistakes", lambda: [harmless, gone, twice, empty])
     assert planted_mistakes.main([]) == 1
     printed = capsys.readouterr().out
-    for expected in ("SURVIVED", "NOT PLANTED: ", "NO VERDICT, ", "0 of 3 mistakes caught"):
+    for expected in ("SURVIVED", "NO VERDICT, ", "0 of 4 mistakes caught"):
         assert expected in printed
+    assert printed.count("NOT PLANTED: ") == 2

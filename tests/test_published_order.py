@@ -1,4 +1,4 @@
-"""The published order of the images is that of the published loop written out, and a run keeps to it."""
+"""The published order of the images is that of the published loop, which is written out here."""
 
 import argparse
 
