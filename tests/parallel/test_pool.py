@@ -354,7 +354,8 @@ def test_a_child_process_has_a_pool_of_its_own(method, held):
     assert total == 45
     assert set(inside) == {1}
     assert y == expected
-    assert (holders, after) == (set(), before)
+    # A started child may have loaded fewer BLAS libraries than this process, where a test may have imported SciPy's.
+    assert (holders, set(after)) == (set(), set(before))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
