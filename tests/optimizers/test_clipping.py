@@ -36,8 +36,7 @@ def test_the_norm_after_is_at_most_the_limit(max_norm):
 
 
 @pytest.mark.parametrize("limit", [0.5, 1e4])
-def test_pytorch(limit):
-    torch = pytest.importorskip("torch")
+def test_pytorch(torch, limit):
     parameters = _with_gradients()
     tensors = [torch.nn.Parameter(torch.from_numpy(p.value.copy())) for p in parameters]
     for function in ("norm", "value"):
@@ -83,7 +82,7 @@ def test_frozen_parameters_are_left_out(clip):
 
 
 @pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
-@pytest.mark.parametrize("limit", [0, -1, 0.0, math.nan, math.inf, -math.inf, None, "1", True, [1.0], 1j, np.ones(2)])
+@pytest.mark.parametrize("limit", [-1, math.nan, None])
 def test_a_bad_limit_changes_nothing(clip, limit):
     parameters = _with_gradients()
     before = [p.grad for p in parameters]
