@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.cases import LAYERS
+from helpers.registry import LAYERS
 
 import allconv as ac
 from allconv.validation import check_floating, check_images

@@ -57,23 +57,12 @@ def test_another_shape_is_refused_and_changes_nothing(shape):
     assert not parameter.value.any()
 
 
-@pytest.mark.parametrize(
-    "value", [np.ones(2, int), np.ones(2, bool), np.ones(2, complex), ["a"], None, np.array([None])]
-)
+@pytest.mark.parametrize("value", [np.ones(2, int), np.ones(2, complex), None])
 def test_a_value_that_is_not_real_and_floating_is_refused(value):
-    with pytest.raises(TypeError, match=r"value must be an array of real floating dtype, got "):
-        Parameter(value)
     parameter = Parameter(np.zeros(2))
     with pytest.raises(TypeError, match=r"value must be an array of real floating dtype, got "):
         parameter.value = value
     assert not parameter.value.any()
-
-
-@pytest.mark.parametrize("flag", ["trainable", "decay"])
-@pytest.mark.parametrize("value", [0, 1, None, "yes", 1.0, [True]])
-def test_flags_are_true_or_false(flag, value):
-    with pytest.raises(TypeError, match=rf"{flag} must be True or False, got "):
-        Parameter(np.zeros(2), **{flag: value})
 
 
 def test_the_repr():

@@ -1,34 +1,48 @@
-"""What `import allconv` offers, and that nothing of it goes without a test row and a docstring."""
+"""What `import allconv` offers, and that nothing of it goes without a row in the registry and a docstring."""
 
 import inspect
 
-import numpy as np
 import pytest
-from helpers.cases import LAYERS
-from helpers.optimizers import CLASSES
-from optimizers.test_bad_arguments import BAD_ARGUMENTS
+from helpers import registry
+from helpers.registry import LAYERS, LOSSES, OPTIMIZERS
 
 import allconv as ac
 
-# Losses: (the class, scores, target) with which `check_loss` differentiates them numerically.
-RNG = np.random.default_rng(0)
-LOSSES = {
-    "SoftmaxCrossEntropy": (ac.SoftmaxCrossEntropy, RNG.standard_normal((5, 4)), np.array([0, 3, 1, 1, 2])),
-    "MeanSquaredError": (ac.MeanSquaredError, RNG.standard_normal((5, 4)), RNG.standard_normal((5, 4))),
-}
-BASES = {"Layer", "Optimizer", "Parameter"}
+BASES = {"Layer", "Optimizer"}
 # What functions of the library return or raise, and a program never makes.
 RESULTS = {"Evaluation", "LayerStatistics", "Record", "Run", "Stopped"}
+# What users of rules call with them, and what allconv.data offers beside augmenters.
+USES_OF_RULES = {"active_rules", "match", "override_backward", "rule_name"}
+DATA = {"CIFAR10_CLASSES", "Dataset", "Loader", "cifar10", "download_cifar10", "find_cifar10", "shapes"}
+NORMALIZERS = {"GlobalContrast", "Standardize", "ZCA", "per_step"}
+IMGAUG = {"Imgaug", "imgaug_article_augment", "import_imgaug"}
 
 
 def public_classes():
     return {name for name in ac.__all__ if inspect.isclass(getattr(ac, name))}
 
 
-def test_every_public_class_has_a_row():
-    optimizers = {cls.__name__ for cls in CLASSES} | {"DilatedAMSGrad"}
-    assert public_classes() == set(LAYERS) | set(LOSSES) | optimizers | BASES | RESULTS
-    assert {cls.__name__ for cls in BAD_ARGUMENTS} == optimizers - {"DilatedAMSGrad"}  # which has a table of its own
+def functions(module):
+    """Return the names of the functions that a module, or a package's own modules, define for its users."""
+    own = inspect.getmembers(module, lambda f: inspect.isfunction(f) and f.__module__.startswith(module.__name__))
+    return {name for name, _ in own if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(
+    ("public", "rows"),
+    [
+        (public_classes() - BASES - RESULTS, LAYERS | LOSSES | OPTIMIZERS | registry.PARAMETERS),
+        ({name for name in ac.optimizers.__all__ if name[0].isupper()} - BASES, OPTIMIZERS),
+        (functions(ac.schedules), registry.SCHEDULES),
+        (functions(ac.initializers), registry.INITIALIZERS),
+        (functions(ac.rules) - USES_OF_RULES, registry.RULES),
+        (set(ac.models.__all__), registry.MODELS),
+        (set(ac.data.__all__) - DATA - NORMALIZERS - IMGAUG, registry.AUGMENTERS),
+    ],
+    ids=["classes", "optimizers", "schedules", "initializers", "rules", "models", "data"],
+)
+def test_everything_public_has_a_row(public, rows):
+    assert public == set(rows)
 
 
 @pytest.mark.parametrize("name", ac.__all__)
@@ -55,11 +69,10 @@ def documented_in(argument, text):
     return any(argument in [part.strip() for part in head.split(":")[0].split(",")] for head in heads)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_the_gradient_of_a_loss(name):
-    loss, scores, target = LOSSES[name]
-    for reduction in ("mean", "sum"):
-        ac.gradcheck.check_loss(loss(reduction=reduction), scores, target).raise_if_failed()
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("row", LOSSES.values(), ids=LOSSES)
+def test_the_gradient_of_a_loss(row, reduction):
+    ac.gradcheck.check_loss(row.build(reduction=reduction), row.scores, row.target).raise_if_failed()
 
 
 def test_the_version_is_the_packages():

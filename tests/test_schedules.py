@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers.registry import SCHEDULES as ROWS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,45 +22,53 @@ from allconv.schedules import (
     step,
 )
 
-SCHEDULES = {
-    "constant": constant(0.1),
-    "inverse_time": inverse_time(0.1, 0.5),
-    "step": step(0.1, 3, 0.5),
-    "multistep": multistep(0.1, [2, 5.5], 0.5),
-    "exponential": exponential(0.1, 0.9),
-    "linear": linear(0.1, 0.2, 1.0, 7),
-    "polynomial": polynomial(0.1, 7, 2.0),
-    "cosine": cosine(0.1, 7, 0.01),
-    "cosine_restarts": cosine_restarts(0.1, 3, 2, 0.01),
-    "one_cycle": one_cycle(0.1, 10),
-    "chain": chain([linear(0.1, 0.2, 1.0, 3), cosine(0.1, 7)], [3]),
-}
+SCHEDULES = {name: row.build() for name, row in ROWS.items()}
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 
 
-# By hand
+# By hand: {epochs: rate}
+
+EXACT = [
+    (constant(0.1), {0: 0.1, 7.5: 0.1, 1e9: 0.1}),
+    (inverse_time(0.0003, 0.001), {e: 0.0003 / (1 + 0.001 * e) for e in range(21)} | {0.5: 0.0003 / 1.0005}),
+    (step(1.0, 2, 0.5), {0: 1.0, 1.99: 1.0, 2: 0.5, 3.5: 0.5, 4: 0.25}),
+    (step(1.0, 2.5, 0.5), {2: 1.0, 2.5: 0.5, 5: 0.25}),
+    (multistep(1.0, [1, 3], 0.5), {0: 1.0, 0.99: 1.0, 1: 0.5, 2: 0.5, 3: 0.25, 9: 0.25}),
+    (multistep(1.0, [], 0.5), {100: 1.0}),
+    (multistep(1.0, [0.5], 0.5), {0.5: 0.5}),
+    (linear(2.0, 0.25, 1.0, 4), {0: 0.5, 1: 0.875, 2.5: 1.4375, 4: 2.0, 99: 2.0}),
+    (polynomial(1.0, 4, 2.0), {0: 1.0, 1: 0.5625, 2.5: 0.140625, 4: 0.0, 99: 0.0}),
+    (polynomial(1.0, 4), {1: 0.75}),
+    (cosine(1.0, 4), {4: 0.0}),
+    (chain([constant(0.3)], []), {7: 0.3}),
+    (chain([lambda e: e, constant(1.0)], [2]), {1.5: 1.5}),  # any function will do
+]
+CYCLE = {0: 0.1, 2: 0.55, 4: 1.0, 7: 0.5005, 10: 0.001, 99: 0.001}
+CYCLES = {"linear": 0.325, "cosine": 0.1 + 0.9 * (1 - math.cos(math.pi / 4)) / 2}
+PARTS = [constant(5.0), exponential(1.0, 0.5), linear(1.0, 0.0, 1.0, 2)]
+CLOSE = [
+    (multistep(0.05, [200, 250, 300], 0.1), {199: 0.05, 200: 0.005, 250: 0.0005, 349: 0.00005}),  # the paper's
+    (exponential(0.5, 0.25), {0.5: 0.25}),
+    (cosine(1.0, 4, 0.2), {0: 1.0, 4 / 3: 0.8, 2: 0.6, 4: 0.2, 5: 0.2, 8: 0.2}),  # cos(60 degrees) = 1/2
+    (cosine_restarts(1.0, 2, 3), {0: 1.0, 1: 0.5, 2 - 1e-9: 0.0, 2: 1.0, 5: 0.5, 8: 1.0, 17: 0.5}),
+    (cosine_restarts(1.0, 2), {0: 1, 1: 0.5, 2: 1, 3: 0.5, 1_000_001: 0.5}),
+    (cosine_restarts(1.0, 2, 1.5), {2 + 1.5: 0.5}),
+    *(
+        (one_cycle(1.0, 10, rise=0.4, start_divisor=10, final_divisor=100, shape=shape), CYCLE | {1: rate})
+        for shape, rate in CYCLES.items()
+    ),
+    (chain(PARTS, [2, 3.5]), {0: 5, 1.9: 5, 2: 1, 3: 0.5, 3.5: 0, 4.5: 0.5, 9: 1}),
+]
 
 
-def test_constant():
-    assert [constant(0.1)(e) for e in (0, 7.5, 1e9)] == [0.1, 0.1, 0.1]
+@pytest.mark.parametrize(("schedule", "rates"), EXACT)
+def test_exactly_by_hand(schedule, rates):
+    assert {epochs: schedule(epochs) for epochs in rates} == rates
 
 
-def test_inverse_time_is_the_articles():
-    rate = inverse_time(0.0003, 0.001)
-    assert [rate(e) for e in range(21)] == [0.0003 / (1 + 0.001 * e) for e in range(21)]
-    assert rate(0.5) == 0.0003 / 1.0005
-
-
-def test_step_holds_between_its_steps():
-    rate = step(1.0, 2, 0.5)
-    assert [rate(e) for e in (0, 1.99, 2, 3.5, 4)] == [1.0, 1.0, 0.5, 0.5, 0.25]
-    assert [step(1.0, 2.5, 0.5)(e) for e in (2, 2.5, 5)] == [1.0, 0.5, 0.25]
-
-
-def test_multistep_changes_at_its_milestones():
-    rate = multistep(1.0, [1, 3], 0.5)
-    assert [rate(e) for e in (0, 0.99, 1, 2, 3, 9)] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
-    assert multistep(1.0, [], 0.5)(100) == 1.0
-    assert multistep(1.0, [0.5], 0.5)(0.5) == 0.5
+@pytest.mark.parametrize(("schedule", "rates"), CLOSE)
+def test_by_hand(schedule, rates):
+    assert {epochs: schedule(epochs) for epochs in rates} == pytest.approx(rates, rel=1e-9, abs=1e-9)
 
 
 def test_multistep_keeps_its_own_list():
@@ -69,62 +78,10 @@ def test_multistep_keeps_its_own_list():
     assert rate(9) == 0.25
 
 
-def test_the_papers_recipe():
-    rate = multistep(0.05, [200, 250, 300], 0.1)
-    assert [round(rate(e), 12) for e in (199, 200, 250, 349)] == [0.05, 0.005, 0.0005, 0.00005]
-
-
-def test_exponential():
-    assert exponential(0.5, 0.25)(0.5) == pytest.approx(0.25)
-
-
-def test_linear_goes_straight_and_stays():
-    rate = linear(2.0, 0.25, 1.0, 4)
-    assert [rate(e) for e in (0, 1, 2.5, 4, 99)] == [0.5, 0.875, 1.4375, 2.0, 2.0]
-
-
-def test_polynomial_ends_at_zero():
-    assert [polynomial(1.0, 4, 2.0)(e) for e in (0, 1, 2.5, 4, 99)] == [1.0, 0.5625, 0.140625, 0.0, 0.0]
-    assert polynomial(1.0, 4)(1) == 0.75
-
-
-def test_cosine_goes_down_and_stays():
-    rate = cosine(1.0, 4, 0.2)
-    assert [rate(e) for e in (0, 4, 5, 8)] == pytest.approx([1.0, 0.2, 0.2, 0.2])
-    assert rate(2) == pytest.approx(0.6)
-    assert rate(4 / 3) == pytest.approx(0.8)  # cos(60 degrees) = 1/2
-    assert cosine(1.0, 4)(4) == 0
-
-
-def test_cosine_restarts_by_hand():
-    rate = cosine_restarts(1.0, 2, 3)
-    assert [rate(e) for e in (0, 1, 2, 5, 8, 17)] == pytest.approx([1.0, 0.5, 1.0, 0.5, 1.0, 0.5])
-    assert rate(2 - 1e-9) == pytest.approx(0, abs=1e-9)
-    assert [cosine_restarts(1.0, 2)(e) for e in (0, 1, 2, 3, 1_000_001)] == pytest.approx([1, 0.5, 1, 0.5, 0.5])
-    assert cosine_restarts(1.0, 2, 1.5)(2 + 1.5) == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("shape", ["cosine", "linear"])
-def test_one_cycle_by_hand(shape):
-    rate = one_cycle(1.0, 10, rise=0.4, start_divisor=10, final_divisor=100, shape=shape)
-    assert [rate(e) for e in (0, 2, 4, 7, 10, 99)] == pytest.approx([0.1, 0.55, 1.0, 0.5005, 0.001, 0.001])
-    assert rate(1) == pytest.approx(0.1 + 0.9 * (0.25 if shape == "linear" else (1 - math.cos(math.pi / 4)) / 2))
-
-
-def test_chain_starts_each_anew():
-    rate = chain([constant(5.0), exponential(1.0, 0.5), linear(1.0, 0.0, 1.0, 2)], [2, 3.5])
-    assert [rate(e) for e in (0, 1.9, 2, 3, 3.5, 4.5, 9)] == pytest.approx([5, 5, 1, 0.5, 0, 0.5, 1])
-    assert chain([constant(0.3)], [])(7) == 0.3
-
-
-def test_chain_takes_any_function():
-    assert chain([lambda e: e, constant(1.0)], [2])(1.5) == 1.5
-
-
 # What all share
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@every_schedule
 @given(epochs=st.floats(0, 50))
 def test_a_rate_is_pure_and_an_optimizer_would_take_it(schedule, epochs):
     rate = schedule(epochs)
@@ -135,14 +92,14 @@ def test_a_rate_is_pure_and_an_optimizer_would_take_it(schedule, epochs):
     assert schedule(epochs) == rate
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@every_schedule
 @pytest.mark.parametrize("epochs", [-1, -1e-9, math.nan, math.inf, None, "1", True, [1], 1j])
 def test_the_epochs_are_checked(schedule, epochs):
     with pytest.raises((TypeError, ValueError), match="epochs must be a non-negative number, got "):
         schedule(epochs)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@every_schedule
 def test_numpy_numbers_are_taken(schedule):
     assert schedule(np.float32(2.5)) == schedule(2.5)
     assert schedule(np.int64(2)) == schedule(2)
@@ -184,11 +141,15 @@ PEERS = {
 }
 
 
+def torch_sgd():
+    torch = pytest.importorskip("torch")
+    return torch, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
 @pytest.mark.parametrize(("schedule", "make"), PEERS.values(), ids=PEERS)
 @pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")  # PyTorch's SequentialLR warns of its own call
 def test_pytorch(schedule, make):
-    torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    torch, optimizer = torch_sgd()
     scheduler = make(torch.optim.lr_scheduler, optimizer)
     theirs = []
     for _ in range(51):
@@ -200,112 +161,13 @@ def test_pytorch(schedule, make):
 
 
 def test_pytorchs_restarts_at_fractions():
-    torch = pytest.importorskip("torch")
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    torch, optimizer = torch_sgd()
     scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 3, 2, 0.01)
     rate = cosine_restarts(0.1, 3, 2, 0.01)
     optimizer.step()
     for epochs in (0.25, 2.75, 3.5, 8.9, 9.1, 20.3):
         scheduler.step(epochs)
         assert rate(epochs) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
-
-
-# Bad arguments. Each: function, arguments, the one that is varied, its rule, values besides the wrong kinds
-
-NON_NEGATIVE, POSITIVE = "a non-negative number", "a positive number"
-ARGUMENTS = [
-    (constant, {"rate": 0.1}, "rate", NON_NEGATIVE, [-1]),
-    (inverse_time, {"rate": 0.1, "decay": 0.1}, "rate", NON_NEGATIVE, [-1]),
-    (inverse_time, {"rate": 0.1, "decay": 0.1}, "decay", NON_NEGATIVE, [-1]),
-    (step, {"rate": 0.1, "step_size": 2, "gamma": 0.1}, "rate", NON_NEGATIVE, [-1]),
-    (step, {"rate": 0.1, "step_size": 2, "gamma": 0.1}, "step_size", POSITIVE, [0, -1]),
-    (step, {"rate": 0.1, "step_size": 2, "gamma": 0.1}, "gamma", POSITIVE, [0, -1]),
-    (multistep, {"rate": 0.1, "milestones": [1], "gamma": 0.1}, "rate", NON_NEGATIVE, [-1]),
-    (multistep, {"rate": 0.1, "milestones": [1], "gamma": 0.1}, "gamma", POSITIVE, [0, -1]),
-    (exponential, {"rate": 0.1, "gamma": 0.1}, "rate", NON_NEGATIVE, [-1]),
-    (exponential, {"rate": 0.1, "gamma": 0.1}, "gamma", POSITIVE, [0, -1]),
-    (linear, {"rate": 0.1, "start": 0, "end": 1, "epochs": 5}, "rate", NON_NEGATIVE, [-1]),
-    (linear, {"rate": 0.1, "start": 0, "end": 1, "epochs": 5}, "start", NON_NEGATIVE, [-1]),
-    (linear, {"rate": 0.1, "start": 0, "end": 1, "epochs": 5}, "end", NON_NEGATIVE, [-1]),
-    (linear, {"rate": 0.1, "start": 0, "end": 1, "epochs": 5}, "epochs", POSITIVE, [0, -1]),
-    (polynomial, {"rate": 0.1, "epochs": 5}, "rate", NON_NEGATIVE, [-1]),
-    (polynomial, {"rate": 0.1, "epochs": 5}, "epochs", POSITIVE, [0, -1]),
-    (polynomial, {"rate": 0.1, "epochs": 5}, "power", POSITIVE, [0, -1]),
-    (cosine, {"rate": 0.1, "epochs": 5}, "rate", NON_NEGATIVE, [-1]),
-    (cosine, {"rate": 0.1, "epochs": 5}, "epochs", POSITIVE, [0, -1]),
-    (cosine, {"rate": 0.1, "epochs": 5}, "final", NON_NEGATIVE, [-1]),
-    (cosine_restarts, {"rate": 0.1, "first": 5}, "rate", NON_NEGATIVE, [-1]),
-    (cosine_restarts, {"rate": 0.1, "first": 5}, "first", POSITIVE, [0, -1]),
-    (cosine_restarts, {"rate": 0.1, "first": 5}, "factor", "a number in [1, inf)", [0, 0.99]),
-    (cosine_restarts, {"rate": 0.1, "first": 5}, "final", NON_NEGATIVE, [-1]),
-    (one_cycle, {"peak": 0.1, "epochs": 5}, "peak", NON_NEGATIVE, [-1]),
-    (one_cycle, {"peak": 0.1, "epochs": 5}, "epochs", POSITIVE, [0, -1]),
-    (one_cycle, {"peak": 0.1, "epochs": 5}, "rise", "a number in (0, 1)", [0, 1, -1]),
-    (one_cycle, {"peak": 0.1, "epochs": 5}, "start_divisor", POSITIVE, [0, -1]),
-    (one_cycle, {"peak": 0.1, "epochs": 5}, "final_divisor", POSITIVE, [0, -1]),
-]
-ROWS = [
-    (function, arguments | {name: value}, f"{name} must be {rule}, got {value!r}")
-    for function, arguments, name, rule, values in ARGUMENTS
-    for value in [*values, math.nan, math.inf, -math.inf, "0.1", None, True, [0.1], 1j]
-]
-
-
-@pytest.mark.parametrize(("function", "arguments", "message"), ROWS)
-def test_bad_numbers(function, arguments, message):
-    with pytest.raises((TypeError, ValueError)) as caught:
-        function(**arguments)
-    assert message in str(caught.value)
-
-
-MILESTONES = "milestones must be a sequence of positive numbers in increasing order, got "
-
-
-@pytest.mark.parametrize(
-    ("milestones", "message"),
-    [
-        (None, MILESTONES + "None"),
-        (3, MILESTONES + "3"),
-        ("12", MILESTONES + "'12'"),
-        ({1, 2}, MILESTONES + "{1, 2}"),
-        ([2, 1], MILESTONES + "[2, 1]"),
-        ([1, 1], MILESTONES + "[1, 1]"),
-        ([0, 1], "milestones[0] must be a positive number, got 0"),
-        ([1, -2], "milestones[1] must be a positive number, got -2"),
-        ([1, math.nan], "milestones[1] must be a positive number, got nan"),
-        ([1, math.inf], "milestones[1] must be a positive number, got inf"),
-        ([True], "milestones[0] must be a positive number, got True"),
-        (["1"], "milestones[0] must be a positive number, got '1'"),
-    ],
-)
-def test_bad_milestones(milestones, message):
-    for make in (lambda: multistep(0.1, milestones, 0.1), lambda: chain([constant(1.0)], milestones)):
-        with pytest.raises((TypeError, ValueError)) as caught:
-            make()
-        assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("schedules", "milestones", "message"),
-    [
-        ([], [], "schedules must be a non-empty sequence of functions of the epochs elapsed, got []"),
-        (None, [], "schedules must be a non-empty sequence of functions of the epochs elapsed, got None"),
-        ([0.1], [], "schedules must be a non-empty sequence of functions of the epochs elapsed, got [0.1]"),
-        (constant(0.1), [], "schedules must be a non-empty sequence of functions of the epochs elapsed, got <"),
-        ([constant(0.1)], [5], "milestones must be one fewer than the 1 schedules, got [5]"),
-        ([constant(0.1), constant(0.2)], [], "milestones must be one fewer than the 2 schedules, got []"),
-    ],
-)
-def test_a_bad_chain(schedules, milestones, message):
-    with pytest.raises((TypeError, ValueError)) as caught:
-        chain(schedules, milestones)
-    assert message in str(caught.value)
-
-
-@pytest.mark.parametrize("shape", ["cos", "", None, 1, ["cosine"]])
-def test_an_unknown_shape(shape):
-    with pytest.raises((TypeError, ValueError), match="shape must be one of 'cosine', 'linear', got "):
-        one_cycle(0.1, 5, shape=shape)
 
 
 # Boundaries that are reached up to rounding, and numbers at the ends of floats

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers.bits import same_with_any_threads
 
 import allconv as ac
 from allconv.training.nonfinite import NonFiniteError
@@ -109,12 +110,6 @@ def test_a_resumed_run_ends_with_the_same_bits(stop, tmp_path):
     assert second.bits() == whole.bits()
 
 
-def test_a_folder_without_a_checkpoint_starts_over(tmp_path):
-    whole, other = Parts(), Parts()
-    expected = [plain(record) for record in whole.train()]
-    assert [plain(record) for record in other.train(resume=tmp_path / "missing")] == expected
-
-
 def test_a_checkpoints_own_file_is_resumed(tmp_path):
     whole, other = Parts(), Parts(seed=3)
     run = whole.train(report_every=1)
@@ -128,12 +123,13 @@ def test_a_checkpoints_own_file_is_resumed(tmp_path):
     assert other.bits() == whole.bits()
 
 
-@pytest.mark.parametrize("empty", [True, False])
-def test_a_folder_that_is_there_without_a_checkpoint_starts_over(tmp_path, empty):
-    if not empty:
-        (tmp_path / "lock").write_bytes(b"")
-        (tmp_path / "plots").mkdir()
-    assert next(Parts().train(report_every=1, resume=tmp_path)).step == 1
+@pytest.mark.parametrize("folder", ["missing", "empty", "other"])
+def test_a_folder_without_a_checkpoint_starts_over(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other" / "plots").mkdir(parents=True)
+    (tmp_path / "other" / "lock").write_bytes(b"")
+    whole, other = (Parts(epochs=1).train(resume=resume) for resume in (None, tmp_path / folder))
+    assert [plain(record) for record in other] == [plain(record) for record in whole]
 
 
 RULE = "^resume must be a folder of checkpoints, a checkpoint's file, a state or None, got "
@@ -180,28 +176,13 @@ def test_a_record_whose_state_is_gone_says_so():
         _ = record.state
 
 
-def test_a_checkpoint_of_another_run_is_refused():
-    state = next(Parts().train(report_every=1)).state
-    other = Parts()
-    other.loader.batch_size = 20
-    before = other.bits()
-    with pytest.raises(ValueError, match="resume must be a checkpoint of the same run.*batch_size was 10, is 20"):
-        other.train(resume=state)
-    assert other.bits() == before
-
-
 def test_the_same_bits_for_any_number_of_threads():
-    before = ac.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2, 3):
-            ac.set_num_threads(threads)
-            parts = Parts(epochs=1)
-            list(parts.train())
-            results.append(parts.bits())
-    finally:
-        ac.set_num_threads(before)
-    assert results[0] == results[1] == results[2]
+    def compute():
+        parts = Parts(epochs=1)
+        list(parts.train())
+        return parts.bits()
+
+    same_with_any_threads(compute)
 
 
 def test_a_nan_is_named_by_layer_pass_and_step_and_nothing_is_changed():
@@ -259,47 +240,12 @@ def test_labels_that_the_model_has_no_score_for_are_refused_before_any_work():
     assert parts.bits() == before
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("epochs", 0),
-        ("epochs", -1),
-        ("epochs", 1.5),
-        ("epochs", True),
-        ("epochs", None),
-        ("report_every", 0),
-        ("report_every", 2.0),
-        ("report_every", True),
-        ("schedule", 0.1),
-        ("schedule", "cosine"),
-        ("check_finite", 1),
-        ("check_finite", None),
-    ],
-)
-def test_bad_arguments_are_refused_when_train_is_called(name, value):
-    with pytest.raises((TypeError, ValueError), match=f"{name} must be .*, got"):
-        Parts().train(**{name: value})
-
-
-@pytest.mark.parametrize("position", range(4))
-@pytest.mark.parametrize("value", [None, 3, "x"])
-def test_the_wrong_kind_of_object_is_refused(position, value):
-    parts = Parts()
-    arguments = [parts.model, parts.loss, parts.optimizer, parts.loader]
-    arguments[position] = value
-    with pytest.raises(TypeError, match=f"{('model', 'loss', 'optimizer', 'loader')[position]} must be .*, got"):
-        ac.train(*arguments, epochs=1)
-
-
 def test_predict_gives_the_scores_whatever_the_batch_size():
     model = Parts().model
     images = np.random.default_rng(0).random((23, 6, 6, 3), dtype=np.float32)
     scores = ac.predict(model, images)
     assert scores.shape == (23, 3)
     np.testing.assert_allclose(ac.predict(model, images, batch_size=5), scores, rtol=1e-5, atol=1e-6)
-    for bad, batch_size in ((images.astype(np.uint8), 5), (images[:0], 5), (images, 0), (images, 2.5)):
-        with pytest.raises((TypeError, ValueError), match="must be .*, got"):
-            ac.predict(model, bad, batch_size=batch_size)
 
 
 def test_the_means_are_over_images_also_where_the_last_batch_is_smaller():
@@ -323,6 +269,10 @@ def change_data(parts):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            lambda parts: setattr(parts.loader, "batch_size", 20),
+            "resume must be a checkpoint of the same run.*batch_size was 10, is 20",
+        ),
         (change_data, "data was '[0-9a-f]+\\.\\.\\., is '"),
         (lambda parts: setattr(parts.loader, "augment", None), "augment was {'name': 'KeepOriginals'.*, is None"),
         (lambda parts: setattr(parts.loader, "normalize", ac.data.per_step), "normalize was None, is .*per_step"),

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from helpers.cases import IMAGES, LAYERS, Case, linear
+from helpers.registry import IMAGES, LAYERS, LayerRow, linear
 
 import allconv as ac
 
@@ -28,7 +28,7 @@ class Block(ac.Layer):
         return self.first.output_shape(in_shape)
 
 
-MODELS = LAYERS | {"Block": Case(Block, IMAGES), "Skip of a Skip": Case(lambda: ac.Skip(ac.Skip(ac.ELU())), IMAGES)}
+MODELS = LAYERS | {"Block": LayerRow(Block), "Skip of a Skip": LayerRow(lambda: ac.Skip(ac.Skip(ac.ELU())))}
 every_model = pytest.mark.parametrize("case", MODELS.values(), ids=MODELS)
 
 

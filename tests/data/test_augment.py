@@ -226,29 +226,6 @@ def test_an_images_slice_does_not_change_its_pixels():
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: Fliplr(1.5), ValueError, r"p must be a number in \[0, 1\], got 1\.5"),
-        (lambda: Sometimes(-0.1, Fliplr()), ValueError, "p must be"),
-        (lambda: Sometimes(0.5, None), TypeError, "an augmenter must be callable"),
-        (lambda: Sequential([Fliplr(), 3]), TypeError, "an augmenter must be callable.*got 3"),
-        (lambda: Sequential([], random_order=1), TypeError, "random_order must be True or False, got 1"),
-        (lambda: KeepOriginals("flip"), TypeError, "an augmenter must be callable"),
-        (lambda: Affine(scale=0), ValueError, "scale must be a positive number, got 0"),
-        (lambda: Affine(scale=(1.2, 0.8)), ValueError, r"scale must be .* with low <= high, got \(1\.2, 0\.8\)"),
-        (lambda: Affine(scale={"x": (0.8, 1.2, 1.4)}), ValueError, r"scale\['x'\] must be a number or a pair"),
-        (lambda: Affine(scale={"z": 1.0}), ValueError, "scale must be a number, a pair or a dict"),
-        (lambda: Affine(translate_percent={}), ValueError, "translate_percent must be a number, a pair or a dict"),
-        (lambda: Affine(rotate="left"), TypeError, "rotate must be a finite number, got 'left'"),
-        (lambda: Affine(rotate=float("nan")), ValueError, "rotate must be a finite number, got nan"),
-    ],
-)
-def test_bad_arguments_are_named(make, error, message):
-    with pytest.raises(error, match=message):
-        make()
-
-
-@pytest.mark.parametrize(
     "augment", [article_augment(), Affine(), Fliplr(), Sometimes(1.0, Affine()), KeepOriginals(Affine())]
 )
 def test_bad_images_and_generators_are_named(augment):

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.bits import same_with_any_threads
 from helpers.reference import conv2d_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import allconv as ac
 from allconv.functional import choice, conv, tuning, winograd
 from allconv.functional.geometry import geometry_of
 from allconv.functional.im2col.blocks import cut_into_blocks
@@ -72,40 +72,10 @@ def test_float32_stays_float32_and_is_as_exact_as_it_can_be(convolution):
     y = conv.conv2d(single[0], single[1], geometry)
     dx, dw, _ = conv.conv2d_grads(single[0], single[2], single[1], geometry)
     doubles = [a.astype(np.float64) for a in single]
-    exact = (
-        conv.conv2d(doubles[0], doubles[1], geometry),
-        *conv.conv2d_grads(doubles[0], doubles[2], doubles[1], geometry)[:2],
-    )
+    exact = (conv.conv2d(*doubles[:2], geometry), *conv.conv2d_grads(*(doubles[i] for i in (0, 2, 1)), geometry)[:2])
     for got, wanted in zip((y, dx, dw), exact, strict=True):
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
-
-
-@given(convolutions())
-@settings(max_examples=100, deadline=None)
-def test_equals_pytorch(convolution):
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
-    x, w, dy, geometry = convolution
-    (top, bottom), (left, right) = geometry.pads
-
-    def tensor(array, axes):
-        return torch.tensor(np.ascontiguousarray(array.transpose(axes)), requires_grad=True)
-
-    tx, tw = tensor(x, (0, 3, 1, 2)), tensor(w, (3, 2, 0, 1))
-    ty = torch.nn.functional.conv2d(
-        torch.nn.functional.pad(tx, (left, right, top, bottom)),
-        tw,
-        stride=geometry.stride,
-        dilation=geometry.dilation,
-        groups=geometry.groups,
-    )
-    ty.backward(torch.tensor(np.ascontiguousarray(dy.transpose(0, 3, 1, 2))))
-    dx, dw, _ = conv.conv2d_grads(x, dy, w, geometry)
-    close = {"atol": 1e-9, "rtol": 1e-9}
-    np.testing.assert_allclose(conv.conv2d(x, w, geometry), ty.detach().numpy().transpose(0, 2, 3, 1), **close)
-    np.testing.assert_allclose(dx, tx.grad.numpy().transpose(0, 2, 3, 1), **close)
-    np.testing.assert_allclose(dw, tw.grad.numpy().transpose(2, 3, 1, 0), **close)
 
 
 @pytest.mark.parametrize(
@@ -125,17 +95,7 @@ def test_the_same_bits_for_any_number_of_threads(shape, kernel, stride, groups):
     w = rng.standard_normal((kernel, kernel, shape[3] // groups, 32)).astype(np.float32)
     geometry = geometry_of(x.shape, w.shape, (stride, stride), "same", (1, 1), groups)
     dy = rng.standard_normal(geometry.y_shape).astype(np.float32)
-    before = ac.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2, 3, 8):
-            ac.set_num_threads(threads)
-            results.append((conv.conv2d(x, w, geometry), *conv.conv2d_grads(x, dy, w, geometry)))
-    finally:
-        ac.set_num_threads(before)
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert a.tobytes() == b.tobytes()
+    same_with_any_threads(lambda: (conv.conv2d(x, w, geometry), *conv.conv2d_grads(x, dy, w, geometry)), (1, 2, 3, 8))
 
 
 def test_blocks_that_lie_in_the_padding_alone(monkeypatch):
@@ -182,22 +142,18 @@ def test_the_two_algorithms_agree(shape, out_channels):
     assert any(a.tobytes() != b.tobytes() for a, b in zip(*results, strict=True))  # they are two
 
 
+def relu(block):
+    np.maximum(block, 0, out=block)
+
+
 @pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
 @pytest.mark.parametrize("shape", [(1, 12, 13, 6), (9, 40, 20, 3)])
 @pytest.mark.parametrize("out_channels", [4, 300])
 def test_a_transformed_weight_and_an_activation_give_the_same(algorithm, shape, out_channels):
     x, w, _, bias, geometry = three_by_three(shape, out_channels)
     plain = conv.conv2d(x, w, geometry, bias, algorithm=algorithm)
-    transformed = winograd.transform_weight(w)
-    fused = conv.conv2d(
-        x,
-        w,
-        geometry,
-        bias,
-        algorithm=algorithm,
-        transformed=transformed,
-        activation=lambda block: np.maximum(block, 0, out=block),
-    )
+    options = {"transformed": winograd.transform_weight(w), "activation": relu}
+    fused = conv.conv2d(x, w, geometry, bias, algorithm=algorithm, **options)
     np.testing.assert_array_equal(fused, np.maximum(plain, 0))
 
 
@@ -206,7 +162,7 @@ def test_an_activation_is_applied_after_a_depthwise_convolution():
     x, w, bias = rng.standard_normal((20, 9, 9, 30)), rng.standard_normal((3, 3, 1, 30)), rng.standard_normal(30)
     geometry = geometry_of(x.shape, w.shape, (2, 2), "same", (1, 1), 30)
     assert choice.choose(geometry) == "depthwise"
-    fused = conv.conv2d(x, w, geometry, bias, activation=lambda block: np.maximum(block, 0, out=block))
+    fused = conv.conv2d(x, w, geometry, bias, activation=relu)
     np.testing.assert_array_equal(fused, np.maximum(conv.conv2d(x, w, geometry, bias), 0))
 
 
@@ -214,20 +170,11 @@ def test_an_activation_is_applied_after_a_depthwise_convolution():
 def test_the_same_bits_of_single_images_for_any_number_of_threads(shape):
     x, w, _, bias, geometry = three_by_three(shape, 192, np.float32)
     strided = geometry_of(x.shape, w.shape, (2, 2), "same", (1, 1), 1)
-    before = ac.get_num_threads()
-    results = []
-    try:
-        for threads in (1, 2, 3, 8):
-            ac.set_num_threads(threads)
-            results.append(
-                [
-                    conv.conv2d(x, w, geometry, bias.astype(np.float32), algorithm="winograd"),
-                    conv.conv2d(x, w, geometry, algorithm="im2col"),
-                    conv.conv2d(x, w, strided),
-                ]
-            )
-    finally:
-        ac.set_num_threads(before)
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert a.tobytes() == b.tobytes()
+    same_with_any_threads(
+        lambda: (
+            conv.conv2d(x, w, geometry, bias.astype(np.float32), algorithm="winograd"),
+            conv.conv2d(x, w, geometry, algorithm="im2col"),
+            conv.conv2d(x, w, strided),
+        ),
+        (1, 2, 3, 8),
+    )

@@ -1,6 +1,6 @@
-"""A grid of convolutions and pools against PyTorch: every kernel from 1 to 7 with every stride from 1 to 3.
+"""A grid of convolutions against PyTorch: every kernel from 1 to 7 with every stride from 1 to 3.
 
-`test_conv.py` and `test_pool.py` draw their cases; here none is missed.
+`test_conv.py` draws its cases and compares with the definition; here none is missed.
 """
 
 import itertools
@@ -45,9 +45,7 @@ def compare(torch, layer, size):
 
 @pytest.mark.parametrize("s", range(1, 4))
 @pytest.mark.parametrize("k", range(1, 8))
-def test_values_and_gradients_are_pytorchs(k, s):
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
+def test_values_and_gradients_are_pytorchs(torch, k, s):
     shapes = [(k, s), ((k, 8 - k), (s, 1 + s % 3))]  # the second of two different numbers, both ways
     for (kernel, stride), size, padding, (dilation, groups) in itertools.product(
         shapes, SIZES, PADDINGS, DILATIONS_AND_GROUPS
@@ -59,46 +57,8 @@ def test_values_and_gradients_are_pytorchs(k, s):
 
 @pytest.mark.parametrize("s", [1, 2])
 @pytest.mark.parametrize("k", range(3, 8))
-def test_the_bilinear_algorithms_too(k, s):
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
+def test_the_bilinear_algorithms_too(torch, k, s):
     for size, padding in itertools.product(SIZES, PADDINGS):
         options = {"stride": s, "padding": padding, "algorithm": "winograd"}
         layer = ac.Conv2D(3, 5, k, **options, dtype=np.float64, rng=np.random.default_rng(1))
         compare(torch, layer, size)
-
-
-@pytest.mark.parametrize("s", range(1, 4))
-@pytest.mark.parametrize("k", range(1, 8))
-def test_pools_are_pytorchs(k, s):
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
-    f, kernel, stride = torch.nn.functional, (k, 8 - k), (s, 1 + s % 3)
-    for size, padding in itertools.product(SIZES, PADDINGS):
-        rows, columns = resolve_padding(padding, size, kernel, stride)
-        if max(rows) >= kernel[0] or max(columns) >= kernel[1]:
-            continue  # a window of padding alone, which is refused here
-        options = {"stride": stride, "padding": padding}
-        pads = (*columns, *rows)
-        ones = f.avg_pool2d(f.pad(torch.ones(1, 1, *size, dtype=torch.float64), pads), kernel, stride)
-        for layer, pool in (
-            (ac.MeanPool2D(kernel, **options), lambda x: f.avg_pool2d(f.pad(x, pads), kernel, stride) / ones),  # noqa: B023
-            (
-                ac.MeanPool2D(kernel, **options, count_padding=True),
-                lambda x: f.avg_pool2d(f.pad(x, pads), kernel, stride),  # noqa: B023
-            ),
-            (
-                ac.MaxPool2D(kernel, **options),
-                lambda x: f.max_pool2d(f.pad(x, pads, value=-np.inf), kernel, stride),  # noqa: B023
-            ),
-        ):
-            rng = np.random.default_rng(0)
-            x = rng.normal(size=(2, *size, 3))
-            y, cache = layer.forward(x)
-            dy = rng.normal(size=y.shape)
-            tensor = torch.tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2)), requires_grad=True)
-            expected = pool(tensor)
-            expected.backward(torch.tensor(np.ascontiguousarray(dy.transpose(0, 3, 1, 2))))
-            for got, wanted in ((y, expected.detach()), (layer.backward(dy, cache), tensor.grad)):
-                wanted = wanted.numpy().transpose(0, 2, 3, 1)
-                np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9, err_msg=f"{layer} on {size}")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bits import same_with_any_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from allconv.functional import winograd
 from allconv.functional.geometry import Geometry
 from allconv.functional.winograd import kernels, points, tiling, transforms
-from allconv.parallel import pool
 from allconv.parallel.buffers import Scratch
 
 PAD = st.integers(0, 6)
@@ -64,6 +64,12 @@ def error(value, reference):
     return np.abs(value - reference).max() / np.abs(reference).max()
 
 
+def largest_error(computed, x, dy, weight, geometry):
+    """Return the largest error of dx, dw and db."""
+    exact = gradients(x, dy.astype(np.float64), weight, geometry)
+    return max(error(value, reference) for value, reference in zip(computed, exact, strict=True))
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     n=st.integers(1, 4),
@@ -99,18 +105,14 @@ def test_equals_the_definition_over_several_blocks(shape, stride):
     assert len(tiling.forward_tiling(geometry, 2, x.dtype).blocks) > 1
     y = winograd.forward(x, weight, geometry, bias, tile=2)
     assert error(y, correlate(x, weight, geometry) + bias) < 1e-13
-    computed = winograd.grads(x, dy, weight, geometry, tile=2)
-    for value, reference in zip(computed, gradients(x, dy, weight, geometry), strict=True):
-        assert error(value, reference) < 1e-12
+    assert largest_error(winograd.grads(x, dy, weight, geometry, tile=2), x, dy, weight, geometry) < 1e-12
 
 
 @pytest.mark.parametrize("shape", [(3, 18, 20, 64, 160), (3, 18, 20, 200, 96), (3, 17, 17, 97, 101)])
 def test_equals_the_definition_with_products_in_pieces(shape):
     geometry, x, weight, dy, _ = draw(*shape)
     assert error(winograd.forward(x, weight, geometry, tile=4), correlate(x, weight, geometry)) < 1e-13
-    computed = winograd.grads(x, dy, weight, geometry, tile=4)
-    for value, reference in zip(computed, gradients(x, dy, weight, geometry), strict=True):
-        assert error(value, reference) < 1e-12
+    assert largest_error(winograd.grads(x, dy, weight, geometry, tile=4), x, dy, weight, geometry) < 1e-12
 
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 1), (2, 2)])
@@ -131,24 +133,15 @@ def test_float32_keeps_its_digits(tile, stride, bound):
     y, computed = winograd.forward(x, weight, geometry, tile=tile), winograd.grads(x, dy, weight, geometry, tile=tile)
     assert {array.dtype for array in (y, *computed)} == {np.dtype(np.float32)}
     assert error(y, correlate(x, weight.astype(np.float64), geometry)) < bound
-    for value, reference in zip(computed, gradients(x, dy.astype(np.float64), weight, geometry), strict=True):
-        assert error(value, reference) < bound
+    assert largest_error(computed, x, dy, weight, geometry) < bound
 
 
 @pytest.mark.parametrize("shape", [(50, 8, 8, 24, 40), (9, 32, 32, 8, 8), (1, 100, 60, 8, 4)])
 def test_same_bits_on_any_number_of_threads(shape):
     geometry, x, weight, dy, bias = draw(*shape, dtype=np.float32)
-    before = pool.get_num_threads()
-    results = []
-    try:
-        for count in (1, 2, 3, 8):
-            pool.set_num_threads(count)
-            results.append((winograd.forward(x, weight, geometry, bias), *winograd.grads(x, dy, weight, geometry)))
-    finally:
-        pool.set_num_threads(before)
-    for result in results[1:]:
-        for value, first in zip(result, results[0], strict=True):
-            np.testing.assert_array_equal(value, first)
+    same_with_any_threads(
+        lambda: (winograd.forward(x, weight, geometry, bias), *winograd.grads(x, dy, weight, geometry)), (1, 2, 3, 8)
+    )
 
 
 def test_takes_read_only_and_strided_inputs_and_leaves_them_alone():
@@ -188,7 +181,7 @@ def test_the_activation_sees_every_output_once():
     np.testing.assert_array_equal(y, winograd.forward(x, weight, geometry, bias) + 1.0)
 
 
-def test_scratch_does_not_grow_with_the_batch(monkeypatch):
+def test_scratch_does_not_grow_with_the_batch(monkeypatch, one_thread):
     largest = {}
     array = Scratch.array
 
@@ -199,16 +192,11 @@ def test_scratch_does_not_grow_with_the_batch(monkeypatch):
 
     monkeypatch.setattr(Scratch, "array", recorded)
     sizes = []
-    before = pool.get_num_threads()
-    try:
-        for n in (192, 768):
-            pool.set_num_threads(1)
-            largest.clear()
-            geometry, x, weight, dy, _ = draw(n, 16, 16, 8, 8, dtype=np.float32)
-            winograd.grads(x, dy, weight, geometry)
-            sizes.append(sum(largest.values()))
-    finally:
-        pool.set_num_threads(before)
+    for n in (192, 768):
+        largest.clear()
+        geometry, x, weight, dy, _ = draw(n, 16, 16, 8, 8, dtype=np.float32)
+        winograd.grads(x, dy, weight, geometry)
+        sizes.append(sum(largest.values()))
     assert sizes[1] == sizes[0] > 0
 
 

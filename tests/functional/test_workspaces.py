@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import allconv as ac
 from allconv.functional import conv, depthwise, im2col, winograd
 from allconv.functional.geometry import geometry_of
 
@@ -19,12 +18,7 @@ FUNCTIONAL = str(Path(conv.__file__).parent)
 MODULES = {"im2col": im2col, "depthwise": depthwise, "winograd": winograd}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = ac.get_num_threads()
-    ac.set_num_threads(1)
-    yield
-    ac.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(algorithm, batch, size, channels, seed):

@@ -12,8 +12,3 @@ def numeric_gradient(function, x, h=1e-6):
         below[index] -= h
         gradient[index] = (function(above) - function(below)) / (2 * h)
     return gradient
-
-
-def numeric_input_grad(layer, x, dy, **mode):
-    """Return dL/dx of a layer for L = sum(y dy)."""
-    return numeric_gradient(lambda x: float((layer.forward(x, **mode)[0] * dy).sum()), x)

@@ -17,7 +17,7 @@ def sgd(w, gradients, *, rate, momentum=0.0, nesterov=False, dampening=0.0, weig
     return w
 
 
-def adam(w, gradients, *, rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False, epsilon_hat=False):
+def adam(w, gradients, *, rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, epsilon_hat=False, decoupled=False):
     m = v = 0.0
     for t, g in enumerate(gradients, start=1):
         if decoupled:
@@ -36,18 +36,33 @@ def adam(w, gradients, *, rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0
     return w
 
 
+def adamw(w, gradients, **options):
+    return adam(w, gradients, decoupled=True, **options)
+
+
 def amsgrad(
-    w, gradients, *, rate, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, variant="after_max", epsilon_hat=False
+    w,
+    gradients,
+    *,
+    rate,
+    beta1=0.9,
+    beta2=0.999,
+    eps=1e-8,
+    weight_decay=0.0,
+    epsilon_hat=False,
+    bias_correction="after_max",
+    maximum="elementwise",
 ):
+    """Of one element, the two kinds of `maximum` are the same."""
     m = v = largest = 0.0
     for t, g in enumerate(gradients, start=1):
         g = g + weight_decay * w
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
-        if variant == "none":  # Reddi, Kale and Kumar, Algorithm 2
+        if bias_correction == "none":  # Reddi, Kale and Kumar, Algorithm 2
             largest = max(largest, v)
             w = w - rate * m / (math.sqrt(largest) + eps)
-        elif variant == "before_max":  # optax's documentation of scale_by_amsgrad
+        elif bias_correction == "before_max":  # optax's documentation of scale_by_amsgrad
             largest = max(largest, v / (1 - beta2**t))
             w = w - rate * (m / (1 - beta1**t)) / (math.sqrt(largest) + eps)
         elif epsilon_hat:  # Keras' documentation of Adam(amsgrad=True)
@@ -56,18 +71,6 @@ def amsgrad(
         else:  # PyTorch's documentation of Adam(amsgrad=True)
             largest = max(largest, v)
             w = w - rate * (m / (1 - beta1**t)) / (math.sqrt(largest / (1 - beta2**t)) + eps)
-    return w
-
-
-def article_amsgrad(w, gradients, *, rate, beta1=0.9, beta2=0.9, eps=1e-8):
-    """One tensor: `w` is a list of numbers, `gradients` a list of such lists."""
-    m, v, largest = [0.0] * len(w), [0.0] * len(w), [0.0] * len(w)
-    for g in gradients:
-        m = [beta1 * m_i + (1 - beta1) * g_i for m_i, g_i in zip(m, g, strict=True)]
-        v = [beta2 * v_i + (1 - beta2) * g_i**2 for v_i, g_i in zip(v, g, strict=True)]
-        if math.fsum(v) > math.fsum(largest):
-            largest = v
-        w = [w_i - rate * m_i / (math.sqrt(l_i) + eps) for w_i, m_i, l_i in zip(w, m, largest, strict=True)]
     return w
 
 

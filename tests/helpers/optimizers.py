@@ -1,27 +1,18 @@
 """Every optimizer in every variant, and the steps that the tests of the common contract take with them."""
 
+import functools
+
 import numpy as np
 import pytest
 
-from allconv.optimizers import SGD, AdaGrad, Adam, AdamW, AMSGrad, RMSprop
 from allconv.parameter import Parameter
+from helpers.registry import OPTIMIZERS
 from helpers.trajectories import gradient, start
 
-CLASSES = [SGD, Adam, AdamW, AMSGrad, RMSprop, AdaGrad]
-ARTICLE = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}
 VARIANTS = {
-    "SGD": lambda p, **k: SGD(p, 0.01, **k),
-    "momentum": lambda p, **k: SGD(p, 0.01, momentum=0.9, **k),
-    "Nesterov": lambda p, **k: SGD(p, 0.01, momentum=0.9, nesterov=True, **k),
-    "Adam": lambda p, **k: Adam(p, 0.01, **k),
-    "Adam, epsilon_hat": lambda p, **k: Adam(p, 0.01, epsilon_hat=True, **k),
-    "AdamW": lambda p, **k: AdamW(p, 0.01, **k),
-    "AMSGrad": lambda p, **k: AMSGrad(p, 0.01, **k),
-    "AMSGrad, before_max": lambda p, **k: AMSGrad(p, 0.01, bias_correction="before_max", **k),
-    "AMSGrad, the article's": lambda p, **k: AMSGrad(p, 0.01, **ARTICLE, **k),
-    "RMSprop": lambda p, **k: RMSprop(p, 0.01, **k),
-    "RMSprop, all": lambda p, **k: RMSprop(p, 0.01, centered=True, momentum=0.9, **k),
-    "AdaGrad": lambda p, **k: AdaGrad(p, 0.1, **k),
+    name: functools.partial(row.make, **{"learning_rate": 0.01} | options)
+    for row in OPTIMIZERS.values()
+    for name, options in row.variants.items()
 }
 each_variant = pytest.mark.parametrize("make", VARIANTS.values(), ids=VARIANTS)
 

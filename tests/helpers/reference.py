@@ -20,17 +20,3 @@ def conv2d_reference(x, w, stride, pads, dilation, groups):
             outputs = slice(g * out_group, (g + 1) * out_group)
             y[:, i, j, outputs] += pixel[:, g * in_group : (g + 1) * in_group] @ w[u, v, :, outputs]
     return y
-
-
-def numeric_gradient(function, x, h=1e-6):
-    """Central differences of a scalar function of a float64 array, element by element."""
-    gradient = np.zeros_like(x)
-    for index in np.ndindex(x.shape):
-        kept = x[index]
-        x[index] = kept + h
-        above = function()
-        x[index] = kept - h
-        below = function()
-        x[index] = kept
-        gradient[index] = (above - below) / (2 * h)
-    return gradient

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from helpers.numeric import numeric_gradient, numeric_input_grad
+from helpers.bits import bits, same_with_any_threads
 
-from allconv.layers.batchnorm import BatchNorm
-from allconv.parallel.pool import get_num_threads, set_num_threads
+from allconv import BatchNorm
 
 SHAPES = pytest.mark.parametrize("shape", [(7, 3), (2, 4, 3, 3), (1, 2, 1, 3)])
 MODES = pytest.mark.parametrize("training", [False, True])
@@ -46,35 +45,12 @@ def test_inference_uses_the_running_statistics_and_leaves_them():
     x = np.random.default_rng(1).normal(size=(1, 3))
     weight, bias, mean, var = before
     np.testing.assert_allclose(layer(x), weight * (x - mean) / np.sqrt(var + 1e-5) + bias, rtol=1e-12)
-    for parameter, value in zip(layer.parameters(), before, strict=True):
-        np.testing.assert_array_equal(parameter.value, value)
+    assert bits([p.value for p in layer.parameters()]) == bits(before)
 
 
 @SHAPES
 @MODES
-def test_gradients(shape, training):
-    rng = np.random.default_rng(2)
-    layer = layer_with_values(momentum=0.0)  # so that the numeric gradient's many passes change nothing
-    x, dy = rng.normal(1, 2, shape), rng.normal(size=shape)
-    _, cache = layer.forward(x, training=training)
-    dx = layer.backward(dy, cache)
-    np.testing.assert_allclose(dx, numeric_input_grad(layer, x, dy, training=training), rtol=1e-6, atol=1e-7)
-    for parameter in (layer.weight, layer.bias):
-
-        def loss(value, parameter=parameter):
-            parameter.value = value
-            return float((layer.forward(x, training=training)[0] * dy).sum())
-
-        numeric = numeric_gradient(loss, parameter.value.copy())
-        np.testing.assert_allclose(parameter.grad, numeric, rtol=1e-6, atol=1e-7)
-    assert layer.running_mean.grad is None
-    assert layer.running_var.grad is None
-
-
-@SHAPES
-@MODES
-def test_as_torch_over_three_steps(shape, training):
-    torch = pytest.importorskip("torch")
+def test_as_torch_over_three_steps(torch, shape, training):
     rng = np.random.default_rng(3)
     layer = layer_with_values(eps=1e-4, momentum=0.2)
     peer = (torch.nn.BatchNorm1d if len(shape) == 2 else torch.nn.BatchNorm2d)(3, eps=1e-4, momentum=0.2).double()
@@ -134,18 +110,6 @@ def test_a_constant_channel_gives_the_bias():
     assert np.isfinite(layer.backward(y, cache)).all()
 
 
-@MODES
-def test_a_frozen_parameter_gets_no_gradient(training):
-    layer, same = layer_with_values(), layer_with_values()
-    layer.weight.trainable = layer.bias.trainable = False
-    x = np.random.default_rng(6).normal(size=(5, 3))
-    _, cache = layer.forward(x, training=training)
-    _, cache_same = same.forward(x, training=training)
-    np.testing.assert_array_equal(layer.backward(x, cache), same.backward(x, cache_same))
-    assert layer.weight.grad is None
-    assert layer.bias.grad is None
-
-
 def test_parameters():
     layer = BatchNorm(4)
     listed = [(name, p.trainable, p.decay, p.value.tolist()) for name, p in layer.named_parameters()]
@@ -159,115 +123,41 @@ def test_parameters():
     assert layer.output_shape((5, 6, 4)) == (5, 6, 4)
 
 
-@MODES
-def test_computes_in_the_parameters_dtype_and_takes_any_layout(training):
-    x = np.random.default_rng(7).normal(size=(3, 4, 5, 6)).astype(np.float32)
-    y, cache = BatchNorm(6).forward(x, training=training)
-    dx = BatchNorm(6).backward(x, cache)
-    assert y.dtype == dx.dtype == np.float32
-    read_only = x.copy()
-    read_only.flags.writeable = False
-    for other in (np.asfortranarray(x), np.repeat(x, 2, axis=3)[..., ::2], read_only, x.astype(">f4"), x.astype("d")):
-        y_other, cache = BatchNorm(6).forward(other, training=training)
-        np.testing.assert_array_equal(y_other, y)
-        np.testing.assert_array_equal(BatchNorm(6).backward(np.asfortranarray(x), cache), dx)
-
-
 def test_same_bits_for_any_number_of_threads():
     rng = np.random.default_rng(8)
     x = (np.arange(9)[:, None, None, None] + rng.normal(size=(9, 32, 32, 24))).astype(np.float32)  # four slices
     dy = rng.normal(size=x.shape).astype(np.float32)
-    before, results = get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            set_num_threads(threads)
-            layer = BatchNorm(24)
-            y, cache = layer.forward(x, training=True)
-            dx = layer.backward(dy, cache)
-            results.append([y, dx, layer.weight.grad, layer.bias.grad, layer.running_mean.value])
-    finally:
-        set_num_threads(before)
-    for arrays in results[1:]:
-        for array, first in zip(arrays, results[0], strict=True):
-            np.testing.assert_array_equal(array, first)
-    x, dy, axes = x.astype(np.float64), dy.astype(np.float64), (0, 1, 2)
+
+    def compute():
+        layer = BatchNorm(24)
+        y, cache = layer.forward(x, training=True)
+        return [y, layer.backward(dy, cache), layer.weight.grad, layer.bias.grad, layer.running_mean.value]
+
+    results = same_with_any_threads(compute)
+    x, dy, axes = x.astype(np.float64), dy.astype(np.float64), (0, 1, 2)  # for the definition, not for `compute`
     inv_std = 1 / np.sqrt(x.var(axis=axes) + 1e-5)
     x_hat = (x - x.mean(axis=axes)) * inv_std
     dx = inv_std * (dy - dy.mean(axis=axes) - x_hat * (dy * x_hat).mean(axis=axes))
     exact = [x_hat, dx, (dy * x_hat).sum(axis=axes), dy.sum(axis=axes), 0.1 * x.mean(axis=axes)]
-    for array, reference in zip(results[0], exact, strict=True):
+    for array, reference in zip(results, exact, strict=True):
         np.testing.assert_allclose(array, reference, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("layer", "text"),
+    ("x", "message"),
     [
-        (BatchNorm(3), "BatchNorm(3)"),
-        (
-            BatchNorm(3, eps=0.001, momentum=0.01, dtype=np.float64),
-            "BatchNorm(3, eps=0.001, momentum=0.01, dtype=np.float64)",
-        ),
+        (np.zeros((2, 4)), r"x must have shape \(N, 3\) or \(N, H, W, 3\), got an array of shape \(2, 4\)"),
+        (np.zeros((2, 3, 5, 5)), r"x must have shape \(N, H, W, 3\).*this looks like NCHW"),
+        (np.zeros((1, 3)), r"x must hold more than one value per channel in training, got .*\(1, 3\)"),
+        (np.zeros((1, 1, 1, 3)), r"x must hold more than one value per channel in training"),
     ],
 )
-def test_repr(layer, text):
-    assert repr(layer) == text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"channels": 0}, ValueError, "channels must be a positive int, got 0"),
-        ({"channels": -3}, ValueError, "channels must be a positive int, got -3"),
-        ({"channels": 2.0}, TypeError, "channels must be a positive int, got 2.0"),
-        ({"channels": True}, TypeError, "channels must be a positive int, got True"),
-        ({"channels": None}, TypeError, "channels must be a positive int, got None"),
-        ({"eps": 0.0}, ValueError, "eps must be a positive number, got 0.0"),
-        ({"eps": -1e-5}, ValueError, "eps must be a positive number, got -1e-05"),
-        ({"eps": math.nan}, ValueError, "eps must be a positive number, got nan"),
-        ({"eps": "small"}, TypeError, "eps must be a positive number, got 'small'"),
-        ({"momentum": 1.5}, ValueError, "momentum must be a number in [0, 1], got 1.5"),
-        ({"momentum": -0.1}, ValueError, "momentum must be a number in [0, 1], got -0.1"),
-        ({"momentum": None}, TypeError, "momentum must be a number in [0, 1], got None"),
-        ({"momentum": True}, TypeError, "momentum must be a number in [0, 1], got True"),
-        ({"dtype": np.float16}, TypeError, "dtype must be float32 or float64, got <class 'numpy.float16'>"),
-        ({"dtype": "int32"}, TypeError, "dtype must be float32 or float64, got 'int32'"),
-        ({"dtype": None}, TypeError, "dtype must be float32 or float64, got None"),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error) as caught:
-        BatchNorm(**{"channels": 3, **arguments})
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("x", "error", "message"),
-    [
-        (np.zeros((2, 4)), ValueError, r"x must have shape \(N, 3\) or \(N, H, W, 3\), got an array of shape \(2, 4\)"),
-        (np.zeros((2, 5, 3)), ValueError, r"x must have shape \(N, 3\) or \(N, H, W, 3\)"),
-        (np.zeros(3), ValueError, r"x must have shape \(N, 3\) or \(N, H, W, 3\)"),
-        (np.zeros((2, 3, 5, 5)), ValueError, r"x must have shape \(N, H, W, 3\).*this looks like NCHW"),
-        (np.zeros((0, 3)), ValueError, "x must be a batch of at least one example"),
-        (np.zeros((2, 3), int), TypeError, "x must be an array of real floating dtype"),
-        (np.zeros((1, 3)), ValueError, r"x must hold more than one value per channel in training, got .*\(1, 3\)"),
-        (np.zeros((1, 1, 1, 3)), ValueError, r"x must hold more than one value per channel in training"),
-    ],
-)
-def test_bad_input_changes_nothing(x, error, message):
+def test_bad_input_changes_nothing(x, message):
     layer = layer_with_values()
-    before = [p.value.copy() for p in layer.parameters()]
-    with pytest.raises(error, match=message):
+    before = bits([p.value for p in layer.parameters()])
+    with pytest.raises(ValueError, match=message):
         layer.forward(x, training=True)
-    for parameter, value in zip(layer.parameters(), before, strict=True):
-        np.testing.assert_array_equal(parameter.value, value)
-
-
-def test_bad_gradient_changes_nothing():
-    layer = BatchNorm(3)
-    _, cache = layer.forward(np.zeros((2, 3)), training=True)
-    with pytest.raises(ValueError, match=r"dy must have the shape of the layer's output, \(2, 3\)"):
-        layer.backward(np.zeros((1, 3)), cache)
-    assert layer.weight.grad is None
+    assert bits([p.value for p in layer.parameters()]) == before
 
 
 @SHAPES

@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from allconv.layers.dropout import Dropout
-from allconv.parallel.pool import get_num_threads, set_num_threads
+from allconv import Dropout
 
 
 def masks(layer, count, shape=(4, 50)):
@@ -102,65 +101,6 @@ def test_a_bad_state_raises_and_changes_nothing():
         with pytest.raises(ValueError, match=r"(generator must be the state of a PCG64 generator|state must have)"):
             layer.load_state(state)
         assert layer.state() == before
-
-
-def test_same_bits_for_any_number_of_threads():
-    x = np.random.default_rng(7).normal(size=(33, 16, 16, 16)).astype(np.float32)  # more than one slice
-    before, results = get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            set_num_threads(threads)
-            layer = Dropout(0.3, rng=np.random.default_rng(8))
-            y, cache = layer.forward(x, training=True)
-            results.append((y, layer.backward(x, cache)))
-    finally:
-        set_num_threads(before)
-    for y, dx in results:
-        np.testing.assert_array_equal(y, results[0][0])
-        np.testing.assert_array_equal(dx, results[0][0])
-
-
-def test_repr():
-    assert repr(Dropout(0.25)) == "Dropout(0.25)"
-
-
-@pytest.mark.parametrize("rate", [1.0, 1, -0.1, math.nan, math.inf, 2])
-def test_a_rate_out_of_range(rate):
-    with pytest.raises(ValueError, match="rate must be") as caught:
-        Dropout(rate)
-    assert str(caught.value) == f"rate must be a number in [0, 1), got {rate!r}"
-
-
-@pytest.mark.parametrize("rate", [None, "0.5", True, 0.5j, [0.5]])
-def test_a_rate_of_another_type(rate):
-    with pytest.raises(TypeError) as caught:
-        Dropout(rate)
-    assert str(caught.value) == f"rate must be a number in [0, 1), got {rate!r}"
-
-
-@pytest.mark.parametrize("rng", [0, np.random.RandomState(0), np.random, "seed"])
-def test_an_rng_that_is_none(rng):
-    with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator or None, got "):
-        Dropout(0.5, rng=rng)
-
-
-@pytest.mark.parametrize(
-    ("x", "error"), [(np.zeros((0, 2)), ValueError), (np.zeros((2, 2), int), TypeError), (np.float32(1), ValueError)]
-)
-def test_bad_input_draws_nothing(x, error):
-    layer = Dropout(0.5, rng=np.random.default_rng(0))
-    before = layer.state()
-    with pytest.raises(error, match="x must be"):
-        layer.forward(x, training=True)
-    assert layer.state() == before
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_bad_gradient(training):
-    layer = Dropout(0.5)
-    _, cache = layer.forward(np.zeros((2, 3)), training=training)
-    with pytest.raises(ValueError, match=r"dy must have the shape of the layer's output, \(2, 3\)"):
-        layer.backward(np.zeros((1, 3)), cache)
 
 
 def test_a_generator_that_cannot_spawn_is_refused():

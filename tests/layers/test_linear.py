@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from helpers.bits import same_with_any_threads
 
-from allconv import Linear, get_num_threads, set_num_threads
+from allconv import Linear
 from allconv.layers import linear
 
 # Of the second, all three products are cut into blocks; of the third, X^T dY alone has too few rows for that.
@@ -34,15 +35,10 @@ def test_some_of_the_shapes_are_cut_into_blocks():
 def test_the_same_bits_for_any_number_of_threads(n, inputs, outputs):
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(n, inputs)).astype(np.float32), rng.normal(size=(n, outputs)).astype(np.float32)
-    before, results = get_num_threads(), []
-    try:
-        for threads in (1, 2, 3, 8):
-            set_num_threads(threads)
-            layer = Linear(inputs, outputs, rng=np.random.default_rng(1))
-            y, cache = layer.forward(x)
-            results.append([y, layer.backward(dy, cache), layer.weight.grad, layer.bias.grad])
-    finally:
-        set_num_threads(before)
-    for arrays in results[1:]:
-        for array, first in zip(arrays, results[0], strict=True):
-            assert array.tobytes() == first.tobytes()
+
+    def compute():
+        layer = Linear(inputs, outputs, rng=np.random.default_rng(1))
+        y, cache = layer.forward(x)
+        return y, layer.backward(dy, cache), layer.weight.grad, layer.bias.grad
+
+    same_with_any_threads(compute, (1, 2, 3, 8))

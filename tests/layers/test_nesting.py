@@ -199,6 +199,8 @@ class TestForgottenCache:
     def test_it_is_named_wherever_forward_is_called(self, rows):
         x, forgets = np.ones((rows, 3)), self.Forgets()
         nested = ac.Sequential(forgets), ac.Skip(forgets)
-        for call in (forgets, *nested, *(layer.forward for layer in nested), lambda x: ac.gradcheck.check(forgets, x)):
+        observed = ac.observe(forgets, forward=lambda call, x: call(x))(lambda x: forgets(x))
+        checked = lambda x: ac.gradcheck.check(forgets, x)  # noqa: E731
+        for call in (observed, checked, forgets, *nested, *(layer.forward for layer in nested)):
             with pytest.raises(TypeError, match=r"forward must return \(y, cache\), got an array of .* from Forgets"):
                 call(x)

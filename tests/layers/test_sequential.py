@@ -108,13 +108,6 @@ def test_summary_says_what_is_not_trained():
     assert str(model.summary((6, 6, 3))).endswith("2 of the parameters are not trained")
 
 
-def test_summary_names_the_rules_in_force():
-    model = net()
-    with ac.rules.override_backward(model, {ac.ReLU: ac.rules.guided}):
-        assert str(model.summary((6, 6, 3))).endswith("backward of 1 follows the rule guided")
-    assert "rule" not in str(model.summary((6, 6, 3)))
-
-
 @pytest.mark.parametrize("shape", [6, "663", (6, 6, 0), (6, 6.0, 3), None, (True, 6, 3), (-1, 6, 3)])
 def test_summary_refuses_what_is_no_shape(shape):
     with pytest.raises((TypeError, ValueError), match="input_shape must be a .*, got"):

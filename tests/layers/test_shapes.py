@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.cases import LAYERS
+from helpers.registry import LAYERS
 
 import allconv as ac
 from allconv.layers.shapes import MisfitError

@@ -36,8 +36,7 @@ def test_the_norm_after_is_at_most_the_limit(max_norm):
 
 
 @pytest.mark.parametrize("limit", [0.5, 1e4])
-def test_pytorch(limit):
-    torch = pytest.importorskip("torch")
+def test_pytorch(torch, limit):
     parameters = _with_gradients()
     tensors = [torch.nn.Parameter(torch.from_numpy(p.value.copy())) for p in parameters]
     for function in ("norm", "value"):
@@ -82,12 +81,9 @@ def test_frozen_parameters_are_left_out(clip):
     np.testing.assert_array_equal(frozen.grad, 4)
 
 
-BAD_LIMITS = [0, -1, 0.0, math.nan, -math.inf, None, "1", True, [1.0], 1j, np.ones(2), 10**400]
-
-
 @pytest.mark.parametrize(
     ("clip", "limit"),
-    [(clip, limit) for clip in (clip_grad_norm, clip_grad_value) for limit in BAD_LIMITS]
+    [(clip, limit) for clip in (clip_grad_norm, clip_grad_value) for limit in (-1, math.nan, None, 10**400)]
     + [(clip_grad_value, math.inf)],  # An infinite limit of the norm measures it.
 )
 def test_a_bad_limit_changes_nothing(clip, limit):

@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from allconv.layers.elu import ELU
-from allconv.layers.linear import Linear
-from allconv.layers.sequential import Sequential
-from allconv.layers.skip import Skip
-from allconv.optimizers import AMSGrad, DilatedAMSGrad
+from allconv import ELU, AMSGrad, DilatedAMSGrad, Linear, Sequential, Skip
 
 
 def _model():
@@ -64,6 +60,9 @@ def test_a_bad_epoch_changes_no_scale(epoch):
     assert [skip.scale for skip in _skips(model)] == [0.8, 0.3, 1.0]
 
 
-def test_a_model_without_a_skip_is_refused():
-    with pytest.raises(ValueError, match="model must hold at least one Skip"):
-        DilatedAMSGrad(Sequential(Linear(2, 2, rng=np.random.default_rng(0))))
+@pytest.mark.parametrize("bad", [{"learning_rate": -1}, {"maximum": "Tensor"}, {"initial_scale": float("nan")}])
+def test_a_bad_argument_changes_no_scale(bad):
+    model = _model()
+    with pytest.raises(ValueError, match="must be"):
+        DilatedAMSGrad(model, **bad)
+    assert [skip.scale for skip in _skips(model)] == [0.8, 0.3, 1.0]

@@ -5,25 +5,27 @@ import pickle
 
 import numpy as np
 import pytest
-from optimizers.test_bad_arguments import BAD_ARGUMENTS, BETAS, CLASSES, COMMON
+from helpers.registry import BY_NAME, OPTIMIZERS, bad_values
 
 from allconv.layers.linear import Linear
 from allconv.layers.skip import Skip
 from allconv.optimizers import SGD, AdaGrad, Adam, AdamW, AMSGrad, DilatedAMSGrad, RMSprop
 from allconv.parameter import Parameter
 
-FIXED = {"bias_correction", "maximum", "centered", "initial_accumulator"}
+FIXED = {"parameters", "model", "bias_correction", "maximum", "centered", "initial_accumulator"}
 ROWS = [
-    (cls, name, value)
-    for cls in CLASSES
-    for name, value, *_ in COMMON + BAD_ARGUMENTS[cls]
-    if name not in FIXED | {"parameters"} and not (name == "nesterov" and value is True)
+    pytest.param(row, argument, value, id=f"{name}-{argument}-{index}")
+    for name, row in OPTIMIZERS.items()
+    for argument, rules in row.rules().items()
+    if argument not in FIXED
+    for index, (value, *_) in enumerate(bad_values(argument, rules))
+    if not (argument == "nesterov" and value is True)
 ]
 
 
-@pytest.mark.parametrize(("cls", "name", "value"), ROWS)
-def test_what_the_constructor_refuses_an_assignment_refuses_too(cls, name, value):
-    optimizer = cls([Parameter(np.zeros(2))], 0.1)
+@pytest.mark.parametrize(("row", "name", "value"), ROWS)
+def test_what_the_constructor_refuses_an_assignment_refuses_too(row, name, value):
+    optimizer = row.build()
     before = getattr(optimizer, name)
     with pytest.raises((TypeError, ValueError)) as caught:
         setattr(optimizer, name, value)
@@ -172,9 +174,9 @@ def test_copies_and_pickles_keep_their_settings_and_their_checks(duplicate):
 
 def test_every_bad_pair_of_betas_is_refused_with_its_own_words():
     optimizer = Adam([Parameter(np.ones(1))])
-    for name, value, error, message in BETAS:
+    for value, error, message in bad_values("betas", BY_NAME["betas"]):
         with pytest.raises(error) as caught:
-            setattr(optimizer, name, value)
+            optimizer.betas = value
         assert str(caught.value).startswith(message)
     for value in (np.array(0.5), np.ones((2, 2)), np.array([0.5, 1.5])):
         with pytest.raises((TypeError, ValueError), match="betas"):
