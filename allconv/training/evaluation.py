@@ -20,7 +20,8 @@ from allconv.validation import check_array, check_batch, check_floating, check_i
 def check_kind(name: str, value: object, kind: type) -> None:
     """Raise TypeError unless `value` is of a kind."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {describe(value)}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {describe(value)}")
 
 
 def check_loss(loss: object) -> None:

@@ -514,7 +514,7 @@ FUNCTIONS = {
         {
             "model": Rule("a Layer", OTHERS),
             "loss": Rule("callable", OTHERS),
-            "optimizer": Rule("a Optimizer", OTHERS),
+            "optimizer": Rule("an Optimizer", OTHERS),
             "loader": Rule("a Loader", OTHERS),
             "epochs": POSITIVE_INT,
             "report_every": Rule("a positive int", [2.0, True], [0]),
