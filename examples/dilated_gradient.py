@@ -31,7 +31,7 @@ from allconv.gradcheck import Comparison, check, compare
 from allconv.typing import Array, Cache
 
 EPOCHS = (0, 1, 3, 20)
-STEP = 1e-5  # of the central differences
+STEP = 1e-5  # The central differences move the input by this much.
 
 
 def rate(epoch: int) -> float:

@@ -59,7 +59,7 @@ class LearntSwish(ac.Layer):
 def check() -> None:
     """Compare the layer's backward pass with central differences, and stop if the two disagree."""
     layer = LearntSwish(3, dtype=np.float64)
-    layer.slope.value = np.array([-0.5, 1.0, 2.0])  # at three equal slopes, a mix-up of channels would go unseen
+    layer.slope.value = np.array([-0.5, 1.0, 2.0])  # Different slopes show a mix-up of channels.
     report = ac.gradcheck.check(layer, np.random.default_rng(0).standard_normal((2, 4, 4, 3)))
     print(report)
     report.raise_if_failed()

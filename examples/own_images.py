@@ -80,7 +80,7 @@ def predict(files: list[Path], out: Path) -> None:
     names = json.loads((out / "classes.json").read_text(encoding="utf-8"))
     model = build(len(names))
     ac.load_weights(model, out / "weights.npz")
-    images = np.stack([read(path) for path in files]) / np.float32(255)  # as the loader has them
+    images = np.stack([read(path) for path in files]) / np.float32(255)  # The loader scales pixels to 0..1 too.
     for path, shares in zip(files, ac.Softmax()(ac.predict(model, images)), strict=True):
         print(f"{path}: {names[shares.argmax()]} ({shares.max():.1%})")
 

@@ -25,7 +25,7 @@ from command_line import Data, make_parser, parse_arguments, positive, read_data
 
 import allconv as ac
 
-NETS = {  # as the paper's tables name them
+NETS = {  # The names are those of the paper's tables.
     f"{name}-{kind}": (kind.upper(), variant)
     for kind in "abc"
     for name, variant in (("base", "base"), ("strided", "strided"), ("convpool", "convpool"), ("all-cnn", "allcnn"))
@@ -49,7 +49,7 @@ def build(net: str, ending: str, rng: np.random.Generator) -> ac.Sequential:
         layer.weight.value = rng.normal(0.0, 0.05, layer.weight.value.shape)
     last = convolutions[-1].bias
     assert last is not None  # noqa: S101 - for the type checker
-    last.value = np.ones_like(last.value)  # from 0, the last ReLU soon holds most classes' scores at 0
+    last.value = np.ones_like(last.value)  # With 0, the last ReLU soon makes most scores 0.
     return model
 
 

@@ -12,7 +12,7 @@ from allconv.layers.snapshot import Snapshot, clear_gradients
 from allconv.typing import Array
 from allconv.validation import describe
 
-Finding = tuple[str, str, str]  # which pass, the condition, and what is wrong with it ("" for nothing)
+Finding = tuple[str, str, str]  # The pass, the condition, and what is wrong with it: "" means that it holds.
 Gradients = dict[str, Array | None]
 
 

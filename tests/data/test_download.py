@@ -95,7 +95,7 @@ def files(folder):
     ("kept", "ranges"),
     [
         (None, [None]),
-        (CONTENTS[:123_456], ["bytes=123456-"]),  # as an earlier call left it
+        (CONTENTS[:123_456], ["bytes=123456-"]),  # An earlier call was interrupted here.
         (CONTENTS, []),
         (bytes(SIZE + 1), [None]),  # too long: it starts over
     ],

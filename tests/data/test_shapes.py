@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers.threads import results_by_threads
+from helpers.bits import same_with_any_threads
 
 from allconv.data import Dataset, shapes
 from allconv.data.shapes import CLASSES, cover
@@ -33,7 +33,7 @@ def test_the_labels_are_shuffled():
 
 
 def test_a_seed_gives_the_same_bits_for_any_number_of_threads():
-    (result,) = results_by_threads(lambda: bits(shapes(600, seed=7)))
+    result = same_with_any_threads(lambda: bits(shapes(600, seed=7)))
     assert bits(shapes(600, seed=8)) != result
 
 

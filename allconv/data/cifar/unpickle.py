@@ -35,7 +35,7 @@ _STRINGS = {
 }
 _PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _GETS = {"GET", "BINGET", "LONG_BINGET"}
-_CHANGES = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"}  # of a value that stays where it is
+_CHANGES = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"}  # These instructions change a value in place.
 _OTHERS = {
     *("PROTO", "FRAME", "MARK", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NONE", "NEWTRUE", "NEWFALSE"),
     *("INT", "LONG", "LONG1", "BININT", "BININT1", "BININT2", "EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT"),
@@ -103,7 +103,7 @@ def loads(data: bytes, name: str = "data") -> dict[str, Any]:
 
 def _check(stream: io.BytesIO, size: int) -> None:
     """Raise unless the `size` bytes hold the instructions of a batch: whole, few, and harmless to the reader in C."""
-    values: list[str] = []  # of each value on the stack, the instruction that makes it
+    values: list[str] = []  # The instruction that made each value on the stack.
     marks: list[int] = []
     memo: dict[int, str] = {}
     frame_end = 0
