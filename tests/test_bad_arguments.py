@@ -3,7 +3,8 @@
 import inspect
 
 import pytest
-from helpers.registry import KINDS, WITHOUT_RULE, bad_values
+from helpers.argument_rules import WITHOUT_RULE, bad_values
+from helpers.registry import KINDS
 
 ROWS = [(name, row) for kind in KINDS for name, row in kind.items()]
 

@@ -4,7 +4,8 @@ import copy
 
 import numpy as np
 import pytest
-from helpers.registry import IMAGES, LAYERS, LayerRow, linear
+from helpers.argument_rules import LayerRow
+from helpers.registry import IMAGES, LAYERS, linear
 
 import allconv as ac
 

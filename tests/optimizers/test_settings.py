@@ -5,7 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.registry import BY_NAME, OPTIMIZERS, bad_values
+from helpers.argument_rules import BY_NAME, bad_values
+from helpers.registry import OPTIMIZERS
 
 from allconv.layers.linear import Linear
 from allconv.layers.skip import Skip

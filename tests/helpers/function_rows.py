@@ -1,0 +1,122 @@
+"""The registry's rows of functions: what to call them with, and which arguments they must refuse."""
+
+import numpy as np
+
+import allconv as ac
+from helpers.argument_rules import BATCH, CALLABLE_OR_NONE, LAYER, POSITIVE_INT, ROWS, Bad, P, Row, Rule, Rules
+
+DOUBLE = {"dtype": np.float64, "rng": np.random.default_rng(7)}
+
+
+class Untouched(ac.Layer):
+    """A model that no function may run before it has looked at all of its arguments."""
+
+    def forward(self, x, *, training=False):
+        raise AssertionError("the model was run")
+
+
+LABELS = "labels must have one entry for each of 2 images, got an array of shape "
+SINGLE = "layer must have float64 parameters for a gradient check, got float32 for weight; build it with dtype="
+DOUBLES: Rules = [
+    *BATCH,
+    Rule("an array of float64", [ROWS.astype(np.float32)]),
+    Rule("finite", [], [np.full((2, 5), np.nan)]),
+]
+NET = ac.Sequential(
+    ac.Conv2D(2, 4, 3, **DOUBLE), ac.ReLU(), ac.Conv2D(4, 5, 3, stride=2, **DOUBLE), ac.GlobalAveragePool2D()
+)
+TARGET = Rule("an int in 0..4, or 3 of them", [[], 1.0, True, "cat"], [5, -1, [0, 1], [[0], [1], [2]], [0, 1, 5]])
+PICTURES: dict[str, Rules] = {
+    "images": [
+        Rule("an array of real floating dtype", [np.zeros((1, 4, 4, 2), np.uint8)]),
+        Bad(np.zeros((4, 4, 2)), ValueError, "images must have shape (N, H, W, C)"),
+    ],
+    "target": TARGET,
+}
+PATHS = [Rule("a path in the model", [], ["9", "0.body.7", "0..0"]), Rule("a path in the model, or None", [2])]
+OUTSIDE = [
+    *(Bad(place, ValueError, "position must lie in an output of 2x2, got (") for place in ((2, 0), (0, 2))),
+    Rule("a non-negative int or a pair of them", [1.5, "0"], [(-1, 0)]),
+]
+PHOTOS = {"model": NET, "images": np.ones((3, 4, 4, 2))}
+OTHERS = [None, 3, "x"]
+explain = ac.explain
+FUNCTIONS = {
+    "profile": Row(ac.profile, {"model": Untouched(), "images": ROWS}),
+    "layer_statistics": Row(
+        ac.layer_statistics,
+        {"model": Untouched(), "loss": ac.MeanSquaredError(), "images": ROWS, "labels": ROWS},
+        {
+            "loss": Rule("callable", ["mse", None]),
+            "labels": [Bad(np.ones((3, 5)), ValueError, LABELS + "(3, 5)"), Bad(1.0, ValueError, LABELS + "()")],
+        },
+    ),
+    "observe": Row(
+        ac.observe,
+        {"layers": ac.ReLU()},
+        {
+            "layers": [
+                Rule("a Layer or pairs (path, Layer)", [None, ac.ReLU]),
+                Bad([ac.ReLU()], TypeError, "layers must be a Layer or pairs (path, Layer), got ReLU()"),
+                Bad([("0", "1")], TypeError, "layers must be a Layer or pairs (path, Layer), got ('0', '1')"),
+            ],
+            "forward": CALLABLE_OR_NONE,
+            "backward": CALLABLE_OR_NONE,
+            "rule": Rule("a str or None", [1]),
+        },
+    ),
+    "train": Row(
+        ac.train,
+        {
+            "model": NET,
+            "loss": ac.SoftmaxCrossEntropy(),
+            "optimizer": ac.SGD(NET.parameters(), 0.1),
+            "loader": ac.data.Loader(ac.data.shapes(4, seed=0), 2),
+            "epochs": 1,
+        },
+        {
+            "model": Rule("a Layer", OTHERS),
+            "loss": Rule("callable", OTHERS),
+            "optimizer": Rule("an Optimizer", OTHERS),
+            "loader": Rule("a Loader", OTHERS),
+            "epochs": POSITIVE_INT,
+            "report_every": Rule("a positive int", [2.0, True], [0]),
+            "schedule": Rule("callable or None", [0.1, "cosine"]),
+        },
+    ),
+    "data.Loader": Row(
+        ac.data.Loader,
+        {"dataset": ac.data.shapes(4, seed=0), "batch_size": 2},
+        {
+            "dataset": Rule("a Dataset", [ROWS, None, ac.data.Dataset]),
+            "augment": Rule("callable or None", ["article", 1]),
+            "normalize": Rule("callable or None", ["article", 255]),
+        },
+    ),
+    "predict": Row(ac.predict, {"model": Untouched(), "images": ROWS}, {"model": []}),
+    "clip_grad_norm": Row(ac.clip_grad_norm, {"parameters": [P], "max_norm": 1.0}, {"parameters": []}),
+    "clip_grad_value": Row(ac.clip_grad_value, {"parameters": [P], "clip_value": 1.0}, {"parameters": []}),
+    "gradcheck.check": Row(
+        ac.gradcheck.check,
+        {"layer": Untouched(), "x": ROWS},
+        {
+            "layer": [LAYER, Bad(ac.Linear(5, 1), TypeError, SINGLE)],
+            "x": DOUBLES,
+            "separate": Rule("True or False", [1, "yes"]),
+        },
+    ),
+    "gradcheck.check_loss": Row(
+        ac.gradcheck.check_loss,
+        {"loss": ac.MeanSquaredError(), "scores": ROWS, "target": ROWS},
+        {"scores": DOUBLES},
+    ),
+    "gradcheck.compare": Row(
+        ac.gradcheck.compare,
+        {"model": ac.Sequential(ac.ReLU()), "x": ROWS, "rules": {ac.ReLU: ac.rules.guided}},
+        {"x": BATCH},
+    ),
+    "class_activation_map": Row(explain.class_activation_map, PHOTOS, PICTURES | {"model": []}),
+}
+for _method in (explain.saliency, explain.deconvnet, explain.guided_backprop):
+    FUNCTIONS[_method.__name__] = Row(_method, PHOTOS, PICTURES | {"layer": PATHS})
+    FUNCTIONS[f"{_method.__name__} of a unit"] = Row(_method, PHOTOS | {"layer": "2"}, PICTURES | {"position": OUTSIDE})
