@@ -60,11 +60,7 @@ def pytorch(layout: str) -> Callable[[int, int, int], None]:
     return run
 
 
-PROGRAMS = {
-    "allconv": ours,
-    "PyTorch": pytorch("contiguous_format"),
-    "PyTorch channels_last": pytorch("channels_last"),
-}
+PROGRAMS = {"allconv": ours, "PyTorch": pytorch("contiguous_format"), "PyTorch channels_last": pytorch("channels_last")}
 
 
 def peak_megabytes() -> float:

@@ -11,14 +11,7 @@ iclr-2015-striving-for-simplicity-the-all-convolutional-net-with-interactive-cod
 """
 
 from allconv.article.cases import BASE_RATE, CASES, HAND_WRITTEN, Case, build_case
-from allconv.article.faults import (
-    FAULTS,
-    average_undivided,
-    elu_twice,
-    pool_undivided,
-    published_backward,
-    rules_for,
-)
+from allconv.article.faults import FAULTS, average_undivided, elu_twice, pool_undivided, published_backward, rules_for
 from allconv.article.order import PublishedOrder, published_orders
 
 __all__ = [

@@ -51,12 +51,7 @@ class Geometry:
 
 @lru_cache(maxsize=256)
 def geometry_of(
-    x_shape: tuple[int, ...],
-    weight_shape: tuple[int, ...],
-    stride: Pair,
-    padding: Padding,
-    dilation: Pair,
-    groups: int,
+    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> Geometry:
     """Return the sizes of a convolution.
 

@@ -29,13 +29,7 @@ _SEPARATE = 20_000
 
 
 def check(
-    layer: Layer,
-    x: Array,
-    *,
-    seed: int = 0,
-    training: bool = False,
-    elements: int = 200,
-    separate: bool | None = None,
+    layer: Layer, x: Array, *, seed: int = 0, training: bool = False, elements: int = 200, separate: bool | None = None
 ) -> Report:
     r"""Check a layer's backward pass, or a whole network's, against central differences in float64.
 

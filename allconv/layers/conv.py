@@ -208,10 +208,7 @@ class Conv2D(Layer):
         """Return (H_out, W_out, O) for (H, W, C)."""
         height, width, _ = check_image_shape(in_shape, self.in_channels)
         pads = resolve_padding(self.padding, (height, width), self.kernel_size, self.stride, self.dilation)
-        return (
-            *output_size((height, width), pads, self.kernel_size, self.stride, self.dilation),
-            self.out_channels,
-        )
+        return (*output_size((height, width), pads, self.kernel_size, self.stride, self.dilation), self.out_channels)
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         """Return H_out W_out K_h K_w (C / groups) O."""

@@ -81,14 +81,7 @@ def article_net(
 
     def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[Layer]:
         layer = Conv2D(
-            in_channels,
-            out_channels,
-            kernel,
-            stride=stride,
-            bias=False,
-            initializer=normal(0.05),
-            dtype=dtype,
-            rng=rng,
+            in_channels, out_channels, kernel, stride=stride, bias=False, initializer=normal(0.05), dtype=dtype, rng=rng
         )
         return [layer, activate()]
 

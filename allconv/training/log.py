@@ -25,12 +25,7 @@ class Log:
     """
 
     def __init__(
-        self,
-        columns: Sequence[str],
-        settings: Mapping[str, Any],
-        saved: Mapping[str, Any],
-        *,
-        best: str | None = None,
+        self, columns: Sequence[str], settings: Mapping[str, Any], saved: Mapping[str, Any], *, best: str | None = None
     ) -> None:
         self.columns, self._best = list(columns), best
         self._settings = {name: settings[name] for name in self.columns if name in settings}

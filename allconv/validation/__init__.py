@@ -6,55 +6,27 @@ the value in the form that the caller works with, so that a constructor reads
 ``self.alpha = check_positive("alpha", alpha)``.
 """
 
-from allconv.validation.arguments import (
+from allconv.validation.arguments import (  # noqa: I001 - one import for each module, not for each name
     check_bool as check_bool,
-)
-from allconv.validation.arguments import (
     check_choice as check_choice,
-)
-from allconv.validation.arguments import (
     check_fraction as check_fraction,
-)
-from allconv.validation.arguments import (
     check_generator as check_generator,
-)
-from allconv.validation.arguments import (
     check_int,
-)
-from allconv.validation.arguments import (
     check_non_negative as check_non_negative,
-)
-from allconv.validation.arguments import (
     check_pair as check_pair,
-)
-from allconv.validation.arguments import (
     check_path as check_path,
-)
-from allconv.validation.arguments import (
     check_positive as check_positive,
-)
-from allconv.validation.arguments import (
     check_real as check_real,
-)
-from allconv.validation.arguments import (
     is_int as is_int,
 )
 from allconv.validation.arrays import (
     check_array as check_array,
-)
-from allconv.validation.arrays import (
     check_batch as check_batch,
-)
-from allconv.validation.arrays import (
     check_dtype,
-    check_gradient,
-    check_images,
-)
-from allconv.validation.arrays import (
     check_floating as check_floating,
-)
-from allconv.validation.arrays import (
+    check_gradient,
     check_gradient_shape as check_gradient_shape,
+    check_images,
 )
 from allconv.validation.attributes import Checked as Checked
 from allconv.validation.describing import describe

@@ -11,13 +11,7 @@ TEST_IMAGES = 2000
 
 
 def short_run(
-    model: ac.Layer,
-    optimizer: ac.Optimizer,
-    train: ac.data.Dataset,
-    test: ac.data.Dataset,
-    *,
-    steps: int,
-    seed: int,
+    model: ac.Layer, optimizer: ac.Optimizer, train: ac.data.Dataset, test: ac.data.Dataset, *, steps: int, seed: int
 ) -> tuple[float, float]:
     """Train for `steps` steps of an epoch, and return the accuracy in training and on test images.
 

@@ -15,12 +15,7 @@ from typing import Any
 RUNS = Path(__file__).resolve().parent
 TABLE = RUNS.parents[1] / "docs" / "_static" / "results" / "paper.md"
 # Test error in per cent without augmentation: Springenberg et al. (2015), Table 3.
-PAPER = {
-    "base-c": 9.74,
-    "strided-c": 10.19,
-    "convpool-c": 9.31,
-    "all-cnn-c": 9.08,
-}
+PAPER = {"base-c": 9.74, "strided-c": 10.19, "convpool-c": 9.31, "all-cnn-c": 9.08}
 
 
 def read(folder: Path) -> dict[str, Any]:
