@@ -8,28 +8,33 @@ from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient, describe, is_int
 
 
-def _check_axis(axis: object) -> int:
-    if not is_int(axis):
-        raise TypeError(f"axis must be an int, got {describe(axis)}")
-    return int(axis)  # type: ignore[call-overload, no-any-return]
+class _AlongAxis(Layer):
+    """A layer whose output has the shape of its input, and whose values are normalized along one axis."""
+
+    def __init__(self, axis: int = -1) -> None:
+        if not is_int(axis):
+            raise TypeError(f"axis must be an int, got {describe(axis)}")
+        self.axis = int(axis)
+
+    def _checked(self, x: object) -> Array:
+        array = check_batch("x", x)
+        if not -array.ndim <= self.axis < array.ndim:
+            raise ValueError(f"x must have an axis {self.axis}, got {describe(array)}")
+        return array
+
+    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input, which must have the axis."""
+        shape = check_shape(in_shape)
+        axes = 1 + len(shape)
+        if not -axes <= self.axis < axes:
+            raise ValueError(f"in_shape must have an axis {self.axis}, counted with the batch axis, got {shape}")
+        return shape
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'' if self.axis == -1 else f'axis={self.axis}'})"
 
 
-def _check_input(x: object, axis: int) -> Array:
-    array = check_batch("x", x)
-    if not -array.ndim <= axis < array.ndim:
-        raise ValueError(f"x must have an axis {axis}, got {describe(array)}")
-    return array
-
-
-def _check_axis_of_shape(in_shape: object, axis: int) -> tuple[int, ...]:
-    shape = check_shape(in_shape)
-    axes = 1 + len(shape)
-    if not -axes <= axis < axes:
-        raise ValueError(f"in_shape must have an axis {axis}, counted with the batch axis, got {shape}")
-    return shape
-
-
-class Softmax(Layer):
+class Softmax(_AlongAxis):
     r"""Softmax: turn scores into probabilities, which are positive and have the sum 1 along an axis.
 
     .. math:: y_k = \frac{e^{x_k}}{\sum_j e^{x_j}}
@@ -57,12 +62,9 @@ class Softmax(Layer):
     array([[0.25, 0.75]])
     """
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = _check_axis(axis)
-
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
-        x = _check_input(x, self.axis)
+        x = self._checked(x)
         y = softmax(for_sums(x), self.axis).astype(x.dtype, copy=False)
         return y, y
 
@@ -72,15 +74,8 @@ class Softmax(Layer):
         dy = check_gradient(dy, y)
         return softmax_input_grad(for_sums(dy), for_sums(y), self.axis).astype(y.dtype, copy=False)
 
-    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the input, which must have the axis."""
-        return _check_axis_of_shape(in_shape, self.axis)
 
-    def __repr__(self) -> str:
-        return "Softmax()" if self.axis == -1 else f"Softmax(axis={self.axis})"
-
-
-class LogSoftmax(Layer):
+class LogSoftmax(_AlongAxis):
     r"""Logarithm of the softmax, which stays finite where the softmax itself underflows to 0.
 
     .. math:: y_k = x_k - \log \sum_j e^{x_j}
@@ -106,12 +101,9 @@ class LogSoftmax(Layer):
     array([[-1000.,     0.]])
     """
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = _check_axis(axis)
-
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
-        x = _check_input(x, self.axis)
+        x = self._checked(x)
         y = log_softmax(for_sums(x), self.axis).astype(x.dtype, copy=False)
         return y, y
 
@@ -120,10 +112,3 @@ class LogSoftmax(Layer):
         y: Array = cache
         dy = check_gradient(dy, y)
         return log_softmax_input_grad(for_sums(dy), for_sums(y), self.axis).astype(y.dtype, copy=False)
-
-    def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the input, which must have the axis."""
-        return _check_axis_of_shape(in_shape, self.axis)
-
-    def __repr__(self) -> str:
-        return "LogSoftmax()" if self.axis == -1 else f"LogSoftmax(axis={self.axis})"
