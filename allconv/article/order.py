@@ -6,6 +6,7 @@ step. Nothing else in the published code draws from that generator. It takes its
 ``os.walk`` lists them; here they are taken in the order of their names.
 """
 
+import copy
 from collections.abc import Iterator
 from itertools import islice
 
@@ -92,14 +93,7 @@ class PublishedOrder(Loader):
             Images and labels of each step.
         """
         order = next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))
-        ordered = Dataset(self.dataset.images[order], self.dataset.labels[order])
-        loader = Loader(
-            ordered,
-            self.batch_size,
-            shuffle=False,
-            drop_last=self.drop_last,
-            augment=self.augment,
-            normalize=self.normalize,
-            seed=self.seed,
-        )
-        return loader.epoch(epoch, start)
+        ordered = copy.copy(self)
+        ordered.dataset = Dataset(self.dataset.images[order], self.dataset.labels[order])
+        ordered.shuffle = False
+        return Loader.epoch(ordered, epoch, start)
