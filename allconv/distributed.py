@@ -204,13 +204,12 @@ def sum_gradients(parameters: Iterable[Parameter]) -> None:
     if group.size == 1 or not trainable:
         return
     gradients = [gradient_of(parameter, index) for index, parameter in trainable.items()]
-    bounds = np.cumsum([0, *(gradient.size for gradient in gradients)])
-    flat = empty((int(bounds[-1]),), np.result_type(*gradients))
-    for start, gradient in zip(bounds, gradients, strict=False):
-        flat[start : start + gradient.size] = gradient.reshape(-1)
+    ends = np.cumsum([gradient.size for gradient in gradients])
+    flat = empty((int(ends[-1]),), np.result_type(*gradients))
+    np.concatenate([gradient.reshape(-1) for gradient in gradients], out=flat)
     group.all_reduce(flat)
-    for start, parameter in zip(bounds, trainable.values(), strict=False):
-        parameter.grad = flat[start : start + parameter.value.size].reshape(parameter.value.shape)
+    for part, parameter in zip(np.split(flat, ends[:-1]), trainable.values(), strict=True):
+        parameter.grad = part.reshape(parameter.value.shape)
 
 
 def check_same(what: str, value: bytes) -> None:
