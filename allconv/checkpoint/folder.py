@@ -13,7 +13,7 @@ from typing import Any
 from allconv.checkpoint import format as storage
 from allconv.checkpoint.atomic import make_folder, naming, remove, remove_stale
 from allconv.checkpoint.errors import CheckpointError
-from allconv.validation import check_bool, check_int, check_path, describe
+from allconv.validation import check_bool, check_instance, check_int, check_path
 
 _FILE = re.compile(r"checkpoint-(\d{8,})\.npz", re.ASCII)
 _BEST = "best.npz"
@@ -62,8 +62,7 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
     """
     folder, keep = check_path("folder", folder), check_int("keep", keep)
     check_bool("best", best)
-    if not isinstance(state, dict):
-        raise TypeError(f"state must be a dict, got {describe(state)}")
+    check_instance("state", state, dict)
     step = check_int('state["step"]', state.get("step", 0), minimum=0)
     with naming(folder):
         make_folder(folder)

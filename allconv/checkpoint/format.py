@@ -41,7 +41,7 @@ from allconv.checkpoint.npz import (
     write_member,
 )
 from allconv.typing import Array
-from allconv.validation import check_path, describe
+from allconv.validation import check_instance, check_path, describe
 
 FORMAT = 1
 MANIFEST, DIGEST = "manifest", "manifest_sha256"
@@ -79,8 +79,7 @@ def write(path: str | Path, state: dict[str, Any]) -> None:
     {'step': 3, 'mean': array([0., 0.])}
     """
     path = check_path("path", path)
-    if not isinstance(state, dict):
-        raise TypeError(f"state must be a dict, got {describe(state)}")
+    check_instance("state", state, dict)
     arrays: dict[str, Array] = {}
     values = _take_arrays(state, (), arrays)
     directory = sum(len(name) + 80 for name in arrays)  # zip's entry of a member has at most 78 bytes beside its name

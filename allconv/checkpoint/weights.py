@@ -11,7 +11,7 @@ import numpy as np
 from allconv.checkpoint import format as storage
 from allconv.layers.base import Layer
 from allconv.typing import Array
-from allconv.validation import describe
+from allconv.validation import check_instance, describe
 
 
 def save_weights(model: Layer, path: str | Path) -> None:
@@ -74,7 +74,7 @@ def load_weights(model: Layer, path: str | Path) -> None:
     >>> np.array_equal(fresh.weight.value, trained.weight.value)
     True
     """
-    _check_model(model)
+    check_instance("model", model, Layer)
     state = storage.read(path)
     try:
         load_model_state(model, state)
@@ -107,7 +107,7 @@ def model_state(model: Layer) -> dict[str, Any]:
     >>> model_state(Linear(2, 3))["model"]["bias"]
     array([0., 0., 0.], dtype=float32)
     """
-    _check_model(model)
+    check_instance("model", model, Layer)
     return {
         "model": {path: parameter.value.copy() for path, parameter in model.named_parameters()},
         "layers": {path: state for path, layer in model.named_layers() if (state := layer.state())},
@@ -144,7 +144,7 @@ def load_model_state(model: Layer, state: dict[str, Any]) -> None:
     >>> bool((model.weight.value == before["model"]["weight"]).all())
     True
     """
-    _check_model(model)
+    check_instance("model", model, Layer)
     parameters, layers = dict(model.named_parameters()), dict(model.named_layers())
     with_state = {path: layer.state() for path, layer in layers.items() if layer.state()}
     problems: list[str] = []
@@ -173,11 +173,6 @@ def load_model_state(model: Layer, state: dict[str, Any]) -> None:
         raise
     for path, parameter in parameters.items():
         parameter.value = cast[path]
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, got {describe(model)}")
 
 
 def _matching(state: dict[str, Any], key: str, wanted: dict[str, Any], problems: list[str]) -> dict[str, Any]:

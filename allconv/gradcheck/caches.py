@@ -12,7 +12,7 @@ from allconv.layers.intercept import Call
 from allconv.layers.observe import observe
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
-from allconv.validation import describe
+from allconv.validation import check_instance, describe
 
 
 def guard_caches(model: Layer) -> AbstractContextManager[None]:
@@ -53,8 +53,7 @@ def guard_caches(model: Layer) -> AbstractContextManager[None]:
     ...
     RuntimeError: the cache of the Softmax must stay unchanged until backward, got another array of shape (1, 2) ...
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, got {describe(model)}")
+    check_instance("model", model, Layer)
     return observe(model.leaves(), forward=_remember, backward=_compare)
 
 

@@ -15,7 +15,7 @@ from allconv.gradcheck.report import CheckRow, Report
 from allconv.layers.base import Layer
 from allconv.layers.snapshot import Snapshot
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_int, describe
+from allconv.validation import check_batch, check_bool, check_instance, check_int, describe
 
 # The largest relative error of a central difference, and of the adjoint identity, with which a row passes.
 TOLERANCE = 1e-7
@@ -83,8 +83,7 @@ def check(
     >>> report.passed, [row.what for row in report.rows if row.check == "elements"]
     (True, ['x'])
     """
-    if not isinstance(layer, Layer):
-        raise TypeError(f"layer must be a Layer, got {describe(layer)}")
+    check_instance("layer", layer, Layer)
     for parameter in layer.parameters():
         if parameter.value.dtype != np.float64:
             raise TypeError(

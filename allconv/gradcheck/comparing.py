@@ -11,7 +11,7 @@ from allconv.layers.snapshot import clear_gradients, unchanged
 from allconv.rules import Pattern, Rule, match, override_backward, rule_name
 from allconv.tables import align
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_int, describe
+from allconv.validation import check_batch, check_bool, check_instance, check_int
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,7 @@ def compare(
     >>> compare(ELU(), np.ones((2, 3)), {ELU: scaled(0.5)}).rows[0].ratio
     0.5
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, got {describe(model)}")
+    check_instance("model", model, Layer)
     chosen = match(model, rules)
     x = check_batch("x", x)
     rng = np.random.default_rng(check_int("seed", seed, minimum=0))

@@ -12,7 +12,7 @@ from allconv.layers.signatures import output_and_cache
 from allconv.layers.snapshot import unchanged
 from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array, Cache, Loss
-from allconv.validation import check_batch, describe
+from allconv.validation import check_batch, check_callable, check_instance, describe
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,8 @@ def layer_statistics(model: Layer, loss: Loss, images: Array, labels: Array) -> 
     >>> [(row.path, row.channels, row.dead) for row in rows]
     [('0', 3, 1), ('1', 3, 1), ('2', 2, 0)]
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, got {describe(model)}")
-    if not callable(loss):
-        raise TypeError(f"loss must be callable, got {describe(loss)}")
+    check_instance("model", model, Layer)
+    check_callable("loss", loss)
     images, labels = check_batch("images", images), np.asarray(labels)
     if labels.ndim == 0 or len(labels) != len(images):
         raise ValueError(f"labels must have one entry for each of {len(images)} images, got {describe(labels)}")

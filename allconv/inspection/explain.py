@@ -25,7 +25,7 @@ from allconv.layers.skip import Skip
 from allconv.layers.snapshot import unchanged
 from allconv.layers.softmax import LogSoftmax, Softmax
 from allconv.typing import Array, Pair
-from allconv.validation import check_images, check_pair, describe
+from allconv.validation import check_images, check_instance, check_pair, describe
 
 __all__ = ["class_activation_map", "deconvnet", "guided_backprop", "saliency"]
 RECTIFIERS = (ReLU, LeakyReLU, ELU, GELU, SiLU)
@@ -213,8 +213,7 @@ def _send_back(
     model: Layer, images: Array, target: Target, layer: str | None, position: Pair | None, rule: rules.Rule | None
 ) -> Array:
     """Return dL/dx for L the chosen unit of each image, with `rule` at the rectifiers."""
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, got {describe(model)}")
+    check_instance("model", model, Layer)
     if rule and not any(isinstance(inner, RECTIFIERS) for inner in model.walk()):
         names = ", ".join(kind.__name__ for kind in RECTIFIERS)
         raise ValueError(f"model must have a rectifier ({names}), got {describe(model)}")

@@ -16,7 +16,7 @@ from allconv.parallel.blas import blas_can_be_limited, single_threaded_blas
 from allconv.parallel.pool import get_num_threads, run
 from allconv.tables import align
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_int, describe
+from allconv.validation import check_batch, check_bool, check_instance, check_int
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,7 @@ def profile(model: Layer, images: Array, *, backward: bool = True, runs: int = 5
     >>> row.path, row.output_shape, row.multiply_adds
     ('0', (8, 32, 32, 16), 3538944)
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, got {describe(model)}")
+    check_instance("model", model, Layer)
     images, runs = check_batch("images", images), check_int("runs", runs)
     check_bool("backward", backward)
     kept = {id(_owner(array)) for array in (images, *(parameter.value for parameter in model.parameters()))}

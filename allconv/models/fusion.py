@@ -24,7 +24,7 @@ from allconv.layers.skip import Skip
 from allconv.layers.tanh import Tanh
 from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array, Cache
-from allconv.validation import check_bool, check_images, describe
+from allconv.validation import check_bool, check_images, check_instance
 
 _ACTIVATIONS = (ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh)
 
@@ -91,8 +91,7 @@ def fuse(model: Layer) -> Fused:
         Conv2D(3, 8, 3) + ReLU(),
     )
     """
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, got {describe(model)}")
+    check_instance("model", model, Layer)
     return Fused(*_fused(model))
 
 

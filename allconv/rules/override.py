@@ -12,7 +12,7 @@ from allconv.layers.intercept import Call, rules_in_force
 from allconv.layers.observe import observe
 from allconv.rules.named import Rule
 from allconv.typing import Array, Cache
-from allconv.validation import describe
+from allconv.validation import check_instance, describe
 
 Pattern = type[Layer] | str
 """A class of layers, or the path of one layer."""
@@ -90,7 +90,7 @@ def match(model: Layer, rules: Mapping[Pattern, Rule]) -> dict[str, Rule]:
     >>> {path: rule_name(rule) for path, rule in match(Sequential(Linear(2, 3), ReLU()), {ReLU: guided}).items()}
     {'1': 'guided'}
     """
-    _check_model(model)
+    check_instance("model", model, Layer)
     if not isinstance(rules, Mapping) or not rules:
         raise (ValueError if isinstance(rules, Mapping) else TypeError)(
             f"rules must be a mapping of Layer classes or paths to rules, and not empty, got {describe(rules)}"
@@ -185,10 +185,5 @@ def active_rules(model: Layer) -> dict[str, str]:
     ...     active_rules(elu)
     {'': 'guided'}
     """
-    _check_model(model)
+    check_instance("model", model, Layer)
     return rules_in_force(model)
-
-
-def _check_model(model: object) -> None:
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a Layer, got {describe(model)}")

@@ -8,9 +8,11 @@ the value in the form that the caller works with, so that a constructor reads
 
 from allconv.validation.arguments import (  # noqa: I001 - one import for each module, not for each name
     check_bool as check_bool,
+    check_callable as check_callable,
     check_choice as check_choice,
     check_fraction as check_fraction,
     check_generator as check_generator,
+    check_instance as check_instance,
     check_int,
     check_non_negative as check_non_negative,
     check_pair as check_pair,

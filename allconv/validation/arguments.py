@@ -5,11 +5,14 @@ import numbers
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from allconv.typing import Pair
 from allconv.validation.describing import describe
+
+T = TypeVar("T")
 
 
 def is_int(value: object) -> bool:
@@ -131,6 +134,19 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> str:
             f"{name} must be one of {listed}, got {describe(value)}"
         )
     return value
+
+
+def check_instance(name: str, value: object, kind: type[T]) -> T:
+    """Return `value`, which must be an instance of the class `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {describe(value)}")
+    return value
+
+
+def check_callable(name: str, value: object) -> None:
+    """Check that `value` can be called, as a function can."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {describe(value)}")
 
 
 def check_path(name: str, value: object) -> Path:
