@@ -25,7 +25,8 @@ def transform_kernel(vertical: Bilinear, horizontal: Bilinear, weight: Array) ->
     array (a_h, a_w, C, O)
     """
     kh, kw, inputs, outputs = weight.shape
-    kernels = weight.reshape(kh, kw, inputs * outputs)
+    # Older versions of NumPy multiply strided operands without BLAS, in another order of sums.
+    kernels = np.ascontiguousarray(weight.reshape(kh, kw, inputs * outputs))
     transformed = empty((vertical.points, horizontal.points, inputs * outputs), weight.dtype)
     parts = slices(inputs * outputs, tuning.WINOGRAD.kernel_slice)
 
