@@ -2,10 +2,15 @@ r"""2-D convolution and its gradients, by the algorithm that `choice` names.
 
 All three are linear in each argument, and adjoint to one another:
 <conv2d(x, w), g> = <x, conv2d_input_grad(g, w)> = <w, conv2d_weight_grad(x, g)>.
+
+Strided arrays are copied first. Some versions of NumPy multiply them without BLAS, in another order of sums. So the
+bits of a result depend on the numbers alone, whatever the layout of the arrays.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from allconv.functional import depthwise, im2col, winograd
 from allconv.functional.choice import choose
@@ -95,6 +100,7 @@ def conv2d(
     array([[108., 112.],
            [120., 124.]])
     """
+    x, weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
     chosen = choose(geometry, algorithm, transformed=transformed is not None)
     if chosen == "winograd":
         return winograd.forward(x, weight, geometry, bias, transformed=transformed, activation=activation)
@@ -130,6 +136,7 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm
            [2., 4., 2.],
            [1., 2., 1.]])
     """
+    dy, weight = np.ascontiguousarray(dy), np.ascontiguousarray(weight)
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
         return winograd.input_grad(dy, weight, geometry)
@@ -164,6 +171,7 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: st
     array([[ 8., 12.],
            [20., 24.]])
     """
+    x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
     chosen = choose(geometry, algorithm)
     if chosen == "winograd":
         return winograd.weight_grad(x, dy, geometry)
@@ -187,6 +195,7 @@ def conv2d_bias_grad(dy: Array) -> Array:
     >>> conv2d_bias_grad(np.ones((2, 3, 3, 4)))
     array([18., 18., 18., 18.])
     """
+    dy = np.ascontiguousarray(dy)
     return column_sum(dy.reshape(-1, dy.shape[3]))
 
 
@@ -216,6 +225,7 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
     >>> gradients.weight.ravel(), gradients.bias
     (array([4., 4., 4., 4.]), array([4.]))
     """
+    x, dy, weight = (np.ascontiguousarray(array) for array in (x, dy, weight))
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
         return ConvGradients(*winograd.grads(x, dy, weight, geometry))

@@ -98,6 +98,31 @@ def test_the_same_bits_for_any_number_of_threads(shape, kernel, stride, groups):
     same_with_any_threads(lambda: (conv.conv2d(x, w, geometry), *conv.conv2d_grads(x, dy, w, geometry)), (1, 2, 3, 8))
 
 
+@pytest.mark.parametrize(
+    "layout", [lambda a: np.repeat(a, 2, axis=-1)[..., ::2], lambda a: a[..., ::-1].copy()[..., ::-1]]
+)
+@pytest.mark.parametrize(
+    ("algorithm", "kernel", "groups"), [("im2col", 3, 1), ("im2col", 1, 1), ("winograd", 3, 1), ("auto", 3, 8)]
+)
+def test_the_same_bits_for_any_layout_of_the_arrays(algorithm, kernel, groups, layout):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 9, 7, 8)), rng.standard_normal((kernel, kernel, 8 // groups, 8))
+    geometry = geometry_of(x.shape, w.shape, (1, 1), "same", (1, 1), groups)
+    dy = rng.standard_normal(geometry.y_shape)
+
+    def compute(x, w, dy):
+        return [
+            conv.conv2d(x, w, geometry, algorithm=algorithm),
+            conv.conv2d_input_grad(dy, w, geometry, algorithm=algorithm),
+            conv.conv2d_weight_grad(x, dy, geometry, algorithm=algorithm),
+            conv.conv2d_bias_grad(dy),
+            *conv.conv2d_grads(x, dy, w, geometry, algorithm=algorithm),
+        ]
+
+    for value, expected in zip(compute(layout(x), layout(w), layout(dy)), compute(x, w, dy), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
 def test_blocks_that_lie_in_the_padding_alone(monkeypatch):
     monkeypatch.setattr(tuning, "IM2COL", replace(tuning.IM2COL, column_bytes=1))  # one block for each row
     x, w = np.ones((1, 2, 1, 1)), np.ones((2, 1, 1, 1))
