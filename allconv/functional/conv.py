@@ -18,7 +18,7 @@ from allconv.functional.geometry import Geometry
 from allconv.parallel.reductions import column_sum
 from allconv.typing import Array
 
-Activation = Callable[[Array], object]  # overwrites a finished block (n, rows, W_out, O) of the output
+Activation = Callable[[Array], object]  # overwrites a finished block (n, rows, columns, O) of the output
 
 
 class ConvGradients(NamedTuple):
@@ -85,7 +85,7 @@ def conv2d(
     transformed : array, optional
         ``winograd.transform_weight(weight, stride)``, where one weight serves many calls.
     activation : callable, optional
-        Called with each finished block (n, rows, W_out, O) of y, to overwrite it while it is in the cache.
+        Called with each finished block (n, rows, columns, O) of y, to overwrite it while it is in the cache.
 
     Returns
     -------

@@ -21,6 +21,8 @@ class Im2colTuning:
     column_bytes : int
         Bounds the columns of one block, in bytes. A core's share of the cache still holds as much when the product
         reads it.
+    least_piece : int
+        Bounds the pieces of a wide row from below, in output positions. A product of fewer waits for the weight.
     wide_channels : int
         Bounds the channels of merged groups, in channels. A product of fewer channels is slow for its multiply-adds.
     least_block_work : int
@@ -40,6 +42,7 @@ class Im2colTuning:
     """
 
     column_bytes: int = 1 << 21
+    least_piece: int = 64
     wide_channels: int = 32
     least_block_work: int = 4_000_000
     entry_work: int = 13

@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from allconv.functional import choice, conv, tuning, winograd
 from allconv.functional.geometry import geometry_of
 from allconv.functional.im2col.blocks import cut_into_blocks
+from allconv.parallel.buffers import free_memory
 
 
 @st.composite
@@ -45,8 +47,8 @@ def test_forward_equals_the_definition_and_the_gradients_are_its_adjoints(convol
     x, w, dy, geometry = convolution
     bias = np.random.default_rng(1).standard_normal(w.shape[3])
     with pytest.MonkeyPatch.context() as patch:
-        # Blocks of single rows up to whole batches.
-        patch.setattr(tuning, "IM2COL", replace(tuning.IM2COL, column_bytes=column_bytes))
+        # Blocks from pieces of rows up to whole batches.
+        patch.setattr(tuning, "IM2COL", replace(tuning.IM2COL, column_bytes=column_bytes, least_piece=3))
         y = conv.conv2d(x, w, geometry, bias, algorithm=algorithm)
         dx, dw, db = conv.conv2d_grads(x, dy, w, geometry, algorithm=algorithm)
         np.testing.assert_array_equal(dx, conv.conv2d_input_grad(dy, w, geometry, algorithm=algorithm))
@@ -124,7 +126,7 @@ def test_the_same_bits_for_any_layout_of_the_arrays(algorithm, kernel, groups, l
 
 
 def test_blocks_that_lie_in_the_padding_alone(monkeypatch):
-    monkeypatch.setattr(tuning, "IM2COL", replace(tuning.IM2COL, column_bytes=1))  # one block for each row
+    monkeypatch.setattr(tuning, "IM2COL", replace(tuning.IM2COL, column_bytes=1, least_piece=1))  # one for each output
     x, w = np.ones((1, 2, 1, 1)), np.ones((2, 1, 1, 1))
     geometry = geometry_of(x.shape, w.shape, (1, 1), 3, (1, 1), 1)
     assert conv.conv2d(x, w, geometry)[0, :, 3, 0].tolist() == [0, 0, 1, 2, 1, 0, 0]
@@ -133,12 +135,38 @@ def test_blocks_that_lie_in_the_padding_alone(monkeypatch):
 
 
 def test_blocks_cover_every_output_once():
-    for shape, kernel in [((50, 32, 32, 96), 3), ((7, 224, 224, 64), 3), ((1, 9, 5, 2), 2), ((100, 1, 1, 4), 1)]:
+    for shape, kernel in [
+        ((50, 32, 32, 96), 3), ((7, 224, 224, 64), 3), ((1, 9, 5, 2), 2), ((100, 1, 1, 4), 1), ((2, 3, 5000, 16), 9),
+    ]:  # fmt: skip
         geometry = geometry_of(shape, (kernel, kernel, shape[3], 8), (1, 1), "same", (1, 1), 1)
-        count = np.zeros(geometry.y_shape[:2], int)
-        for images, rows in cut_into_blocks(geometry, 4):
-            count[images, rows] += 1
+        count = np.zeros(geometry.y_shape[:3], int)
+        for block in cut_into_blocks(geometry, 4):
+            count[block] += 1
+            columns = count[block].size * kernel**2 * shape[3] * 4
+            assert columns <= max(tuning.IM2COL.column_bytes, columns // count[block].size * tuning.IM2COL.least_piece)
         assert (count == 1).all()
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_the_memory_of_a_wide_row_is_bounded(padding, one_thread):
+    """The columns of a whole row would take 46 MB here; the images take 5.1 MB each."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape, np.float32) for shape in ((1, 1, 20000, 64), (1, 9, 64, 64)))
+    geometry = geometry_of(x.shape, w.shape, (1, 1), padding, (1, 1), 1)
+    dy = rng.standard_normal(geometry.y_shape, np.float32)
+    passes = {
+        "forward": (lambda: conv.conv2d(x, w, geometry, np.ones(64, np.float32)), 1),
+        "dW": (lambda: conv.conv2d_weight_grad(x, dy, geometry), 0),
+        "dX": (lambda: conv.conv2d_input_grad(dy, w, geometry), 1 if padding == "valid" else 2),
+    }
+    for name, (compute, images) in passes.items():
+        free_memory()
+        tracemalloc.start()
+        compute()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        # The sums of dW and the transposed weight are 0.15 MB each, the padded piece of a row 0.3 MB.
+        assert peak < images * x.nbytes + tuning.IM2COL.column_bytes + (2 << 20), name
 
 
 def three_by_three(shape, out_channels, dtype=np.float64):

@@ -7,9 +7,9 @@ The inputs under the window at each output position form one row of a matrix, th
 .. math:: Y = X W, \qquad dW = X^\top dY, \qquad dX = dY\, W^\top,
 
 where dX is added back to the positions that the columns came from. The columns repeat each input up to
-:math:`k_h k_w` times, so they are never built as a whole. A block of output rows of one or a few images is computed at
-a time. It is small enough that the columns are still in the cache when the product reads them. A 1x1 convolution with
-stride 1 has its input for columns, and is one product.
+:math:`k_h k_w` times, so they are never built as a whole. A block is computed at a time: output rows of one or a few
+images, or a piece of one wide row. It is so small that its columns are still in the cache when the product reads them.
+A 1x1 convolution with stride 1 has its input for columns, and is one product.
 
 `blocks` cuts a pass into blocks, `columns` gathers the columns of a block and adds them back, `groups` writes the
 weights of several groups as matrices, and `passes` has the three passes.

@@ -8,25 +8,34 @@ from allconv.functional.geometry import Geometry
 from allconv.functional.rounding import ceil_div
 
 
-class RowBlock(NamedTuple):
-    """Some output rows of some images, whose columns are gathered and multiplied at once.
+class Block(NamedTuple):
+    """A part of the output, whose columns are gathered and multiplied at once.
 
-    A block is either all rows of several images, or some rows of one image::
+    A block is all rows of several images, or some rows of one image, or a piece of one wide row::
 
-        several small images            one large image
-        +------+ +------+ +------+      +--------------+
-        |######| |######| |      |      |              |
-        |######| |######| |      |      |##############| rows.start
-        |######| |######| |      |      |##############| rows.stop
-        +------+ +------+ +------+      +--------------+
+        several small images            one large image       one wide image
+        +------+ +------+ +------+      +--------------+      +-----------------------+
+        |######| |######| |      |      |              |      |                       |
+        |######| |######| |      |      |##############|      |       ########        |
+        |######| |######| |      |      |##############|      |                       |
+        +------+ +------+ +------+      +--------------+      +-----------------------+
+
+    Attributes
+    ----------
+    images : slice
+    rows : slice
+        Output rows.
+    width : slice
+        Output positions along each of these rows. The name `columns` means the matrix of gathered inputs here.
     """
 
     images: slice
     rows: slice
+    width: slice
 
 
-def cut_into_blocks(geometry: Geometry, itemsize: int) -> list[RowBlock]:
-    """Return the blocks of a pass, image by image and from top to bottom.
+def cut_into_blocks(geometry: Geometry, itemsize: int) -> list[Block]:
+    """Return the blocks of a pass, image by image, from top to bottom, and from left to right.
 
     Parameters
     ----------
@@ -37,12 +46,15 @@ def cut_into_blocks(geometry: Geometry, itemsize: int) -> list[RowBlock]:
 
     Returns
     -------
-    list of RowBlock
-        They hold every output row once.
+    list of Block
+        They hold every output once. The columns of each take at most ``tuning.IM2COL.column_bytes``, or those of
+        ``tuning.IM2COL.least_piece`` positions where these take more.
     """
-    images, (rows, columns) = geometry.x_shape[0], geometry.out
-    entries_of_row = columns * math.prod(geometry.kernel) * geometry.in_channels
-    rows_that_fit = max(1, tuning.IM2COL.column_bytes // (entries_of_row * itemsize))
+    images, (rows, width) = geometry.x_shape[0], geometry.out
+    positions_that_fit = tuning.IM2COL.column_bytes // (math.prod(geometry.kernel) * geometry.in_channels * itemsize)
+    rows_that_fit = positions_that_fit // width
+    if rows_that_fit == 0:
+        return _pieces_of_rows(geometry, max(positions_that_fit, tuning.IM2COL.least_piece))
     if rows_that_fit < rows or images == 1:
         return _parts_of_images(geometry, rows_that_fit)
     return _groups_of_images(geometry, rows_that_fit // rows)
@@ -63,9 +75,21 @@ def is_shared(geometry: Geometry) -> bool:
     return _work(geometry) >= tuning.IM2COL.least_shared_work
 
 
-def _parts_of_images(geometry: Geometry, rows_that_fit: int) -> list[RowBlock]:
+def _pieces_of_rows(geometry: Geometry, positions: int) -> list[Block]:
+    """Cut each row into pieces of at most so many output positions."""
+    images, (rows, width) = geometry.x_shape[0], geometry.out
+    size = ceil_div(width, ceil_div(width, positions))
+    return [
+        Block(slice(image, image + 1), slice(row, row + 1), slice(start, min(start + size, width)))
+        for image in range(images)
+        for row in range(rows)
+        for start in range(0, width, size)
+    ]
+
+
+def _parts_of_images(geometry: Geometry, rows_that_fit: int) -> list[Block]:
     """Cut each image into blocks of rows, a single image into as many as give several threads enough to do."""
-    images, rows = geometry.x_shape[0], geometry.out[0]
+    images, (rows, width) = geometry.x_shape[0], geometry.out
     parts = 1
     if images == 1:
         weight = math.prod(geometry.kernel) * geometry.in_channels * geometry.out_channels // geometry.groups
@@ -73,18 +97,18 @@ def _parts_of_images(geometry: Geometry, rows_that_fit: int) -> list[RowBlock]:
         parts = min(_work(geometry) // least, tuning.IM2COL.most_parts, rows)
     height = ceil_div(rows, max(ceil_div(rows, rows_that_fit), parts, 1))
     return [
-        RowBlock(slice(image, image + 1), slice(row, min(row + height, rows)))
+        Block(slice(image, image + 1), slice(row, min(row + height, rows)), slice(0, width))
         for image in range(images)
         for row in range(0, rows, height)
     ]
 
 
-def _groups_of_images(geometry: Geometry, images_that_fit: int) -> list[RowBlock]:
+def _groups_of_images(geometry: Geometry, images_that_fit: int) -> list[Block]:
     """Take whole images together: as many as fit, or fewer where threads would otherwise have nothing to do."""
-    images, rows = geometry.x_shape[0], geometry.out[0]
+    images, (rows, width) = geometry.x_shape[0], geometry.out
     wanted = min(max(_work(geometry) // tuning.IM2COL.least_block_work, 1), tuning.PARTIAL_SUMS)
     size = min(images_that_fit, ceil_div(images, wanted))
-    return [RowBlock(slice(i, min(i + size, images)), slice(0, rows)) for i in range(0, images, size)]
+    return [Block(slice(i, min(i + size, images)), slice(0, rows), slice(0, width)) for i in range(0, images, size)]
 
 
 def _work(geometry: Geometry) -> int:

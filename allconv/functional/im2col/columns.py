@@ -10,11 +10,13 @@ For a 2x2 kernel, each output position has a row of four inputs::
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from allconv.functional.geometry import Geometry
+from allconv.functional.im2col.blocks import Block
 from allconv.functional.im2col.groups import matrix_count
 from allconv.parallel.buffers import Scratch
 from allconv.typing import Array, Pair
@@ -44,15 +46,14 @@ def is_pointwise(geometry: Geometry) -> bool:
     return unit and geometry.pads == ((0, 0), (0, 0))
 
 
-def gather_columns(x: Array, rows: slice, geometry: Geometry, workspace: Im2colWorkspace) -> Array:
-    """Return the columns of some output rows.
+def gather_columns(x: Array, block: Block, geometry: Geometry, workspace: Im2colWorkspace) -> Array:
+    """Return the columns of a block of outputs.
 
     Parameters
     ----------
-    x : array (n, H, W, C)
-        The images of a block.
-    rows : slice
-        The output rows of the block.
+    x : array (N, H, W, C)
+    block : Block
+        The outputs.
     geometry : Geometry
         The sizes of the convolution.
     workspace : Im2colWorkspace
@@ -64,12 +65,12 @@ def gather_columns(x: Array, rows: slice, geometry: Geometry, workspace: Im2colW
         In the memory of the workspace; of a pointwise convolution, a view of x.
     """
     if is_pointwise(geometry):
-        return x[:, rows].reshape(1, -1, x.shape[3])
+        return x[block].reshape(1, -1, x.shape[3])
     groups, (kh, kw), (sh, sw), (dh, dw) = matrix_count(geometry), geometry.kernel, geometry.stride, geometry.dilation
-    padded = _pad_rows(x, rows, geometry, workspace)
+    padded = _padded_windows(x, block, geometry, workspace)
     # Each b is the number of bytes from one image, row, column or channel to the next.
     (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides
-    count, width = rows.stop - rows.start, geometry.out[1]
+    count, width = (part.stop - part.start for part in (block.rows, block.width))
     if channels == 1:
         # With one channel the rows of the image are longer than the rows of the kernel. So the columns are copied
         # transposed, one row for each tap.
@@ -103,35 +104,60 @@ def padded_size(geometry: Geometry) -> Pair:
     return height + sum(vertical), width + sum(horizontal)
 
 
-def _pad_rows(x: Array, rows: slice, geometry: Geometry, workspace: Im2colWorkspace) -> Array:
-    """Return the padded input rows that the windows of the output `rows` cover."""
-    (n, height, width, channels), ((top, _), (left, _)) = x.shape, geometry.pads
-    (sh, _), (dh, _), (kh, _) = geometry.stride, geometry.dilation, geometry.kernel
-    start, stop = rows.start * sh - top, (rows.stop - 1) * sh - top + dh * (kh - 1) + 1
-    inside = slice(min(max(start, 0), height), max(min(stop, height), 0))
+def _padded_windows(x: Array, block: Block, geometry: Geometry, workspace: Im2colWorkspace) -> Array:
+    """Return the inputs (n, rows, columns, C) that the windows of a block cover, padding included."""
+    rows, columns = _covered(block.rows, geometry, axis=0), _covered(block.width, geometry, axis=1)
+    images = x[block.images, rows.inside, columns.inside]
     if geometry.pads == ((0, 0), (0, 0)):
-        return x[:, inside]
-    padded = workspace.padded.array((n, stop - start, padded_size(geometry)[1], channels), x.dtype)
-    above = max(inside.start - start, 0)
-    below = above + inside.stop - inside.start
+        return images
+    padded = workspace.padded.array((len(images), rows.size, columns.size, x.shape[3]), x.dtype)
+    above, left = rows.before, columns.before
+    below, right = above + images.shape[1], left + images.shape[2]
     padded[:, :above] = 0
     padded[:, below:] = 0
     padded[:, above:below, :left] = 0
-    padded[:, above:below, left + width :] = 0
-    padded[:, above:below, left : left + width] = x[:, inside]
+    padded[:, above:below, right:] = 0
+    padded[:, above:below, left:right] = images
     return padded
 
 
-def add_columns(padded: Array, columns: Array, rows: slice, geometry: Geometry) -> None:
-    """Add the columns of some output rows to the inputs that they came from.
+class _Covered(NamedTuple):
+    """The samples of one axis that some windows cover.
+
+    Attributes
+    ----------
+    size : int
+        The number of samples, padding included.
+    before : int
+        How many of them are padding before the image.
+    inside : slice
+        Those of the image.
+    """
+
+    size: int
+    before: int
+    inside: slice
+
+
+def _covered(outputs: slice, geometry: Geometry, axis: int) -> _Covered:
+    """Return what the windows of some outputs cover along an axis."""
+    size, stride, before = geometry.x_shape[1 + axis], geometry.stride[axis], geometry.pads[axis][0]
+    start = outputs.start * stride - before
+    stop = (outputs.stop - 1) * stride - before + geometry.dilation[axis] * (geometry.kernel[axis] - 1) + 1
+    inside = slice(min(max(start, 0), size), max(min(stop, size), 0))
+    return _Covered(stop - start, max(inside.start - start, 0), inside)
+
+
+def add_columns(padded: Array, columns: Array, block: Block, geometry: Geometry) -> None:
+    """Add the columns of a block of outputs to the inputs that they came from.
 
     Parameters
     ----------
     padded : array (n, H_padded, W_padded, C)
-        The images with their padding, to which the columns are added.
+        The images of the block with their padding, to which the columns are added.
     columns : array (products, P, kh kw C / products)
-    rows : slice
-        The output rows.
+    block : Block
+        The outputs.
     geometry : Geometry
         The sizes of the convolution.
 
@@ -142,13 +168,13 @@ def add_columns(padded: Array, columns: Array, rows: slice, geometry: Geometry) 
     """
     groups, (kh, kw), (sh, sw), (dh, dw) = matrix_count(geometry), geometry.kernel, geometry.stride, geometry.dilation
     (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides  # bytes, as in gather_columns
-    count, width, c = rows.stop - rows.start, geometry.out[1], channels // groups
+    (count, width), c = (part.stop - part.start for part in (block.rows, block.width)), channels // groups
     patches = columns.reshape(groups, n, count, width, kh, kw, c)
     apart = min((kw - 1) * dw // sw + 1, width)
     for i, first in np.ndindex(kh, apart):
         part = patches[:, :, :, first::apart, i]
         target = as_strided(
-            padded[:, rows.start * sh + i * dh :, first * sw :],
+            padded[:, block.rows.start * sh + i * dh :, (block.width.start + first) * sw :],
             part.shape,
             (c * bc, bn, sh * bh, apart * sw * bw, dw * bw, bc),
         )

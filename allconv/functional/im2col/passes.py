@@ -10,7 +10,7 @@ import numpy as np
 
 from allconv.functional import tuning
 from allconv.functional.geometry import Geometry
-from allconv.functional.im2col.blocks import RowBlock, cut_into_blocks, is_shared
+from allconv.functional.im2col.blocks import Block, cut_into_blocks, is_shared
 from allconv.functional.im2col.columns import (
     Im2colWorkspace,
     add_columns,
@@ -47,7 +47,7 @@ def forward(
         The sizes of the convolution.
     bias : array (O,), optional
     activation : callable, optional
-        Called with each finished block (n, rows, W_out, O) of the output, to overwrite it while it is in the cache.
+        Called with each finished block (n, rows, columns, O) of the output, to overwrite it while it is in the cache.
 
     Returns
     -------
@@ -65,20 +65,19 @@ def forward(
     y = empty(geometry.y_shape, x.dtype)
     matrices = weight_matrices(weight, geometry)
     blocks = cut_into_blocks(geometry, x.itemsize)
-    # O may be small, and NumPy adds long vectors faster: the bias is repeated along a whole row of outputs.
-    bias_row = None if bias is None else np.tile(bias, geometry.out[1])
+    # O may be small, and NumPy adds long vectors faster: the bias is repeated along a whole row of the widest block.
+    bias_row = None if bias is None else np.tile(bias, blocks[0].width.stop)
 
     def compute_block(index: int) -> None:
-        images, rows = blocks[index]
-        block = y[images, rows]
+        part = y[blocks[index]]
         with borrowed(Im2colWorkspace) as workspace:
-            columns = gather_columns(x[images], rows, geometry, workspace)
-            np.matmul(columns, matrices, out=by_matrix(block, geometry))
+            columns = gather_columns(x, blocks[index], geometry, workspace)
+            np.matmul(columns, matrices, out=by_matrix(part, geometry))
         if bias_row is not None:
-            lines = block.reshape(*block.shape[:2], -1)
-            lines += bias_row
+            lines = part.reshape(*part.shape[:2], -1)
+            lines += bias_row[: lines.shape[2]]
         if activation is not None:
-            activation(block)
+            activation(part)
 
     run(compute_block, len(blocks), shared=is_shared(geometry))
     return y
@@ -113,9 +112,9 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     def add_up(index: int) -> Array:
         total = np.zeros((matrix_count(geometry), inputs * math.prod(geometry.kernel), outputs), x.dtype)
         with borrowed(Im2colWorkspace) as workspace:
-            for images, rows in partial_sums[index]:
-                columns = gather_columns(x[images], rows, geometry, workspace)
-                total += np.matmul(columns.swapaxes(1, 2), by_matrix(dy[images, rows], geometry))
+            for block in partial_sums[index]:
+                columns = gather_columns(x, block, geometry, workspace)
+                total += np.matmul(columns.swapaxes(1, 2), by_matrix(dy[block], geometry))
         return total
 
     total = functools.reduce(np.add, run(add_up, len(partial_sums), shared=is_shared(geometry)))
@@ -169,14 +168,16 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
 
 
 def _input_grad_of_images(
-    dx: Array, dy: Array, transposed: Array, blocks: list[RowBlock], geometry: Geometry, workspace: Im2colWorkspace
+    dx: Array, dy: Array, transposed: Array, blocks: list[Block], geometry: Geometry, workspace: Im2colWorkspace
 ) -> None:
     """Write dx (n, H, W, C) of the images that the blocks share; `transposed` is W^T for each product."""
     (count, height, width, channels), ((top, _), (left, _)) = dx.shape, geometry.pads
-    padded = workspace.padded.array((count, *padded_size(geometry), channels), dx.dtype)
+    is_padded = padded_size(geometry) != (height, width)
+    padded = workspace.padded.array((count, *padded_size(geometry), channels), dx.dtype) if is_padded else dx
     padded[...] = 0
-    for images, rows in blocks:
-        gradients = by_matrix(dy[images, rows], geometry)
+    for block in blocks:
+        gradients = by_matrix(dy[block], geometry)
         columns = workspace.columns.array((matrix_count(geometry), gradients.shape[1], transposed.shape[2]), dx.dtype)
-        add_columns(padded, np.matmul(gradients, transposed, out=columns), rows, geometry)
-    dx[...] = padded[:, top : top + height, left : left + width]
+        add_columns(padded, np.matmul(gradients, transposed, out=columns), block, geometry)
+    if is_padded:
+        dx[...] = padded[:, top : top + height, left : left + width]
