@@ -18,7 +18,6 @@ The inputs of one tap are then consecutive in a row for any stride. So a pass is
 filter repeated along the row.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,6 +28,7 @@ from allconv.functional.geometry import Geometry
 from allconv.functional.rounding import ceil_div
 from allconv.parallel.buffers import Scratch, borrowed, empty
 from allconv.parallel.pool import divided, run, slices
+from allconv.parallel.reductions import slice_sum
 from allconv.typing import Array
 
 
@@ -160,17 +160,18 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     rows, row = geometry.out[0], geometry.out[1] * geometry.out_channels
 
     def add_up(index: int) -> Array:
-        total = np.zeros((kh, kw, row), x.dtype)
+        total = np.zeros((kh, kw, row))
         with borrowed(DepthwiseWorkspace) as workspace:
             for part in partial_sums[index]:
                 gradients = dy[part].reshape(-1, rows, row)
                 product = workspace.product.array(gradients.shape, x.dtype)
                 for tap, inputs in _taps(_to_phases(x[part], geometry, workspace), geometry):
-                    total[tap] += np.multiply(inputs, gradients, out=product).sum(axis=(0, 1))
+                    total[tap] += slice_sum(np.multiply(inputs, gradients, out=product).reshape(-1, row))
         sums_of_columns: Array = total.reshape(kh, kw, geometry.out[1], -1).sum(axis=2)
         return sums_of_columns
 
-    return functools.reduce(np.add, run(add_up, len(partial_sums)))[:, :, None]
+    total: Array = np.sum(run(add_up, len(partial_sums)), axis=0)
+    return total.astype(x.dtype)[:, :, None]
 
 
 def _slices(geometry: Geometry) -> list[slice]:

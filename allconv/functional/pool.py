@@ -14,6 +14,8 @@ from allconv.parallel.buffers import empty
 from allconv.parallel.pool import SHARED_ELEMENTS, SLICE_ELEMENTS, run, slices
 from allconv.typing import Array
 
+_FEW_TAPS = 16  # bounds the taps that are combined one after another; 16 additions keep the error near 1e-7
+
 
 def mean_pool(x: Array, windows: PoolWindows, *, count_padding: bool = False) -> Array:
     """Return the mean of each window.
@@ -177,7 +179,16 @@ def _reduce_windows(ufunc: np.ufunc, identity: float, x: Array, windows: PoolWin
 
 
 def _combine(ufunc: np.ufunc, identity: float, source: Array, taps: Taps, out: Array) -> None:
-    """Combine the taps along axis 1 of source (n, size, ...) into out (n, size_out, ...)."""
+    """Combine the taps along axis 1 of source (n, size, ...) into out (n, size_out, ...).
+
+    Many taps are halved again and again, as in NumPy's pairwise sums, so that long sums keep their digits.
+    """
+    if len(taps) > _FEW_TAPS:
+        half, rest = len(taps) // 2, empty(out.shape, out.dtype)
+        _combine(ufunc, identity, source, taps[:half], out)
+        _combine(ufunc, identity, source, taps[half:], rest)
+        ufunc(out, rest, out=out)
+        return
     (to, start), *others = taps
     if len(out[0, to]) < out.shape[1]:
         out[...] = identity

@@ -30,7 +30,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     array([0.25, 0.75])
     """
     exponentials = np.exp(x - x.max(axis, keepdims=True))
-    y: Array = exponentials / exponentials.sum(axis, keepdims=True)
+    y: Array = exponentials / _sum(exponentials, axis)
     return y
 
 
@@ -58,7 +58,7 @@ def softmax_input_grad(dy: Array, y: Array, axis: int = -1) -> Array:
     >>> softmax_input_grad(np.array([1.0, 0.0]), np.array([0.25, 0.75]))
     array([ 0.1875, -0.1875])
     """
-    dx: Array = y * (dy - (dy * y).sum(axis, keepdims=True))
+    dx: Array = y * (dy - _sum(dy * y, axis))
     return dx
 
 
@@ -87,7 +87,7 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
     array([    0., -1000.])
     """
     shifted = x - x.max(axis, keepdims=True)
-    y: Array = shifted - np.log(np.exp(shifted).sum(axis, keepdims=True))
+    y: Array = shifted - np.log(_sum(np.exp(shifted), axis))
     return y
 
 
@@ -115,5 +115,18 @@ def log_softmax_input_grad(dy: Array, y: Array, axis: int = -1) -> Array:
     >>> log_softmax_input_grad(np.array([1.0, 0.0]), np.log([0.25, 0.75]))
     array([ 0.75, -0.75])
     """
-    dx: Array = dy - np.exp(y) * dy.sum(axis, keepdims=True)
+    dx: Array = dy - np.exp(y) * _sum(dy, axis)
     return dx
+
+
+def _sum(x: Array, axis: int) -> Array:
+    """Return the sum along an axis, which stays there with the length 1.
+
+    NumPy's sums are pairwise only where the numbers lie one after another in memory. Others are made in float64, since
+    float32 would lose digits.
+    """
+    if x.strides[axis] == x.itemsize:
+        pairwise: Array = x.sum(axis, keepdims=True)
+        return pairwise
+    total: Array = x.sum(axis, keepdims=True, dtype=np.result_type(x.dtype, np.float64))
+    return total.astype(x.dtype)

@@ -1,6 +1,5 @@
 """Batch normalization."""
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -159,21 +158,22 @@ class BatchNorm(Layer):
             return np.stack([slice_sum(products) * inv_std, slice_sum(dy[part])])
 
         if of_batch or self.weight.trainable or self.bias.trainable:
-            d_weight, d_bias = own = functools.reduce(np.add, map_slices(sums, x))
+            d_weight, d_bias = own = np.sum(map_slices(sums, x), axis=0)
         if self.weight.trainable:
-            self.weight.add_grad(d_weight)
+            self.weight.add_grad(d_weight.astype(x.dtype))
         if self.bias.trainable:
-            self.bias.add_grad(d_bias)
+            self.bias.add_grad(d_bias.astype(x.dtype))
 
         if of_batch:
             d_weight, d_bias = sum_over_batch(own)
+            shift, slope = (d_bias / M).astype(x.dtype), (inv_std * d_weight / M).astype(x.dtype)
         scale = self.weight.value * inv_std
         dx = empty(x.shape, x.dtype)
 
         def input_grad(part: slice) -> None:
             if of_batch:
-                np.subtract(dy[part], d_bias / M, out=dx[part])
-                dx[part] -= (x[part] - mean) * (inv_std * d_weight / M)
+                np.subtract(dy[part], shift, out=dx[part])
+                dx[part] -= (x[part] - mean) * slope
                 dx[part] *= scale
             else:
                 np.multiply(dy[part], scale, out=dx[part])

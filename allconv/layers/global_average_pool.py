@@ -5,6 +5,7 @@ import numpy as np
 from allconv.layers.base import Layer
 from allconv.layers.precision import for_sums
 from allconv.layers.shapes import check_image_shape
+from allconv.parallel.reductions import position_sum
 from allconv.typing import Array, Cache
 from allconv.validation import check_bool, check_gradient_shape, check_images
 
@@ -40,7 +41,8 @@ class GlobalAveragePool2D(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, H, W, C)``."""
         x = check_images("x", x)
-        y = for_sums(x).mean(axis=(1, 2), keepdims=self.keepdims).astype(x.dtype, copy=False)
+        N, H, W, C = x.shape
+        y = (position_sum(for_sums(x)) / (H * W)).astype(x.dtype).reshape(N, *self.output_shape((H, W, C)))
         return y, (x.shape, y.dtype)
 
     def backward(self, dy: Array, cache: Cache) -> Array:

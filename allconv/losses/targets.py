@@ -66,7 +66,7 @@ def rows_of_labels(labels: Array, counted: Array, weight: Array, smoothing: floa
 
 def rows_of_probabilities(rows: Array, weight: Array, smoothing: float) -> Array:
     """Return the rows q of probabilities, (N, K), smoothed and times the class weights `weight`, (K,)."""
-    rows = rows.reshape(-1, len(weight)).astype(weight.dtype)
+    rows = np.ascontiguousarray(rows.reshape(-1, len(weight)), weight.dtype)
     return ((1 - smoothing) * rows + smoothing / len(weight)) * weight
 
 

@@ -4,8 +4,6 @@ The chain of steps that computes dx from dy is transposed with respect to the ke
 the input of the chain, V = B^T dY B, and x stands where the upstream gradient of its output would: dM = A x A^T.
 """
 
-import functools
-
 import numpy as np
 
 from allconv.functional import tuning
@@ -108,7 +106,7 @@ def grads(
     partial_sums = _partial_sums(tiling, x, dy)
 
     def add_up(index: int) -> tuple[Array, Array]:
-        kernel_grad, bias_grad = _empty_kernel_grad(tiling, x, dy), np.zeros(dy.shape[3], dy.dtype)
+        kernel_grad, bias_grad = _empty_kernel_grad(tiling, x, dy), np.zeros(dy.shape[3])
         with borrowed(BlockWorkspace) as halves, borrowed(PointsWorkspace) as points:
             for position, block in enumerate(partial_sums[index]):
                 half_dx = empty_half_output(tiling, block, dx.shape[3], dx.dtype, halves.half_output)
@@ -122,7 +120,7 @@ def grads(
         return kernel_grad, bias_grad
 
     kernel_grads, bias_grads = zip(*run(add_up, len(partial_sums)), strict=True)
-    return dx, _to_weight(tiling, list(kernel_grads)), functools.reduce(np.add, bias_grads)
+    return dx, _to_weight(tiling, list(kernel_grads)), np.sum(bias_grads, axis=0).astype(dy.dtype)
 
 
 def _partial_sums(tiling: Tiling, x: Array, dy: Array) -> list[list[TileBlock]]:
