@@ -66,13 +66,6 @@ def test_each_filter_has_its_colours(pictures, figures, tmp_path):
     assert (grid[frame] == 1).all()
 
 
-def test_the_filters_of_the_article_are_a_picture(pictures, tmp_path):
-    pictures.write_filters(tmp_path, network()[0].weight.value)
-    picture = image.imread(tmp_path / "filters.png")
-    assert picture.shape[1] > picture.shape[0] > 600
-    assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 96
-
-
 def test_an_entry_survives_json_and_none_stands_for_what_is_not_finite(pictures):
     rows = observed(network())
     entry = pictures.statistics_entry(3, rows)

@@ -1,17 +1,13 @@
 """Backward rules: their values by hand, which layers a pattern reaches, and that everything is put back."""
 
-import copy
 from functools import partial
 
 import numpy as np
 import pytest
 from helpers.registry import RULES
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from allconv import ELU, SGD, Conv2D, Layer, Linear, ReLU, Sequential, Skip, SoftmaxCrossEntropy
-from allconv.rules import active_rules, deconvnet, guided, match, override_backward, scaled, straight_through
+from allconv import ELU, Conv2D, Layer, Linear, ReLU, Sequential, Skip
+from allconv.rules import active_rules, deconvnet, guided, override_backward, scaled, straight_through
 
 F8 = np.float64
 X = np.array([[1.0, -1.0, 2.0, -2.0, 0.0]])
@@ -45,14 +41,6 @@ class TestValues:
         slope = np.where(X > 0, 1, np.exp(X))
         np.testing.assert_allclose(send_back(ELU(), guided), np.where(DY > 0, slope * DY, 0), rtol=1e-14)
 
-    @given(hnp.arrays(F8, (2, 3, 7), elements=st.floats(-3, 3)))
-    @settings(max_examples=50, deadline=None)
-    def test_guided_is_the_product_of_both_masks(self, pair):
-        x, dy = pair
-        dx = send_back(ReLU(), guided, x, dy)
-        for index in np.ndindex(x.shape):
-            assert dx[index] == (dy[index] if x[index] > 0 and dy[index] > 0 else 0)
-
     def test_rules_write_to_neither_argument(self):
         for rule in (guided, deconvnet, straight_through, scaled(2)):
             x, dy = X.copy(), DY.copy()
@@ -81,22 +69,6 @@ class TestValues:
 
         np.testing.assert_array_equal(send_back(Sign(), straight_through), DY)
 
-    def test_whole_network_against_the_formula(self):
-        rng = np.random.default_rng(0)
-        net = Sequential(Linear(5, 6, rng=rng, dtype=F8), ReLU(), Linear(6, 3, rng=rng, dtype=F8))
-        x, dy = rng.standard_normal((4, 5)), rng.standard_normal((4, 3))
-        hidden = x @ net[0].weight.value
-        upstream = dy @ net[2].weight.value.T
-        _, cache = net.forward(x)
-        for rule, mask in [
-            (guided, (hidden > 0) & (upstream > 0)),
-            (deconvnet, upstream > 0),
-            (straight_through, np.ones_like(hidden)),
-        ]:
-            with override_backward(net, {ReLU: rule}):
-                dx = net.backward(dy, cache)
-            np.testing.assert_allclose(dx, (upstream * mask) @ net[0].weight.value.T, rtol=1e-12, atol=1e-14)
-
 
 class Leaky(ReLU):
     """A subclass, for the patterns."""
@@ -114,11 +86,9 @@ def net():
 
 
 class TestPatterns:
-    def test_a_class_reaches_nested_layers_and_subclasses(self, net):
+    def test_a_class_reaches_nested_layers_and_subclasses_and_a_path_one_layer(self, net):
         with override_backward(net, {ReLU: guided}):
             assert active_rules(net) == {"1": "guided", "2.body.1": "guided"}
-
-    def test_a_path_reaches_one_layer(self, net):
         with override_backward(net, {"2.body.1": scaled(0.5)}):
             assert active_rules(net) == {"2.body.1": "scaled(0.5)"}
 
@@ -130,26 +100,6 @@ class TestPatterns:
             assert active["1"] == "straight_through"
             assert active["2.body.1"] == "deconvnet"
             assert active["3"] == active["2"] == active[""] == "zero"
-
-    def test_the_model_itself_is_a_layer_too(self):
-        np.testing.assert_array_equal(send_back(ReLU(), guided), [[3, 0, 0, 0, 0]])
-        layer = ReLU()
-        with override_backward(layer, {ReLU: zero}):
-            assert active_rules(layer) == {"": "zero"}
-
-    def test_a_layer_that_stands_twice_follows_its_rule_in_both_places(self):
-        shared = ELU()
-        net = Sequential(shared, Linear(5, 5, dtype=F8), shared)
-        _, cache = net.forward(X)
-        seen = []
-
-        def count(layer, dy, cache):
-            seen.append(layer)
-            return layer.backward(dy, cache)
-
-        with override_backward(net, {"0": count}):
-            net.backward(DY, cache)
-        assert seen == [shared, shared]
 
     def test_callables_without_a_name_are_listed_by_their_repr(self, net):
         rule = partial(zero)
@@ -198,19 +148,6 @@ class TestPuttingBack:
         np.testing.assert_array_equal(net.backward(dy, cache), plain)
         assert self.untouched(net)
 
-    def test_after_an_error_in_the_block_and_in_a_rule(self, net):
-        active = []
-
-        def fails(layer, dy, cache):
-            active.append(active_rules(net))
-            raise ZeroDivisionError
-
-        y, cache = net.forward(X)
-        with pytest.raises(ZeroDivisionError), override_backward(net, {ReLU: fails}):
-            net.backward(y, cache)
-        assert active == [{"1": "fails"}]  # but for the rule's own layer, whose backward is its own inside the rule
-        assert self.untouched(net)
-
     def test_nested_contexts_the_innermost_counts(self, net):
         with override_backward(net, {ReLU: guided}):
             with override_backward(net, {"1": zero, ELU: deconvnet}):
@@ -220,48 +157,8 @@ class TestPuttingBack:
             np.testing.assert_array_equal(send_back(net[1]), [[3, 0, 0, 0, 0]])
         assert self.untouched(net)
 
-    def test_an_own_backward_set_on_the_instance_survives(self):
-        layer = ReLU()
-        layer.backward = lambda dy, cache: -dy
-        with override_backward(layer, {ReLU: guided}):
-            np.testing.assert_array_equal(layer.backward(DY, layer.forward(X)[1]), [[3, 0, 0, 0, 0]])
-        np.testing.assert_array_equal(layer.backward(DY, None), -DY)
-
-    def test_one_context_object_can_be_used_as_a_decorator(self, net):
-        @override_backward(net, {ReLU: guided})
-        def names():
-            return active_rules(net)
-
-        assert names() == names() == {"1": "guided", "2.body.1": "guided"}
-        assert self.untouched(net)
-
-    def test_parameters_and_layers_of_the_model_stay_the_same(self, net):
-        names = [name for name, _ in net.named_parameters()]
-        paths = [path for path, _ in net.named_layers()]
-        with override_backward(net, {Layer: zero}):
-            assert [name for name, _ in net.named_parameters()] == names
-            assert [path for path, _ in net.named_layers()] == paths
-
 
 class TestRunning:
-    def test_inside_a_rule_backward_is_the_layers_own(self):
-        # Conv2D's backward calls self.backward_parameters, which must not come back to the rule.
-        layer = Conv2D(2, 3, 3, rng=np.random.default_rng(0), dtype=F8)
-        x = np.random.default_rng(1).standard_normal((1, 4, 4, 2))
-        y, cache = layer.forward(x)
-        calls = []
-
-        def rule(layer, dy, cache):
-            calls.append(len(calls))
-            a, b = layer.backward(dy, cache), type(layer).backward(layer, dy, cache)
-            np.testing.assert_array_equal(a, b)
-            return a
-
-        with override_backward(layer, {Conv2D: rule}):
-            layer.backward(y, cache)
-            layer.backward_parameters(y, cache)
-        assert calls == [0, 1]
-
     def test_the_first_layer_follows_its_rule_where_only_parameters_are_asked_for(self, net):
         def stop(layer, dy, cache):
             return np.zeros_like(dy)
@@ -290,42 +187,8 @@ class TestRunning:
         ):
             net.backward(y, cache)
 
-    def test_training_under_a_rule_is_training_with_the_ruled_gradient(self, net):
-        rng = np.random.default_rng(0)
-        images, labels = rng.standard_normal((6, 5)), rng.integers(0, 5, 6)
-        loss, by_hand = SoftmaxCrossEntropy(), copy.deepcopy(net)
-        optimizer = SGD(net.parameters(), 0.1)
-        with override_backward(net, {"3": scaled(0.5)}):
-            for _ in range(3):
-                scores, cache = net.forward(images, training=True)
-                net.backward(loss(scores, labels)[1], cache)
-                optimizer.step()
-        # All gradients pass layer 3, so half the gradient is plain training at half the rate.
-        optimizer = SGD(by_hand.parameters(), 0.05)
-        for _ in range(3):
-            scores, cache = by_hand.forward(images, training=True)
-            by_hand.backward(loss(scores, labels)[1], cache)
-            optimizer.step()
-        for a, b in zip(net.parameters(), by_hand.parameters(), strict=True):
-            np.testing.assert_allclose(a.value, b.value, rtol=1e-12, atol=1e-14)
-
     @pytest.mark.parametrize("row", RULES.values(), ids=RULES)
     def test_every_public_rule_is_a_rule(self, net, row):
         y, cache = net.forward(X)
         with override_backward(net, {ELU: row.build()}):
             assert net.backward(np.ones_like(y), cache).shape == X.shape
-
-
-@pytest.mark.parametrize("model", [None, "model", [ReLU()], ReLU, 0])
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda model: override_backward(model, {ReLU: guided}),
-        lambda model: match(model, {ReLU: guided}),
-        active_rules,
-    ],
-    ids=["override_backward", "match", "active_rules"],
-)
-def test_a_model_that_is_no_layer_is_refused(function, model):
-    with pytest.raises(TypeError, match="model must be a Layer, got "):
-        function(model)

@@ -1,4 +1,4 @@
-"""Learning rates over the epochs: by hand, against PyTorch's sequences, and bad arguments."""
+"""Learning rates over the epochs: by hand, at their boundaries, and bad arguments."""
 
 import math
 
@@ -111,63 +111,6 @@ def test_numpy_numbers_are_taken(schedule):
 @given(epochs=st.floats(0, 10))
 def test_fractions_fill_the_gaps_without_jumps(schedule, epochs):
     assert schedule(epochs + 1e-6) == pytest.approx(schedule(epochs), abs=1e-6)
-
-
-# PyTorch's sequences
-
-PEERS = {
-    "constant": (constant(0.1), lambda s, o: s.ConstantLR(o, factor=1.0)),
-    "step": (step(0.1, 3, 0.5), lambda s, o: s.StepLR(o, 3, 0.5)),
-    "multistep": (multistep(0.1, [2, 5, 17], 0.3), lambda s, o: s.MultiStepLR(o, [2, 5, 17], 0.3)),
-    "exponential": (exponential(0.1, 0.9), lambda s, o: s.ExponentialLR(o, 0.9)),
-    "linear": (linear(0.1, 0.2, 0.9, 7), lambda s, o: s.LinearLR(o, 0.2, 0.9, 7)),
-    "polynomial": (polynomial(0.1, 17, 2.0), lambda s, o: s.PolynomialLR(o, 17, 2.0)),
-    "cosine": (cosine(0.1, 50, 0.01), lambda s, o: s.CosineAnnealingLR(o, 50, 0.01)),
-    "restarts": (cosine_restarts(0.1, 5, 1, 0.01), lambda s, o: s.CosineAnnealingWarmRestarts(o, 5, 1, 0.01)),
-    "longer": (cosine_restarts(0.1, 3, 2, 0.01), lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, 2, 0.01)),
-    "one_cycle": (one_cycle(0.1, 50, rise=(0.3 * 51 - 1) / 50), lambda s, o: s.OneCycleLR(o, 0.1, 51)),
-    "one_cycle, linear": (
-        one_cycle(0.1, 50, rise=(0.4 * 51 - 1) / 50, start_divisor=10, final_divisor=100, shape="linear"),
-        lambda s, o: s.OneCycleLR(
-            o, 0.1, 51, pct_start=0.4, div_factor=10, final_div_factor=100, anneal_strategy="linear"
-        ),
-    ),
-    "chain": (
-        chain([linear(0.1, 0.2, 1.0, 5), step(0.1, 3, 0.5), exponential(0.1, 0.9)], [5, 20]),
-        lambda s, o: s.SequentialLR(
-            o, [s.LinearLR(o, 0.2, 1.0, 5), s.StepLR(o, 3, 0.5), s.ExponentialLR(o, 0.9)], [5, 20]
-        ),
-    ),
-}
-
-
-def torch_sgd():
-    torch = pytest.importorskip("torch")
-    return torch, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-
-
-@pytest.mark.parametrize(("schedule", "make"), PEERS.values(), ids=PEERS)
-@pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")  # PyTorch's SequentialLR warns of its own call
-def test_pytorch(schedule, make):
-    torch, optimizer = torch_sgd()
-    scheduler = make(torch.optim.lr_scheduler, optimizer)
-    theirs = []
-    for _ in range(51):
-        theirs.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        if len(theirs) < 51:
-            scheduler.step()
-    assert [schedule(e) for e in range(51)] == pytest.approx(theirs, rel=1e-9, abs=1e-12)
-
-
-def test_pytorchs_restarts_at_fractions():
-    torch, optimizer = torch_sgd()
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 3, 2, 0.01)
-    rate = cosine_restarts(0.1, 3, 2, 0.01)
-    optimizer.step()
-    for epochs in (0.25, 2.75, 3.5, 8.9, 9.1, 20.3):
-        scheduler.step(epochs)
-        assert rate(epochs) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
 
 
 # Boundaries that are reached up to rounding, and numbers at the ends of floats

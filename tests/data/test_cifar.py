@@ -145,14 +145,6 @@ def test_passes_over_an_incomplete_folder_where_the_other_or_an_archive_is_whole
     check(cifar10(tmp_path), seed=3)
 
 
-def test_an_archive_of_both_layouts_gives_the_first(tmp_path):
-    path = tmp_path / "both.tar.gz"
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        for name, seed in (("cifar-10-batches-py", 1), ("cifar-10-batches-bin", 2)):
-            archive.add(write_folder(tmp_path, name, seed), name)
-    check(cifar10(path), seed=1)
-
-
 PLACES = [
     "chosen/cifar-10-batches-bin",  # ALLCONV_DATA
     "cache/allconv/cifar-10-batches-bin",
@@ -173,28 +165,22 @@ ARCHIVES = [
 ]
 
 
-@pytest.mark.parametrize("place", PLACES + ARCHIVES)
-def test_finds_a_folder_or_an_archive_in_each_usual_place(monkeypatch, tmp_path, place):
-    monkeypatch.setenv("ALLCONV_DATA", str(tmp_path / "chosen"))
+@pytest.mark.parametrize("place", ARCHIVES)
+def test_finds_an_archive_in_each_usual_place(tmp_path, place):
     assert find_cifar10() is None
-    path = tmp_path / place
-    if place in PLACES:
-        write_folder(path.parent, path.name)
-    else:
-        monkeypatch.delenv("ALLCONV_DATA")
-        write_archive(path, "cifar-10-batches-bin" if "binary" in place else "cifar-10-batches-py")
+    path = write_archive(tmp_path / place, "cifar-10-batches-bin" if "binary" in place else "cifar-10-batches-py")
     assert find_cifar10().resolve() == path
     check(cifar10())
 
 
-def test_the_first_usual_place_wins(monkeypatch, tmp_path):
+def test_finds_a_folder_in_each_usual_place_and_the_first_wins(monkeypatch, tmp_path):
     for seed, place in reversed(list(enumerate(PLACES))):
         folder = tmp_path / place
         write_folder(folder.parent, folder.name, seed)
-        if seed > 0:
-            check(cifar10(), seed)
-    monkeypatch.setenv("ALLCONV_DATA", str(tmp_path / "chosen"))
-    check(cifar10(), seed=0)
+        if seed == 0:
+            monkeypatch.setenv("ALLCONV_DATA", str(tmp_path / "chosen"))
+        assert find_cifar10().resolve() == folder
+        check(cifar10(), seed)
 
 
 def test_looks_in_keras_home(monkeypatch, tmp_path):

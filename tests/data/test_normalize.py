@@ -27,6 +27,7 @@ def by_definition(images, axis):
     )
 )
 def test_both_kinds_against_the_definition(images):
+    images.flags.writeable = False
     y = per_step(images)
     assert (y.dtype, y.shape) == (np.float32, images.shape)
     np.testing.assert_allclose(y, by_definition(images, 0), rtol=1e-6, atol=1e-6)
@@ -56,13 +57,6 @@ def test_the_test_set_over_itself_is_per_step():
     np.testing.assert_allclose(Standardize.fit(images, per="pixel")(images), per_step(images), rtol=1e-6, atol=1e-6)
 
 
-def test_fixed_statistics_do_not_depend_on_the_step():
-    train, test = uint8(200, 8, 8, 3), uint8(40, 8, 8, 3, seed=1)
-    for per in ("channel", "pixel"):
-        normalize = Standardize.fit(train, per=per)
-        np.testing.assert_array_equal(normalize(test)[:7], normalize(test[:7]))
-
-
 def test_mean_and_std_are_all_there_is_to_save():
     images = uint8(20, 8, 8, 3)
     fitted = Standardize.fit(images, per="pixel")
@@ -73,13 +67,6 @@ def test_mean_and_std_are_all_there_is_to_save():
 def test_the_same_bits_for_any_number_of_threads():
     images = uint8(600, 32, 32, 3)
     same_with_any_threads(lambda: per_step(images))
-
-
-def test_the_images_are_left_alone():
-    images = uint8(5, 4, 4, 3)
-    before = images.copy()
-    per_step(images)
-    np.testing.assert_array_equal(images, before)
 
 
 @pytest.mark.parametrize(

@@ -102,15 +102,3 @@ def test_a_linear_classifier_on_the_pixels_stays_under_60_percent():
         x.T @ x + 1000 * np.eye(3072, dtype=np.float32), x.T @ np.eye(10, dtype=np.float32)[train.labels]
     )
     assert 0.2 < np.mean((y @ weight).argmax(axis=1) == test.labels) < 0.6
-
-
-@pytest.mark.parametrize(
-    ("n", "seed", "error", "message"),
-    [
-        (0, 0, ValueError, "n must be a positive int, got 0"),
-        (5, None, TypeError, "seed must be a non-negative int, got None"),
-    ],
-)
-def test_bad_arguments_are_named(n, seed, error, message):
-    with pytest.raises(error, match=message):
-        shapes(n, seed=seed)

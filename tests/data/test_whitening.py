@@ -53,6 +53,7 @@ def whitened_by_definition(fitted, images, bias):
     st.floats(0.1, 100),
 )
 def test_contrast_against_the_definition(images, scale):
+    images.flags.writeable = False
     y = GlobalContrast(scale)(images)
     assert (y.dtype, y.shape) == (np.float32, images.shape)
     expected = np.stack([contrast_of(image, scale) for image in images])
@@ -73,11 +74,6 @@ def test_an_image_without_contrast_becomes_0():
     assert abs(GlobalContrast()(np.full((1, 4, 4, 3), 0.1))).max() < 1e-12  # whose mean is rounded
 
 
-def test_contrast_takes_brightness_and_contrast_away():
-    images = np.random.default_rng(0).standard_normal((4, 5, 5, 3))
-    np.testing.assert_allclose(GlobalContrast()(3 * images - 7), GlobalContrast()(images), rtol=1e-5, atol=1e-6)
-
-
 # ZCA
 
 
@@ -85,6 +81,7 @@ def test_contrast_takes_brightness_and_contrast_away():
 @given(arrays(np.uint8, shapes, elements=st.integers(0, 255)), st.floats(0.1, 10), st.booleans(), st.booleans())
 def test_zca_against_the_matrix_square_root(images, bias, floating, with_contrast):
     images = images / 8 if floating else images
+    images.flags.writeable = False
     contrast = GlobalContrast(5.0) if with_contrast else None
     y = ZCA.fit(images, bias=bias, contrast=contrast)(images)
     assert (y.dtype, y.shape) == (np.float32, images.shape)
@@ -101,30 +98,10 @@ def test_new_images_by_the_fitted_statistics_over_several_blocks_and_bands():
     np.testing.assert_allclose(whiten(test)[:3], whiten(test[:3]), rtol=1e-4, atol=1e-5)
 
 
-def test_the_variances_become_lambda_over_lambda_plus_bias():
-    images = natural(2000, 4)
-    x = images.reshape(2000, -1).astype(np.float64)
-    variances = np.linalg.eigvalsh(np.cov(x, rowvar=False, bias=True))
-    bias = float(np.median(variances))
-    white = ZCA.fit(images, bias=bias)(images).reshape(2000, -1).astype(np.float64)
-    np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-4)
-    found = np.linalg.eigvalsh(white.T @ white / 2000)
-    np.testing.assert_allclose(found, variances / (variances + bias), rtol=1e-4)
-    assert found.min() < 0.5 < found.max()
-
-
 def test_the_product_is_p_times_x_also_where_p_is_not_symmetric():
     matrix = np.array([[1.0, 2.0], [0.0, 1.0]])
     whiten = ZCA(np.array([[[1.0, 1.0]]]), matrix)
     np.testing.assert_array_equal(whiten(np.array([2, 4], np.uint8).reshape(1, 1, 1, 2)).ravel(), [1 + 2 * 3, 3])
-
-
-def test_fewer_images_than_values_will_do():
-    images = uint8(3, 4, 4, 3)
-    matrix = ZCA.fit(images, bias=0.25).matrix.astype(np.float64)
-    # The directions in which nothing varies, 48 - 2 of them, are scaled by 1 / sqrt(0.25).
-    np.testing.assert_allclose(np.linalg.eigvalsh(matrix)[2:], 2, rtol=1e-5)
-    assert not ZCA.fit(images[:1])(images[:1]).any()
 
 
 def test_the_same_bits_for_any_number_of_threads():
@@ -135,14 +112,6 @@ def test_the_same_bits_for_any_number_of_threads():
         return whiten.matrix.tobytes() + whiten(images[:200]).tobytes()
 
     same_with_any_threads(bits)
-
-
-def test_the_images_are_left_alone():
-    for images in (uint8(5, 4, 4, 3), np.random.default_rng(0).standard_normal((5, 4, 4, 3))):
-        before = images.copy()
-        ZCA.fit(images, contrast=GlobalContrast())(images)
-        ZCA.fit(images)(images)
-        np.testing.assert_array_equal(images, before)
 
 
 @pytest.mark.parametrize("contrast", [None, GlobalContrast(7.0)])

@@ -5,7 +5,6 @@ import pytest
 from helpers.bits import same_with_any_threads
 
 from allconv import Linear
-from allconv.layers import linear
 
 # Of the second, all three products are cut into blocks; of the third, X^T dY alone has too few rows for that.
 SHAPES = [(5, 4, 3), (1031, 97, 80), (3001, 9, 160)]
@@ -18,27 +17,14 @@ def test_by_the_definition(n, inputs, outputs):
     layer = Linear(inputs, outputs, dtype=np.float64, rng=rng)
     layer.bias.value = rng.normal(size=outputs)
     weight, bias = layer.weight.value, layer.bias.value
-    y, cache = layer.forward(x)
-    dx = layer.backward(dy, cache)
-    np.testing.assert_allclose(y, np.einsum("ni,io->no", x, weight) + bias, rtol=1e-11, atol=1e-11)
-    np.testing.assert_allclose(dx, np.einsum("no,io->ni", dy, weight), rtol=1e-11, atol=1e-11)
-    np.testing.assert_allclose(layer.weight.grad, np.einsum("ni,no->io", x, dy), rtol=1e-11, atol=1e-11)
-    np.testing.assert_allclose(layer.bias.grad, np.einsum("no->o", dy), rtol=1e-11, atol=1e-11)
-
-
-def test_some_of_the_shapes_are_cut_into_blocks():
-    assert any(n * inputs * outputs < linear._SHARED for n, inputs, outputs in SHAPES)
-    assert any(n * inputs * outputs >= linear._SHARED and inputs > 64 for n, inputs, outputs in SHAPES)
-
-
-@pytest.mark.parametrize(("n", "inputs", "outputs"), SHAPES)
-def test_the_same_bits_for_any_number_of_threads(n, inputs, outputs):
-    rng = np.random.default_rng(0)
-    x, dy = rng.normal(size=(n, inputs)).astype(np.float32), rng.normal(size=(n, outputs)).astype(np.float32)
 
     def compute():
-        layer = Linear(inputs, outputs, rng=np.random.default_rng(1))
+        layer.weight.grad = layer.bias.grad = None
         y, cache = layer.forward(x)
         return y, layer.backward(dy, cache), layer.weight.grad, layer.bias.grad
 
-    same_with_any_threads(compute, (1, 2, 3, 8))
+    y, dx, weight_grad, bias_grad = same_with_any_threads(compute, (1, 2, 3, 8))
+    np.testing.assert_allclose(y, np.einsum("ni,io->no", x, weight) + bias, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(dx, np.einsum("no,io->ni", dy, weight), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(weight_grad, np.einsum("ni,no->io", x, dy), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(bias_grad, np.einsum("no->o", dy), rtol=1e-11, atol=1e-11)

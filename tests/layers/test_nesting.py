@@ -1,12 +1,9 @@
 """Layers made of layers: an author's own, what they hold and how they are listed."""
 
-import inspect
-
 import numpy as np
 import pytest
 
 import allconv as ac
-from allconv.layers.signatures import accept_release
 
 X = np.random.default_rng(0).standard_normal((4, 3))
 
@@ -65,18 +62,6 @@ class TestRelease:
         dx = layer.backward(y, cache)
         assert layer.backward(y, cache, release=True).tobytes() == dx.tobytes()
         layer.backward_parameters(y, cache, release=True)
-
-    def test_its_signature_says_so(self):
-        assert str(inspect.signature(Doubled.backward)) == "(self, dy, cache, *, release=False)"
-        assert Doubled.backward.__name__ == "backward"
-
-    def test_a_class_is_looked_at_once(self):
-        class Heir(Doubled):
-            pass
-
-        assert Heir.backward is Doubled.backward
-        assert "backward" not in vars(Heir)
-        assert accept_release(Doubled.backward) is Doubled.backward
 
     def test_a_backward_with_it_stays_itself(self):
         def backward(self, dy, cache, *, release=False):

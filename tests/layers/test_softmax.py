@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from helpers.torch_peer import assert_like_torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,14 +25,6 @@ def test_values_by_the_formula(numbers):
 @pytest.mark.parametrize("axis", [-1, 1, 2, -3, 0])
 def test_gradient(kind, axis):
     gradcheck.check(kind(axis), np.random.default_rng(0).normal(size=(2, 3, 4))).raise_if_failed()
-
-
-@KINDS
-@pytest.mark.parametrize("axis", [-1, 1, 0])
-def test_as_torch(kind, axis):
-    function = "softmax" if kind is Softmax else "log_softmax"
-    x = np.random.default_rng(1).normal(size=(5, 6, 7)) * 20
-    assert_like_torch(kind(axis), lambda torch, x: getattr(torch, function)(x, axis), x)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

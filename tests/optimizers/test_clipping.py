@@ -35,24 +35,6 @@ def test_the_norm_after_is_at_most_the_limit(max_norm):
             np.testing.assert_allclose(p.grad / after, g / norm, rtol=1e-9)
 
 
-@pytest.mark.parametrize("limit", [0.5, 1e4])
-def test_pytorch(torch, limit):
-    parameters = _with_gradients()
-    tensors = [torch.nn.Parameter(torch.from_numpy(p.value.copy())) for p in parameters]
-    for function in ("norm", "value"):
-        for tensor, p in zip(tensors, parameters, strict=True):
-            p.grad = gradient(p.value, 2)
-            tensor.grad = torch.from_numpy(p.grad.copy())
-        if function == "norm":
-            theirs = torch.nn.utils.clip_grad_norm_(tensors, limit)
-            assert clip_grad_norm(parameters, limit) == pytest.approx(float(theirs), rel=1e-12)
-        else:
-            torch.nn.utils.clip_grad_value_(tensors, limit)
-            assert clip_grad_value(parameters, limit) is None
-        for tensor, p in zip(tensors, parameters, strict=True):
-            np.testing.assert_allclose(p.grad, tensor.grad.numpy(), rtol=1e-12)
-
-
 @pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
 def test_the_given_array_is_not_written_to_and_the_dtype_stays(clip):
     p = Parameter(np.zeros(2, np.float32))
@@ -64,13 +46,6 @@ def test_the_given_array_is_not_written_to_and_the_dtype_stays(clip):
     np.testing.assert_allclose(p.grad, [0.6, -0.8] if clip is clip_grad_norm else [1, -1], rtol=1e-6)
 
 
-def test_large_float32_gradients_do_not_overflow():
-    p = Parameter(np.zeros(4, np.float32))
-    p.add_grad(np.full(4, 1e30, np.float32))
-    assert clip_grad_norm([p], 1.0) == pytest.approx(2e30, rel=1e-6)
-    np.testing.assert_allclose(p.grad, 0.5, rtol=1e-6)
-
-
 @pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])
 def test_frozen_parameters_are_left_out(clip):
     p, frozen = Parameter(np.zeros(1)), Parameter(np.zeros(1), trainable=False)
@@ -79,19 +54,6 @@ def test_frozen_parameters_are_left_out(clip):
     norm = clip([p, frozen], 10.0)
     assert norm in (3.0, None)
     np.testing.assert_array_equal(frozen.grad, 4)
-
-
-@pytest.mark.parametrize(
-    ("clip", "limit"),
-    [(clip, limit) for clip in (clip_grad_norm, clip_grad_value) for limit in (-1, math.nan, None, 10**400)]
-    + [(clip_grad_value, math.inf)],  # An infinite limit of the norm measures it.
-)
-def test_a_bad_limit_changes_nothing(clip, limit):
-    parameters = _with_gradients()
-    before = [p.grad for p in parameters]
-    with pytest.raises((TypeError, ValueError), match=r"(max_norm|clip_value) must be a positive number, got "):
-        clip(parameters, limit)
-    assert all(p.grad is g for p, g in zip(parameters, before, strict=True))
 
 
 @pytest.mark.parametrize("clip", [clip_grad_norm, clip_grad_value])

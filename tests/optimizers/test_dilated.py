@@ -28,8 +28,12 @@ def test_the_scales_fade_with_the_epochs_nested_ones_too():
 
 def test_the_initial_scale():
     model = _model()
-    DilatedAMSGrad(model, initial_scale=0.5).start_epoch(1)
+    optimizer = DilatedAMSGrad(model, initial_scale=0.5)
+    optimizer.start_epoch(1)
     assert _skips(model)[0].scale == 0.25
+    optimizer.initial_scale = 0.25
+    optimizer.start_epoch(1)
+    assert _skips(model)[0].scale == 0.125
 
 
 def test_the_steps_are_amsgrads():
