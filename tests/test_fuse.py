@@ -6,7 +6,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers.bits import same_with_any_threads
 
 import allconv as ac
 from allconv.models import article_net, residual_net
@@ -80,6 +79,7 @@ def test_an_activation_is_fused(activation, algorithm):
     fused = fuse(model)
     assert len(fused) == 1
     assert repr(fused[0]).endswith(f" + {activation!r}")
+    assert repr(copy.deepcopy(fused)) == repr(pickle.loads(pickle.dumps(fused))) == repr(fused)
     x = rng().standard_normal((3, 11, 7, 3))
     np.testing.assert_allclose(fused(x), model(x), rtol=1e-12, atol=1e-12)
 
@@ -115,14 +115,17 @@ def test_training_the_model_changes_the_model_and_not_the_copy():
     np.testing.assert_array_equal(fused(x), kept)
 
 
-def test_the_copy_is_frozen():
+def test_the_copy_and_its_copies_are_frozen():
     fused = fuse(MODELS["strided, grouped, depthwise"]())
-    parameters = fused.parameters()
-    assert len(parameters) == 6
-    for parameter in parameters:
-        assert not parameter.trainable
-        with pytest.raises(ValueError, match="read-only"):
-            parameter.value += 1
+    for each in (fused, copy.deepcopy(fused), pickle.loads(pickle.dumps(fused))):
+        parameters = each.parameters()
+        assert len(parameters) == 6
+        for parameter in parameters:
+            assert not parameter.trainable
+            with pytest.raises(ValueError, match="read-only"):
+                parameter.value += 1
+            with pytest.raises(ValueError, match="read-only"):
+                parameter.value = np.zeros_like(parameter.value)
 
 
 def test_there_is_no_way_back():
@@ -163,19 +166,10 @@ def test_bad_input_is_refused_as_by_the_model():
         fused(np.ones((1, 9, 8, 3), int))
 
 
-def test_it_may_be_fused_and_copied_again():
+def test_it_may_be_fused_again():
     model = MODELS["nested"]()
     x = rng().standard_normal((2, 9, 8, 3))
-    for other in (fuse(fuse(model)), copy.deepcopy(fuse(model))):
-        assert isinstance(other, Fused)
-        np.testing.assert_allclose(other(x), model(x), rtol=1e-12)
-
-
-def test_the_same_bits_for_any_number_of_threads():
-    fused = fuse(article_net("allcnn", rng=rng()))
-    for n in (1, 5):
-        x = rng().standard_normal((n, 32, 32, 3)).astype(np.float32)
-        same_with_any_threads(lambda: fused(x), (1, 2, 3, 8))  # noqa: B023
+    np.testing.assert_allclose(fuse(fuse(model))(x), model(x), rtol=1e-12)
 
 
 def test_predicting_takes_no_more_memory_for_more_images(one_thread):
@@ -192,14 +186,10 @@ def test_predicting_takes_no_more_memory_for_more_images(one_thread):
 
 
 @pytest.mark.parametrize("build", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda fused: pickle.loads(pickle.dumps(fused))])
-def test_a_fused_copy_can_be_pickled_and_copied(build, activation, copied):
-    model = ac.Sequential(stir(build()), stir(conv(5, 4)) if build is MODELS["a convolution"] else norm(3), activation)
-    if build is not MODELS["a convolution"]:
-        model = ac.Sequential(model[0], activation)
+def test_a_fused_copy_can_be_pickled_and_copied(build, copied):
     x = rng().standard_normal((2, 9, 8, 3))
-    fused = fuse(model)
+    fused = fuse(stir(build()))
     other = copied(fused)
     assert isinstance(other, Fused)
     assert repr(other) == repr(fused)
@@ -208,16 +198,6 @@ def test_a_fused_copy_can_be_pickled_and_copied(build, activation, copied):
         assert not np.shares_memory(mine.value, its.value)
         assert mine.value.flags.writeable == its.value.flags.writeable
         assert mine.trainable == its.trainable
-
-
-def test_a_copy_is_frozen_too():
-    fused = fuse(article_net("allcnn", rng=rng()))
-    for other in (copy.deepcopy(fused), pickle.loads(pickle.dumps(fused))):
-        for parameter in other.parameters():
-            with pytest.raises(ValueError, match="read-only"):
-                parameter.value += 1
-            with pytest.raises(ValueError, match="read-only"):
-                parameter.value = np.zeros_like(parameter.value)
 
 
 def test_a_pickle_holds_the_weights_once():

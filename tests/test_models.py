@@ -239,17 +239,3 @@ def test_classes_and_channels_are_the_ends_of_the_network(name):
     assert model(np.zeros((3, 28, 28, 2), np.float32)).shape == (3, 4)
     with pytest.raises(ValueError, match=r"must have shape \(N, H, W, 2\), got"):
         model(np.zeros((3, 28, 28, 3), np.float32))
-
-
-@pytest.mark.parametrize("name", ["lenet", "residual_net"])
-def test_they_learn_a_handful_of_images_by_heart(name):
-    dataset = ac.data.shapes(20, seed=0)
-    images = dataset.images[:, 2:30, 2:30].astype(np.float32) / 255 - 0.5
-    options = {"width": 4} if name == "residual_net" else {}
-    model = BUILDERS[name](channels=3, rng=np.random.default_rng(0), **options)
-    loss, optimizer = ac.SoftmaxCrossEntropy(), ac.Adam(model.parameters(), 0.01)
-    for _ in range(40):
-        scores, cache = model.forward(images, training=True)
-        model.backward(loss(scores, dataset.labels)[1], cache)
-        optimizer.step()
-    assert (scores.argmax(axis=1) == dataset.labels).mean() > 0.9

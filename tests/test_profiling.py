@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from helpers.unchanged import unchanged
 
 import allconv as ac
 from allconv.inspection import profile as profiling
@@ -40,26 +39,6 @@ def test_the_ledger_has_what_the_layers_are():
     assert [row.algorithm for row in ledger.rows] == ["im2col", "", "depthwise", "", "", "", "", ""]
 
 
-def test_the_time_of_a_layer_is_found(monkeypatch):
-    class Slow(ac.Layer):
-        def forward(self, x, *, training=False):
-            clock[0] += 2.0
-            return x, None
-
-        def backward(self, dy, cache):
-            clock[0] += 3.0
-            return dy
-
-    clock = [0.0]
-    monkeypatch.setattr(profiling, "_gemm_peak", lambda: 1e9)
-    monkeypatch.setattr(profiling.time, "perf_counter", lambda: clock[0])
-    model = ac.Sequential(ac.Linear(2, 2), Slow(), ac.Skip(Slow()))
-    ledger = profile(model, np.ones((5, 2), np.float32), runs=3)
-    # The first layer takes no time by this clock.
-    assert [(row.forward, row.backward) for row in ledger.rows] == [(0, 0), (2000, 3000), (2000, 3000)]
-    assert (ledger.forward, ledger.backward) == (4000, 6000)
-
-
 def test_the_share_of_the_peak_counts_the_passes(monkeypatch):
     class Timed(ac.Linear):
         def forward(self, x, *, training=False):
@@ -79,6 +58,7 @@ def test_the_share_of_the_peak_counts_the_passes(monkeypatch):
     monkeypatch.setattr(profiling.time, "perf_counter", lambda: clock[0])
     ledger = profile(ac.Sequential(Timed(10, 20), Timed(20, 30)), np.ones((5, 10), np.float32), runs=2)
     first, second = ledger.rows
+    assert (first.forward, first.backward, ledger.forward, ledger.backward) == (1000, 500, 2000, 3000)
     assert first.multiply_adds == 5 * 10 * 20
     assert first.peak_share == pytest.approx(2 * 1000 / 1.5 / 1000)  # y and dW
     assert second.multiply_adds == 5 * 20 * 30
@@ -96,12 +76,6 @@ def test_kept_bytes_are_those_of_arrays_that_live_on():
     assert kept[4] == maps // 4  # dropout a mask of bools
     assert kept[5] == 0  # pooling nothing but sizes
     assert kept[7] == 4 * 5 * 6 * 8 * 4  # the fully connected layer its input
-
-
-def test_the_model_itself_is_left_alone():
-    model = network()
-    with unchanged(model):
-        profile(model, images(), runs=1)
 
 
 def test_a_layer_that_stands_twice_has_one_line():

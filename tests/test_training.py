@@ -82,19 +82,6 @@ def test_a_record_comes_at_each_epochs_end_and_every_so_many_steps():
     assert "accuracy" in str(records[0])
 
 
-def test_a_step_is_forward_loss_backward_step():
-    parts, by_hand = Parts(ac.SGD), Parts(ac.SGD)
-    record = next(parts.train(report_every=1, schedule=None))
-    images, labels = next(by_hand.loader.epoch(0))
-    scores, cache = by_hand.model.forward(images, training=True)
-    value, dscores = by_hand.loss(scores, labels)
-    by_hand.model.backward(dscores, cache)
-    by_hand.optimizer.step()
-    assert record.loss == pytest.approx(value, rel=1e-12)
-    assert record.accuracy == np.mean(scores.argmax(axis=1) == labels)
-    assert parts.bits() == by_hand.bits()
-
-
 @pytest.mark.parametrize("stop", [1, 6, 7, 12, 16])
 def test_a_resumed_run_ends_with_the_same_bits(stop, tmp_path):
     whole = Parts()
@@ -238,26 +225,6 @@ def test_labels_that_the_model_has_no_score_for_are_refused_before_any_work():
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2.*got 0\.\.3"):
         parts.train()
     assert parts.bits() == before
-
-
-def test_predict_gives_the_scores_whatever_the_batch_size():
-    model = Parts().model
-    images = np.random.default_rng(0).random((23, 6, 6, 3), dtype=np.float32)
-    scores = ac.predict(model, images)
-    assert scores.shape == (23, 3)
-    np.testing.assert_allclose(ac.predict(model, images, batch_size=5), scores, rtol=1e-5, atol=1e-6)
-
-
-def test_the_means_are_over_images_also_where_the_last_batch_is_smaller():
-    parts = Parts()
-    whole = ac.evaluate(parts.model, parts.loss, ac.data.Loader(images_and_labels(), 60, shuffle=False))
-    pieces = ac.evaluate(parts.model, parts.loss, ac.data.Loader(images_and_labels(), 17, shuffle=False))
-    summed = ac.evaluate(
-        parts.model, ac.SoftmaxCrossEntropy(reduction="sum"), ac.data.Loader(images_and_labels(), 17, shuffle=False)
-    )
-    assert pieces.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert summed.loss == pytest.approx(whole.loss, rel=1e-6)
-    assert pieces.accuracy == whole.accuracy
 
 
 def change_data(parts):

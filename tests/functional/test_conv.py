@@ -49,6 +49,7 @@ def test_forward_equals_the_definition_and_the_gradients_are_its_adjoints(convol
     with pytest.MonkeyPatch.context() as patch:
         # Blocks from pieces of rows up to whole batches.
         patch.setattr(tuning, "IM2COL", replace(tuning.IM2COL, column_bytes=column_bytes, least_piece=3))
+        patch.setattr(tuning, "DEPTHWISE", replace(tuning.DEPTHWISE, slice_elements=column_bytes))
         y = conv.conv2d(x, w, geometry, bias, algorithm=algorithm)
         dx, dw, db = conv.conv2d_grads(x, dy, w, geometry, algorithm=algorithm)
         np.testing.assert_array_equal(dx, conv.conv2d_input_grad(dy, w, geometry, algorithm=algorithm))
@@ -175,24 +176,6 @@ def three_by_three(shape, out_channels, dtype=np.float64):
     w = rng.standard_normal((3, 3, shape[3], out_channels)).astype(dtype)
     geometry = geometry_of(x.shape, w.shape, (1, 1), "same", (1, 1), 1)
     return x, w, rng.standard_normal(geometry.y_shape).astype(dtype), rng.standard_normal(out_channels), geometry
-
-
-@pytest.mark.parametrize("shape", [(2, 7, 9, 5), (1, 12, 13, 6), (9, 20, 20, 3)])
-@pytest.mark.parametrize("out_channels", [4, 70, 300])
-def test_the_two_algorithms_agree(shape, out_channels):
-    x, w, dy, bias, geometry = three_by_three(shape, out_channels)
-    results = [
-        (
-            conv.conv2d(x, w, geometry, bias, algorithm=algorithm),
-            conv.conv2d_input_grad(dy, w, geometry, algorithm=algorithm),
-            conv.conv2d_weight_grad(x, dy, geometry, algorithm=algorithm),
-            *conv.conv2d_grads(x, dy, w, geometry, algorithm=algorithm),
-        )
-        for algorithm in ("im2col", "winograd")
-    ]
-    for a, b in zip(*results, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
-    assert any(a.tobytes() != b.tobytes() for a, b in zip(*results, strict=True))  # they are two
 
 
 def relu(block):
