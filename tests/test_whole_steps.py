@@ -1,5 +1,6 @@
 """Training stands between two steps or says that it does not, and a step knows no gradient from before."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -8,96 +9,29 @@ import pytest
 
 import allconv as ac
 
-PLACES = {  # where an interrupt comes, and whether a whole step is behind it
-    "augment": True,
-    "schedule": True,
-    "start_epoch": True,
-    "forward": False,
-    "loss": False,
-    "backward": False,
-    "update": False,
-}
-
-
-class Interrupted(ac.Layer):
-    """A layer that passes its input on, and may be told to raise."""
-
-    def __init__(self, arm):
-        self.arm = arm
-
-    def __repr__(self):
-        return "Interrupted()"
-
-    def forward(self, x, *, training=False):
-        if training:
-            self.arm("forward")
-        return x, None
-
-    def backward(self, dy, cache):
-        self.arm("backward")
-        return dy
-
-
-class HalfWay(ac.SGD):
-    """An optimizer that may be interrupted when it has moved the first of its parameters."""
-
-    def __init__(self, parameters, rate, arm):
-        super().__init__(parameters, rate, momentum=0.9)
-        self._arm = arm
-        self._moved = 0
-
-    def start_epoch(self, epoch):
-        self._arm("start_epoch")
-
-    def step(self):
-        self._moved = 0
-        super().step()
-
-    def update(self, w, g, velocity=None):
-        self._moved += 1
-        if self._moved == 2:
-            self._arm("update")
-        super().update(w, g, velocity)
-
 
 class Run:
     """A small training with BatchNorm, Dropout, momentum and augmentation: 3 steps an epoch, 2 epochs."""
 
     def __init__(self, seed=0):
         rng = np.random.default_rng(seed)
-        self.armed, self.error = "", KeyboardInterrupt
         self.model = ac.Sequential(
             ac.Conv2D(3, 4, 3, rng=rng),
             ac.BatchNorm(4),
-            Interrupted(self.arm),
             ac.Dropout(0.2, rng=rng),
             ac.GlobalAveragePool2D(),
             ac.Linear(4, 3, rng=rng),
         )
         images = np.random.default_rng(1).integers(0, 256, (30, 4, 4, 3), dtype=np.uint8)
         dataset = ac.data.Dataset(images, np.arange(30) % 3)
-        self.optimizer = HalfWay(self.model.parameters(), 0.05, self.arm)
+        self.loss, self.optimizer = ac.SoftmaxCrossEntropy(), ac.SGD(self.model.parameters(), 0.05, momentum=0.9)
         self.loader = ac.data.Loader(dataset, 10, augment=self.augment, seed=2)
 
-    def arm(self, place):
-        if place == self.armed:
-            self.armed = ""
-            raise self.error
-
     def augment(self, images, rng):
-        self.arm("augment")
         return images[:, :, ::-1] if rng.random() < 0.5 else images
 
-    def schedule(self, epochs):
-        self.arm("schedule")
-        return 0.05 / (1 + epochs)
-
-    def loss(self, scores, labels):
-        self.arm("loss")
-        return ac.SoftmaxCrossEntropy()(scores, labels)
-
     def train(self, **options):
-        options = {"epochs": 2, "schedule": self.schedule, "report_every": 1} | options
+        options = {"epochs": 2, "schedule": ac.schedules.inverse_time(0.05, 1.0), "report_every": 1} | options
         return ac.train(self.model, self.loss, self.optimizer, self.loader, **options)
 
     def bits(self):
@@ -106,63 +40,21 @@ class Run:
         return values, layers, [np.asarray(v).tobytes() for v in self.optimizer.state().values()]
 
 
-def figures(record):
-    return record.epoch, record.step, record.loss, record.accuracy, record.learning_rate
+@pytest.mark.parametrize("steps", [2, 3])
+def test_an_interrupt_at_any_line_of_the_library_leaves_no_state_between_two_steps(steps):
+    """Each line of the loop, the step, the optimizer and the loader that a step runs, one by one.
 
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-@pytest.mark.parametrize(
-    ("place", "whole", "done"),
-    [
-        (place, whole, done)
-        for place, whole in PLACES.items()
-        for done in (0, 1, 3)
-        if (place, done) != ("start_epoch", 1)
-    ],
-)
-def test_after_an_interrupt_the_state_is_of_a_whole_step_or_refused(place, whole, done, error):
-    undisturbed = Run()
-    expected = [figures(record) for record in undisturbed.train()]
-    run, record = Run(), None
-    training = run.train()
-    for _ in range(done):
-        record = next(training)
-    saved = training.state
-    run.armed, run.error = place, error
-    with pytest.raises(error):
-        next(training)
-    if whole:
-        assert training.state["step"] == saved["step"] == done
-        resumed = Run(seed=3)
-        assert [figures(r) for r in resumed.train(resume=training.state)] == expected[done:]
-        assert resumed.bits() == undisturbed.bits()
-        assert [figures(r) for r in training] == expected[done:]
-        assert run.bits() == undisturbed.bits()
-        return
-    readings = [lambda: training.state, lambda: next(training)] + ([lambda: record.state] if record else [])
-    for read in readings:
-        with pytest.raises(
-            RuntimeError, match=rf"got an error or an interrupt within epoch {done // 3}, step {done % 3}"
-        ):
-            read()
-    training.load_state(saved)
-    assert [figures(r) for r in training] == expected[done:]
-    assert run.bits() == undisturbed.bits()
-
-
-def test_an_interrupt_at_any_line_of_the_library_leaves_no_state_between_two_steps():
-    """Each line of the loop, the step, the optimizer and the loader that the last step of an epoch runs, one by one."""
+    After two steps the last step of an epoch follows, and after three the first of the next.
+    """
     package = Path(ac.__file__).parent
     files = ("training/loop.py", "training/step.py", "training/evaluation.py", "optimizers/base.py", "data/loader.py")
     traced = {str(package / file) for file in files}
     undisturbed = Run()
     bits = [undisturbed.bits(), *(undisturbed.bits() for _ in undisturbed.train())]
-    start = Run().train()
-    state = [next(start), next(start)][-1].state
 
     def interrupted(line):
-        """Make the third step with an interrupt at a line, and tell whether it came."""
-        run, seen = Run(seed=4), 0
+        """Make the next step with an interrupt at a line, and return how it left the run, or None without one."""
+        run, seen = Run(), 0
 
         def trace(frame, event, argument):
             nonlocal seen
@@ -175,7 +67,9 @@ def test_an_interrupt_at_any_line_of_the_library_leaves_no_state_between_two_ste
                     raise KeyboardInterrupt
             return trace
 
-        training = run.train(resume=state)
+        training = run.train()
+        record = list(itertools.islice(training, steps))[-1]
+        state = training.state
         before = sys.gettrace()
         sys.settrace(trace)
         try:
@@ -183,24 +77,32 @@ def test_an_interrupt_at_any_line_of_the_library_leaves_no_state_between_two_ste
         except KeyboardInterrupt:
             pass
         else:
-            return False
+            return None
         finally:
             sys.settrace(before)
         try:
             reached = training.state["step"]
-        except RuntimeError:
-            with pytest.raises(RuntimeError, match="an interrupt within"):
+        except RuntimeError as error:
+            place = f"got an error or an interrupt within epoch {steps // 3}, step {steps % 3}"
+            assert place in str(error)  # noqa: PT017 - either outcome is right
+            with pytest.raises(RuntimeError, match=place):
                 next(training)
+            with pytest.raises(RuntimeError, match=f"{place}|before the next record"):
+                _ = record.state
+            reached = "between"
+            training.load_state(state)
         else:
             assert run.bits()[0] == bits[reached][0]
-            assert len([*training]) == 6 - reached
-            assert run.bits() == bits[6]
-        return True
+            resumed = Run(seed=3)
+            list(resumed.train(resume=training.state))
+            assert resumed.bits() == bits[6]
+        list(training)
+        assert run.bits() == bits[6]
+        return reached
 
-    lines = 1
-    while interrupted(lines):
-        lines += 1
-    assert lines > 60
+    reached = list(itertools.takewhile(lambda found: found is not None, map(interrupted, itertools.count(1))))
+    assert len(reached) > 60
+    assert set(reached) == {steps, "between", steps + 1}
 
 
 def test_a_loader_that_gives_too_few_steps_raises_and_does_not_end_in_silence():
