@@ -19,6 +19,7 @@ from allconv.inspection.activations import LayerStatistics, layer_statistics
 from allconv.inspection.profile import profile
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
+from allconv.layers.branches import Branches
 from allconv.layers.conv import Conv2D
 from allconv.layers.dropout import Dropout
 from allconv.layers.elu import ELU
@@ -66,6 +67,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "BatchNorm",
+    "Branches",
     "Conv2D",
     "DilatedAMSGrad",
     "Dropout",

@@ -253,7 +253,9 @@ def test_models_that_do_not_fit():
         with pytest.raises(ValueError, match=r"model must have a rectifier \(ReLU, .*got Flatten"):
             method(ac.Flatten(), images)
     nested = ac.Sequential(Pair())
-    with pytest.raises(ValueError, match=r"layer must lie in Sequential and Skip layers, got '0.first', in a Pair"):
+    with pytest.raises(
+        ValueError, match=r"layer must lie in Sequential, Skip and Branches layers, got '0.first', in a Pair"
+    ):
         explain.saliency(nested, images, layer="0.first")
     with pytest.raises(ValueError, match=r"layer must have an output \(N, K\) or \(N, h, w, K\), got .*\(1, 2, 2\)"):
         explain.saliency(Rows(), images)

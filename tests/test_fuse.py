@@ -56,6 +56,11 @@ MODELS = {
         ac.Skip(ac.Sequential(conv(4, 4), norm(4), ac.ReLU()), scale=0.4), ac.GlobalAveragePool2D(),
     ),
     "a shortcut": lambda: ac.Skip(ac.Sequential(conv(3, 3), norm(3)), scale=-2.0, in_forward=True),
+    "side by side": lambda: ac.Branches(
+        ac.Sequential(conv(3, 4, 1), norm(4), ac.ReLU()),
+        ac.Skip(ac.Sequential(conv(3, 4), norm(4)), scale=0.3, shortcut=ac.Sequential(conv(3, 4, 1), norm(4))),
+        merge="sum",
+    ),
     "a shortcut of the backward pass": lambda: ac.Skip(conv(3, 3), in_forward=False),
     "a layer twice": lambda: (lambda shared: ac.Sequential(shared, norm(3), ac.ReLU(), shared, ac.ReLU()))(conv(3, 3)),
     "no weights": lambda: ac.Sequential(ac.ReLU(), ac.MeanPool2D(2)),

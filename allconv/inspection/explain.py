@@ -10,6 +10,7 @@ import numpy as np
 
 from allconv import rules
 from allconv.layers.base import Layer
+from allconv.layers.branches import Branches
 from allconv.layers.dropout import Dropout
 from allconv.layers.elu import ELU
 from allconv.layers.flatten import Flatten
@@ -52,7 +53,7 @@ def saliency(
         image the one with the highest value.
     layer : str, optional
         The path of the layer whose units are meant, such as ``"5"`` or ``"2.body.0"``; the model itself by default. It
-        may lie in `Sequential` and `Skip` layers.
+        may lie in `Sequential`, `Skip` and `Branches` layers.
     position : pair of int, optional
         (row, column) of the unit, where the layer's output is (N, h, w, K). Left out, it is for each image the place
         where the channel is highest.
@@ -242,9 +243,11 @@ def _up_to(model: Layer, rest: str, path: str) -> Layer:
         raise ValueError(f"layer must be a path in the model, got {describe(path)}")
     if isinstance(model, Sequential):
         return Sequential(*model.layers[: int(name)], _up_to(children[name], rest, path))
-    if isinstance(model, Skip):
-        return _up_to(model.body, rest, path)  # inside the body, the shortcut has not joined yet
-    raise ValueError(f"layer must lie in Sequential and Skip layers, got {path!r}, in a {type(model).__name__}")
+    if isinstance(model, Branches | Skip):
+        return _up_to(children[name], rest, path)  # inside, the other branches have not joined yet
+    raise ValueError(
+        f"layer must lie in Sequential, Skip and Branches layers, got {path!r}, in a {type(model).__name__}"
+    )
 
 
 def _one_unit(y: Array, target: Target, position: Pair | None) -> Array:

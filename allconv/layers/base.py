@@ -1,7 +1,7 @@
 """The contract of a layer."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from allconv.layers.intercept import unobserved_attributes
 from allconv.layers.nesting import check_registered, leaves_of, nested_layers, parameters_of
@@ -55,6 +55,9 @@ class Layer:
     >>> y, Square().backward(np.ones(1), cache)
     (array([9.]), array([6.]))
     """
+
+    side_by_side: ClassVar[bool] = False
+    """Whether each layer that this one holds takes its input, and not the output of the one before."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the class's backward methods be called with ``release=``, whether they are written with it or not."""
@@ -177,7 +180,7 @@ class Layer:
         Returns
         -------
         Summary
-            Layers that hold others in a row are listed by what they hold.
+            Layers that hold others in a row or side by side are listed by what they hold.
 
         Raises
         ------

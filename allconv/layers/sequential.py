@@ -1,7 +1,9 @@
 """Layers in a row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import index as as_index
 from textwrap import indent
+from typing import overload
 
 from allconv.layers.base import Layer
 from allconv.layers.shapes import check_shape, child_output_shape
@@ -30,22 +32,45 @@ class Sequential(Layer):
     TypeError, ValueError
         If `layers` are none, or hold something that is no Layer; from the two passes, what the layers raise.
 
+    Notes
+    -----
+    ``model[2]`` is a layer, and ``model[2:5]`` is a new Sequential that shares its layers with this one. The positions
+    in a slice start at 0, so the parameter ``2.weight`` of the model has the name ``0.weight`` there.
+
+    ``model[2] = layer`` replaces a layer, and the new one's parameters get the names of that position. `append` gives a
+    layer the next position. Neither changes the name of any other parameter. An optimizer keeps the parameters that it
+    was made with, so make a new one afterwards.
+
     Examples
     --------
     >>> from allconv import Linear, ReLU
     >>> model = Sequential(Linear(4, 8), ReLU(), Linear(8, 2))
     >>> model(np.ones((5, 4))).shape
     (5, 2)
+    >>> model[:-1](np.ones((5, 4))).shape
+    (5, 8)
+    >>> model[2] = Linear(8, 3)
+    >>> model(np.ones((5, 4))).shape
+    (5, 3)
     """
 
     def __init__(self, *layers: Layer) -> None:
-        if not layers:
-            raise ValueError("layers must be at least one Layer, got none")
-        for layer in layers:
-            if not isinstance(layer, Layer):
-                hint = "; pass the layers themselves: Sequential(*layers)" if isinstance(layer, list | tuple) else ""
-                raise TypeError(f"layers must be Layer objects, got {describe(layer)}{hint}")
-        self.layers = list(layers)
+        self.layers = check_layers(layers, type(self).__name__)
+
+    def append(self, layer: Layer) -> None:
+        """Add a layer at the end.
+
+        Parameters
+        ----------
+        layer : Layer
+            The layer, which gets the next position as its name.
+
+        Raises
+        ------
+        TypeError
+            If `layer` is no Layer.
+        """
+        self.layers += check_layers([layer], type(self).__name__)
 
     def children(self) -> Iterator[tuple[str, Layer]]:
         """Yield (position, layer) pairs."""
@@ -109,9 +134,29 @@ class Sequential(Layer):
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
-    def __getitem__(self, index: int) -> Layer:
-        return self.layers[index]
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Sequential": ...
+
+    def __getitem__(self, index: int | slice) -> Layer:
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+
+    def __setitem__(self, index: int, layer: Layer) -> None:
+        (self.layers[as_index(index)],) = check_layers([layer], type(self).__name__)
 
     def __repr__(self) -> str:
         body = ",\n".join(map(repr, self.layers))
         return f"Sequential(\n{indent(body, '    ')},\n)"
+
+
+def check_layers(layers: Sequence[Layer], holder: str) -> list[Layer]:
+    """Return the layers that a layer of the class `holder` is to hold, at least one, as a list."""
+    if not layers:
+        raise ValueError("layers must be at least one Layer, got none")
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            hint = f"; pass the layers themselves: {holder}(*layers)" if isinstance(layer, list | tuple) else ""
+            raise TypeError(f"layers must be Layer objects, got {describe(layer)}{hint}")
+    return list(layers)

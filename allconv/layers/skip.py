@@ -1,7 +1,8 @@
 """A shortcut around a body of layers."""
 
-from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from allconv.layers.base import Layer
 from allconv.layers.shapes import check_shape, child_output_shape
@@ -14,20 +15,27 @@ from allconv.validation import check_batch, check_bool, check_floating, check_re
 class Skip(Layer):
     r"""A body of layers, and a shortcut around it that carries the input times `scale`.
 
-    .. math:: y = f(x) + s\,x
+    .. math:: y = f(x) + s\,g(x)
+
+    The function g is the identity, unless `shortcut` is a layer.
 
     The two halves can be switched apart. With ``in_forward=False`` the forward pass is :math:`y = f(x)` alone, while
-    the backward pass still adds :math:`s\,dy`: the dilated gradient of its first publication, which is not the
-    gradient of any loss. A gradient check finds exactly :math:`s\,dy` too much at the input.
+    the backward pass still goes through the shortcut. If g is the identity, it adds :math:`s\,dy`: the dilated gradient
+    of its first publication, which is not the gradient of any loss. A gradient check finds exactly :math:`s\,dy` too
+    much at the input.
 
     Parameters
     ----------
     body : Layer
-        The function f, whose output has the shape of its input.
+        The function f, whose output has the shape of that of g.
     scale : float, default 1.0
         The weight s of the shortcut. At 0 the shortcut is cut, so that it carries no infinity and no NaN either.
+    shortcut : Layer, optional
+        The function g, for a body that changes the shape of its input: a projection, for instance. The default is the
+        identity.
     in_forward, in_backward : bool, default True
-        Whether the shortcut is there in the forward and in the backward pass.
+        Whether the shortcut is there in the forward and in the backward pass. Without the latter, the parameters of
+        `shortcut` get no gradient.
 
     Attributes
     ----------
@@ -37,24 +45,40 @@ class Skip(Layer):
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of its range; from `forward` and `output_shape`, if the body changes the shape.
+        If an argument is out of its range; from `forward` and `output_shape`, if body and shortcut differ in the shape
+        of their outputs.
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ...)``. With scale 1 it is the residual connection of
-    He et al. (2016), equation 1.
+    Input ``(N, ...)``; the output has the shape of the body's. With scale 1 it is the residual connection of He et al.
+    (2016), equation 1, or equation 2 with a projection as the shortcut.
 
     Examples
     --------
-    >>> from allconv import ReLU
+    >>> from allconv import Linear, ReLU
     >>> Skip(ReLU(), scale=0.5)(np.array([-1.0, 2.0]))
     array([-0.5,  3. ])
+    >>> Skip(Linear(3, 5), shortcut=Linear(3, 5, bias=False)).output_shape((3,))
+    (5,)
     """
 
-    def __init__(self, body: Layer, *, scale: float = 1.0, in_forward: bool = True, in_backward: bool = True) -> None:
+    side_by_side = True
+
+    def __init__(
+        self,
+        body: Layer,
+        *,
+        scale: float = 1.0,
+        shortcut: Layer | None = None,
+        in_forward: bool = True,
+        in_backward: bool = True,
+    ) -> None:
         if not isinstance(body, Layer):
             raise TypeError(f"body must be a Layer, got {describe(body)}")
+        if not isinstance(shortcut, Layer | None):
+            raise TypeError(f"shortcut must be a Layer or None, got {describe(shortcut)}")
         self.body = body
+        self.shortcut = shortcut
         self.scale = scale
         self.in_forward = check_bool("in_forward", in_forward)
         self.in_backward = check_bool("in_backward", in_backward)
@@ -68,58 +92,79 @@ class Skip(Layer):
     def scale(self, value: float) -> None:
         self._scale = check_real("scale", value)
 
-    def children(self) -> Iterator[tuple[str, Layer]]:
-        """Yield the body."""
-        yield "body", self.body
-
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
-        """Return y = body(x) + scale x, and the body's cache with the scale that was used."""
+        """Return y = body(x) + scale shortcut(x), and the caches of both with the scale that was used."""
         x, training = check_batch("x", x), check_bool("training", training)
-        y, cache = output_and_cache(self.body, self.body.forward(x, training=training))
-        return self._add(y, self.scale, x) if self.in_forward else y, [cache, self.scale]
+        y, body_cache = output_and_cache(self.body, self.body.forward(x, training=training))
+        beside, shortcut_cache = x, None
+        if self.shortcut is not None:
+            beside, shortcut_cache = output_and_cache(self.shortcut, self.shortcut.forward(x, training=training))
+        return self._add(y, self.scale, beside) if self.in_forward else y, [body_cache, shortcut_cache, self.scale]
 
     def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
-        r"""Return :math:`dL/dx = J_f^\top dy + s\,dy`; with `release` the body's caches are freed on the way."""
-        body_cache, scale = cache
+        r"""Return :math:`dL/dx = J_f^\top dy + J_g^\top s\,dy`; with `release` the caches are freed on the way."""
+        body_cache, shortcut_cache, scale = cache
         dy = check_floating("dy", dy)
         if release:
             cache.clear()
         dx = self.body.backward(dy, body_cache, release=release)
-        return self._add(dx, scale, dy) if self.in_backward else dx
+        if not self.in_backward:
+            return dx
+        if self.shortcut is None:
+            return self._add(dx, scale, dy)
+        beside = self.shortcut.backward(self._share(scale, dy), shortcut_cache, release=release)
+        return self._add(dx, float(scale != 0), beside)
 
     def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
-        """Add the body's gradients; the shortcut has no parameters."""
-        body_cache, _ = cache
+        """Add the gradients of the body's parameters and of the shortcut's."""
+        body_cache, shortcut_cache, scale = cache
         if release:
             cache.clear()
         self.body.backward_parameters(dy, body_cache, release=release)
+        if self.in_backward and self.shortcut is not None:
+            dy = self._share(scale, check_floating("dy", dy))
+            self.shortcut.backward_parameters(dy, shortcut_cache, release=release)
 
     def __call__(self, x: Array) -> Array:
         """Return the output at inference."""
         x = check_batch("x", x)
         y = self.body(x)
-        return self._add(y, self.scale, x) if self.in_forward else y
+        if not self.in_forward:
+            return y
+        return self._add(y, self.scale, x if self.shortcut is None else self.shortcut(x))
 
-    @staticmethod
-    def _add(main: Array, scale: float, shortcut: Array) -> Array:
+    def _add(self, main: Array, scale: float, shortcut: Array) -> Array:
+        """Return main + scale shortcut; a shortcut of scale 0 is cut, since 0 times an infinity would be NaN."""
         if main.shape != shortcut.shape:
-            raise ValueError(f"body must keep its input's shape, got {shortcut.shape} in and {main.shape} out")
+            raise ValueError(self._misfit(shortcut.shape, main.shape))
         if scale == 0:
-            return main  # The shortcut is cut: the product of 0 with an infinity would be NaN.
+            return main
         return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
 
+    def _misfit(self, shortcut: tuple[int, ...], out: tuple[int, ...]) -> str:
+        """Return the message for a body whose output has another shape than what it is to be added to."""
+        if self.shortcut is None:
+            return f"body must keep its input's shape, got {shortcut} in and {out} out"
+        return f"body and shortcut must have outputs of one shape, got {out} and {shortcut}"
+
+    @staticmethod
+    def _share(scale: float, dy: Array) -> Array:
+        """Return the gradient at the output of the shortcut's layer, which is 0 where the shortcut is cut."""
+        return elementwise(lambda dy: scale * dy, dy) if scale else np.zeros_like(dy)
+
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the body's output shape, which must be the input's."""
+        """Return the body's output shape, which must be the shortcut's too."""
         shape = check_shape(in_shape)
         out_shape = child_output_shape("body", self.body, shape)
-        if out_shape != shape:
-            raise ValueError(f"body must keep its input's shape, got {shape} in and {out_shape} out")
-        return shape
+        beside = shape if self.shortcut is None else child_output_shape("shortcut", self.shortcut, shape)
+        if out_shape != beside:
+            raise ValueError(self._misfit(beside, out_shape))
+        return out_shape
 
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
-        """Return the body's."""
+        """Return the sum of the body's and the shortcut's."""
         self.output_shape(in_shape)
-        return self.body.multiply_adds(in_shape)
+        return sum(layer.multiply_adds(in_shape) for _, layer in self.children())
 
     def state(self) -> dict[str, Any]:
         """Return the scale."""
@@ -131,6 +176,7 @@ class Skip(Layer):
         self.scale = state["scale"]
 
     def __repr__(self) -> str:
-        flags = "" if self.in_forward else ", in_forward=False"
-        flags += "" if self.in_backward else ", in_backward=False"
-        return f"Skip({self.body!r}, scale={self.scale:g}{flags})"
+        options = "" if self.shortcut is None else f", shortcut={self.shortcut!r}"
+        options += "" if self.in_forward else ", in_forward=False"
+        options += "" if self.in_backward else ", in_backward=False"
+        return f"Skip({self.body!r}, scale={self.scale:g}{options})"

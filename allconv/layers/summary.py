@@ -86,7 +86,7 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> Summary:
     Returns
     -------
     Summary
-        Layers that hold others in a row are listed by what they hold.
+        Layers that hold others in a row or side by side are listed by what they hold.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def summarize(model: Layer, input_shape: tuple[int, ...]) -> Summary:
 
 
 def _rows(layer: Layer, path: str, shape: tuple[int, ...]) -> list[LayerSummary]:
-    """Return the rows of what the layer holds, if it holds layers in a row, or else its own."""
+    """Return the rows of what the layer holds, if it holds layers in a row or side by side, or else its own."""
     out_shape = layer.output_shape(shape)
     own = LayerSummary(
         path, repr(layer), out_shape, sum(p.value.size for p in layer.parameters()), layer.multiply_adds(shape)
@@ -117,7 +117,9 @@ def _rows(layer: Layer, path: str, shape: tuple[int, ...]) -> list[LayerSummary]
     try:
         for name, child in layer.children():
             rows += _rows(child, f"{path}.{name}" if path else name, shape)
-            shape = child.output_shape(shape)
+            shape = shape if layer.side_by_side else child.output_shape(shape)
     except (TypeError, ValueError):
         return [own]  # the layers it holds take each other's outputs in another order than one after the other
-    return rows if shape == out_shape else [own]
+    if layer.side_by_side and rows[-1].output_shape != out_shape:
+        rows.append(LayerSummary(path, type(layer).__name__, out_shape, 0, 0))  # where the outputs are joined
+    return rows if layer.side_by_side or shape == out_shape else [own]

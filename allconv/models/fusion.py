@@ -11,6 +11,7 @@ from allconv.functional.choice import choose
 from allconv.functional.winograd.tiling import applies
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
+from allconv.layers.branches import Branches
 from allconv.layers.conv import Conv2D
 from allconv.layers.elu import ELU
 from allconv.layers.gelu import GELU
@@ -69,7 +70,7 @@ def fuse(model: Layer) -> Fused:
     Parameters
     ----------
     model : Layer
-        The model. The layers within a `Sequential` or a `Skip` are fused; any other layer is copied unchanged.
+        The model. What a `Sequential`, a `Skip` or a `Branches` holds is fused; any other layer is copied unchanged.
 
     Returns
     -------
@@ -99,15 +100,19 @@ def _fused(model: Layer) -> list[Layer]:
     """Return fused layers that do what `model` does."""
     # Subclasses may compute something else, so only the classes themselves are known here.
     if type(model) is Skip:
-        body = Sequential(*_fused(model.body))
-        return [Skip(body, scale=model.scale, in_forward=model.in_forward, in_backward=model.in_backward)]
+        fused_skip = copy.copy(model)
+        fused_skip.body = Sequential(*_fused(model.body))
+        fused_skip.shortcut = None if model.shortcut is None else Sequential(*_fused(model.shortcut))
+        return [fused_skip]
+    if type(model) is Branches:
+        return [Branches(*(Sequential(*_fused(layer)) for layer in model.layers), merge=model.merge)]
     waiting = list(model) if type(model) is Sequential else [model]
     fused: list[Layer] = []
     while waiting:
         layer = waiting.pop(0)
         if type(layer) is Sequential:
             waiting[:0] = layer
-        elif type(layer) is Skip:
+        elif type(layer) in (Branches, Skip):
             fused += _fused(layer)
         elif type(layer) is Conv2D or type(layer) is Linear:
             weight, bias = _folded(layer, waiting)

@@ -126,7 +126,22 @@ LAYERS = {
     "Skip": LayerRow(
         ac.Skip,
         {"body": ac.Sequential(conv(out_channels=4), ac.ELU())},
-        variants=[{}, {"scale": 0.3}, {"in_forward": False, "in_backward": False}],
+        {"shortcut": LAYER._replace(words="a Layer or None", types=[t for t in LAYER.types if t is not None])},
+        variants=[
+            {},
+            {"scale": 0.3},
+            {"in_forward": False, "in_backward": False},
+            {"scale": 0.3, "body": conv(stride=2), "shortcut": ac.Sequential(conv(stride=2, kernel_size=1), ac.ELU())},
+            {"scale": 0.0, "body": conv(stride=2), "shortcut": conv(stride=2, kernel_size=1)},
+        ],
+        bad_shapes=OTHER_IMAGES,
+        kinks=True,
+    ),
+    "Branches": LayerRow(
+        lambda merge="concat": ac.Branches(conv(), ac.Sequential(conv(kernel_size=1), ac.ELU()), merge=merge),
+        {},
+        {"merge": choice("concat", "sum")},
+        variants=[{}, {"merge": "sum"}],
         bad_shapes=OTHER_IMAGES,
         kinks=True,
     ),

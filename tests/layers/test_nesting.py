@@ -92,16 +92,16 @@ class TestRelease:
         assert Mine().backward(X, None, release=True) is X
 
     def test_a_skip_frees_its_caches_and_may_not_where_it_was_not_told(self):
-        skip = ac.Skip(ac.Sequential(linear(), ac.Tanh()))
+        skip = ac.Skip(ac.Sequential(linear(), ac.Tanh()), shortcut=ac.Sequential(linear()))
         y, cache = skip.forward(X, training=True)
-        body, _ = cache
+        body, beside, _ = cache
         skip.backward_parameters(y, cache)
         kept = [p.grad.copy() for p in skip.parameters()]
-        assert (len(cache), len(body)) == (2, 2)
+        assert (len(cache), len(body), len(beside)) == (3, 2, 1)
         for p in skip.parameters():
             p.grad = None
         skip.backward_parameters(y, cache, release=True)
-        assert (cache, body) == ([], [])
+        assert (cache, body, beside) == ([], [], [])
         assert [p.grad.tobytes() for p in skip.parameters()] == [grad.tobytes() for grad in kept]
 
 

@@ -90,6 +90,33 @@ def test_what_is_no_layer_is_refused(layers, error):
         ac.Sequential(*layers)
 
 
+def test_a_slice_shares_its_layers_and_counts_from_0():
+    model = net()
+    part = model[2:-1]
+    assert isinstance(part, ac.Sequential)
+    assert list(part) == list(model)[2:4]
+    assert [path for path, _ in part.named_parameters()] == ["0.body.0.weight", "0.body.0.bias"]
+    np.testing.assert_array_equal(model[4](part(model[:2](images()))), model(images()))
+    with pytest.raises(ValueError, match="layers must be at least one Layer, got none"):
+        model[2:2]
+
+
+def test_what_replaces_a_layer_takes_its_name_and_what_is_appended_the_next():
+    model = net()
+    before = dict(model.named_parameters())
+    model[-1] = ac.Linear(36 * 4, 3, dtype=np.float64)
+    model.append(ac.Linear(3, 2, dtype=np.float64))
+    after = dict(model.named_parameters())
+    assert [*after] == [*before, "5.weight", "5.bias"]
+    assert {path for path in before if before[path] is not after[path]} == {"4.weight", "4.bias"}
+    assert model(images()).shape == (2, 2)
+    for change in (lambda: model.append([ac.ReLU()]), lambda: model.__setitem__(0, None)):
+        with pytest.raises(TypeError, match="layers must be Layer objects, got"):
+            change()
+    with pytest.raises(TypeError, match="slice"):
+        model[:1] = model  # a Sequential in the place of a row of layers
+
+
 def test_summary_lists_shapes_parameters_and_multiply_adds():
     summary = net().summary((6, 6, 3))
     assert [row.path for row in summary.rows] == ["0", "1", "2.body.0", "2.body.1", "3", "4"]

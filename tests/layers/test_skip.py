@@ -74,6 +74,21 @@ def test_the_scale_is_saved_by_path(tmp_path):
     assert other[0].scale == 0.25
 
 
+def test_a_layer_on_the_shortcut_is_scaled_and_keeps_its_own_path():
+    layer = ac.Skip(body(), scale=0.3, shortcut=body(seed=5))
+    np.testing.assert_allclose(layer(images()), body()(images()) + 0.3 * body(seed=5)(images()), rtol=1e-12)
+    assert [path for path, _ in layer.named_parameters()][2:] == ["shortcut.0.weight", "shortcut.0.bias"]
+    summary = layer.summary((5, 4, 3))
+    assert [row.path for row in summary.rows] == ["body.0", "body.1", "shortcut.0", "shortcut.1"]
+
+
+def test_a_layer_on_the_shortcut_must_fit_the_body():
+    layer = ac.Skip(body(), shortcut=ac.Conv2D(3, 3, 1, stride=2, dtype=np.float64))
+    for call in (lambda: layer(images()), lambda: layer.output_shape((5, 4, 3))):
+        with pytest.raises(ValueError, match="body and shortcut must have outputs of one shape, got"):
+            call()
+
+
 def test_a_body_that_changes_the_shape_is_refused():
     layer = ac.Skip(ac.Conv2D(3, 3, 3, stride=2, dtype=np.float64))
     with pytest.raises(ValueError, match="body must keep its input's shape, got"):
