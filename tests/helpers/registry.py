@@ -13,6 +13,7 @@ from helpers.argument_rules import (
     BOOL,
     FINITE,
     FRACTION,
+    LAYER,
     LIST,
     MILESTONES,
     NON_NEGATIVE,
