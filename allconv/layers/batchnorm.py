@@ -9,7 +9,7 @@ from allconv.layers.base import Layer
 from allconv.layers.shapes import check_image_shape, check_shape
 from allconv.parallel.buffers import empty
 from allconv.parallel.process_group import sum_over_batch
-from allconv.parallel.reductions import group_mean_and_variance, map_slices, slice_sum
+from allconv.parallel.reductions import SUM_ELEMENTS, added, group_mean_and_variance, map_slices, slice_sum
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 from allconv.validation import (
@@ -127,9 +127,10 @@ class BatchNorm(Layer):
         y = empty(rows.shape, rows.dtype)
 
         def normalize(part: slice) -> None:
-            np.subtract(rows[part], mean, out=y[part])
-            y[part] *= scale
-            y[part] += bias
+            out = y[part]
+            np.subtract(rows[part], mean, out=out)
+            out *= scale
+            out += bias
 
         map_slices(normalize, rows)
         return y.reshape(x.shape), (rows, x.shape, mean, inv_std, M)
@@ -158,25 +159,28 @@ class BatchNorm(Layer):
             return np.stack([slice_sum(products) * inv_std, slice_sum(dy[part])])
 
         if of_batch or self.weight.trainable or self.bias.trainable:
-            d_weight, d_bias = own = np.sum(map_slices(sums, x), axis=0)
+            d_weight, d_bias = own = added(map_slices(sums, x, SUM_ELEMENTS))
         if self.weight.trainable:
-            self.weight.add_grad(d_weight.astype(x.dtype))
+            self.weight.add_grad(d_weight.astype(x.dtype, copy=False))
         if self.bias.trainable:
-            self.bias.add_grad(d_bias.astype(x.dtype))
+            self.bias.add_grad(d_bias.astype(x.dtype, copy=False))
 
         if of_batch:
             d_weight, d_bias = sum_over_batch(own)
-            shift, slope = (d_bias / M).astype(x.dtype), (inv_std * d_weight / M).astype(x.dtype)
+            shift, slope = np.asarray(d_bias / M, x.dtype), np.asarray(inv_std * d_weight / M, x.dtype)
         scale = self.weight.value * inv_std
         dx = empty(x.shape, x.dtype)
 
         def input_grad(part: slice) -> None:
+            out = dx[part]
             if of_batch:
-                np.subtract(dy[part], shift, out=dx[part])
-                dx[part] -= (x[part] - mean) * slope
-                dx[part] *= scale
+                np.subtract(x[part], mean, out=out)
+                out *= slope
+                np.subtract(dy[part], out, out=out)
+                out -= shift
+                out *= scale
             else:
-                np.multiply(dy[part], scale, out=dx[part])
+                np.multiply(dy[part], scale, out=out)
 
         map_slices(input_grad, x)
         return dx.reshape(shape)

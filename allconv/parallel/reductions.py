@@ -17,35 +17,40 @@ from allconv.typing import Array
 
 T = TypeVar("T")
 
-_BLOCK_ROWS = 128  # bounds the rows that are added one after another, which keeps the error in float32 below 3e-7
+_BLOCK_ROWS = 128  # bounds the rows that BLAS adds one after another, which keeps the error in float32 below 3e-7
 _LEAST_COLUMNS = 64  # bounds the columns of a block from below: BLAS is slow with shorter rows, so those are joined
-_FEW_ROWS = 32  # bounds the rows of a sum that one call of NumPy computes as exactly as BLAS, and sooner
+_FEW_ROWS = 32  # bounds the numbers that NumPy adds one after another, with an error of 3e-7 at most
+SUM_ELEMENTS = 4 * SLICE_ELEMENTS  # bounds the elements of a slice that is summed, of which little is written
 
 
-def map_slices(task: Callable[[slice], T], rows: Array) -> list[T]:
+def map_slices(task: Callable[[slice], T], rows: Array, elements: int = SLICE_ELEMENTS) -> list[T]:
     """Return ``task(part)`` for consecutive slices of the rows (M, C), in the order of the slices."""
-    parts = slices(len(rows), max(1, SLICE_ELEMENTS // rows.shape[1]))
+    size = max(1, elements // rows.shape[1])
+    size = size // 16 * 16 or size  # so that `slice_sum` can halve the rows into blocks without a rest
+    parts = slices(len(rows), size)
     return run(lambda index: task(parts[index]), len(parts))
 
 
 def slice_sum(rows: Array) -> Array:
-    """Return the sum of the rows (..., M, C) as (..., C) in float64, for a task of one thread.
+    """Return the sum of the rows (..., M, C) as (..., C), for a task of one thread; that of many rows is in float64.
 
     It is computed as matrix products, which BLAS does four times as fast as ``rows.sum(axis=-2)``.
     """
     *lead, count, columns = rows.shape
-    wide = _wide(rows)
-    if count <= _BLOCK_ROWS:
-        few: Array = (np.ones(count, rows.dtype) @ rows).astype(wide)
+    if count <= _FEW_ROWS:
+        few: Array = np.add.reduce(rows, axis=-2)
         return few
     joined = max(1, _LEAST_COLUMNS // columns)
-    blocks = -(-count // (joined * _BLOCK_ROWS))
+    if count <= _BLOCK_ROWS and joined == 1:
+        block: Array = np.ones(count, rows.dtype) @ rows
+        return block
+    blocks = 1 << (-(-count // (joined * _BLOCK_ROWS)) - 1).bit_length()
     block_rows = count // (joined * blocks)
     end = blocks * block_rows * joined
     in_blocks = rows[..., :end, :].reshape(*lead, blocks, block_rows, joined * columns)
     sums = (np.ones(block_rows, rows.dtype) @ in_blocks).reshape(*lead, blocks * joined, columns)
-    total: Array = sums.sum(axis=-2, dtype=wide)
-    return total if end == count else total + rows[..., end:, :].sum(axis=-2, dtype=wide)
+    total: Array = np.add.reduce(sums, axis=-2, dtype=None if blocks * joined <= _FEW_ROWS else _wide(rows))
+    return total if end == count else total + rows[..., end:, :].sum(axis=-2, dtype=_wide(rows))
 
 
 def column_sum(rows: Array) -> Array:
@@ -54,24 +59,31 @@ def column_sum(rows: Array) -> Array:
         few: Array = rows.sum(axis=0)
         return few
     with np.errstate(over="ignore", invalid="ignore"):  # An infinity or a NaN shows in the sum.
-        total = _within_range(lambda add: np.sum(map_slices(lambda part: add(rows[part]), rows), axis=0))
+        total = _within_range(lambda add: added(map_slices(lambda part: add(rows[part]), rows, SUM_ELEMENTS)))
         return total.astype(rows.dtype)
 
 
 def position_sum(images: Array) -> Array:
-    """Return the sum of each channel of images (N, H, W, C) over all positions, as (N, C) in float64."""
+    """Return the sum of each channel of images (N, H, W, C) over all positions, as (N, C)."""
     count, height, width, channels = images.shape
-    parts = slices(count, max(1, SLICE_ELEMENTS // (height * width * channels)))
+    parts = slices(count, max(1, SUM_ELEMENTS // (height * width * channels)))
 
     def sums(add: Callable[[Array], Array]) -> Array:
         def task(index: int) -> Array:
             part = images[parts[index]]
             return add(part.reshape(len(part), height * width, channels))
 
+        if height * width <= _FEW_ROWS and len(parts) == 1:
+            return task(0)
         return np.concatenate(run(task, len(parts), shared=images.size >= SHARED_ELEMENTS))
 
     with np.errstate(over="ignore", invalid="ignore"):  # An infinity or a NaN shows in the sum.
         return _within_range(sums)
+
+
+def added(sums: list[Array]) -> Array:
+    """Return the sum of arrays of one shape, in float64 if there are several."""
+    return sums[0] if len(sums) == 1 else np.sum(sums, axis=0, dtype=_wide(sums[0]))
 
 
 def _within_range(sums: Callable[[Callable[[Array], Array]], Array]) -> Array:
@@ -95,20 +107,23 @@ def mean_and_variance(rows: Array) -> tuple[Array, Array]:
     from 0 keep the digits in which the variance lies. The variance of all rows follows from the sums of squares, and
     from the squares of the slices' means around the mean of all rows (their equation 2.1).
     """
+    wide = _wide(rows)
 
     def moments(part: slice) -> tuple[int, Array, Array]:
         count = part.stop - part.start
-        centre = (slice_sum(rows[part]) / count).astype(rows.dtype)
+        centre = (slice_sum(rows[part]) / count).astype(rows.dtype, copy=False)
         values = rows[part] - centre
         rest = slice_sum(values) / count
         values *= values
-        return count, centre + rest, np.maximum(slice_sum(values) - count * rest * rest, 0)
+        return count, np.add(centre, rest, dtype=wide), np.maximum(slice_sum(values) - count * rest * rest, 0)
 
-    counts, means, squares = zip(*map_slices(moments, rows), strict=True)
+    counts, means, squares = zip(*map_slices(moments, rows, SUM_ELEMENTS), strict=True)
+    if len(counts) == 1:
+        return means[0], squares[0] / len(rows)
     weights = np.array(counts)[:, None] / len(rows)
     # Around the first mean, so that the mean of equal numbers is that number.
     mean = means[0] + (weights * (means - means[0])).sum(axis=0)
-    variance = np.sum(squares, axis=0) / len(rows) + (weights * np.square(means - mean)).sum(axis=0)
+    variance = np.sum(squares, axis=0, dtype=wide) / len(rows) + (weights * np.square(means - mean)).sum(axis=0)
     return mean, variance
 
 
@@ -125,4 +140,4 @@ def group_mean_and_variance(rows: Array) -> tuple[Array, Array, int]:
         whole = np.array(sums) / total
         variance = group.all_reduce((variance + np.square(mean - whole)) * count) / total
         mean, count = whole, int(total)
-    return mean.astype(rows.dtype), variance.astype(rows.dtype), count
+    return mean.astype(rows.dtype, copy=False), variance.astype(rows.dtype, copy=False), count
