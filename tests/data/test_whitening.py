@@ -36,7 +36,8 @@ def contrast_of(image, scale):
 def whitened_by_definition(fitted, images, bias):
     """(Sigma + bias I)^(-1/2) (x - mean) by the matrix square root, without an eigenvector."""
     x, new = (a.reshape(len(a), -1).astype(np.float64) for a in (fitted, images))
-    covariance = np.cov(x, rowvar=False, bias=True).reshape(x.shape[1], x.shape[1])
+    # Before version 2.2, NumPy's rowvar=False ignores itself where there is one row.
+    covariance = np.cov(x.T, bias=True).reshape(x.shape[1], x.shape[1])
     root = scipy.linalg.sqrtm(covariance + bias * np.eye(len(covariance)))
     return np.linalg.solve(root.real, (new - x.mean(axis=0)).T).T.reshape(images.shape)
 
