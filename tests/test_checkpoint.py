@@ -325,22 +325,6 @@ def test_a_folder_without_fsync_is_passed_over(prepared, calls):
     assert is_state(checkpoint.load(folder), 3)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no resource limits")
-def test_a_real_limit_on_the_size_of_files(prepared):
-    import resource
-
-    folder = prepared()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match=r"File too large.*checkpoint-00000003\.npz"):
-            checkpoint.save(folder, state(3, 100_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert names(folder) == ["checkpoint-00000001.npz", "checkpoint-00000002.npz"]
-    assert is_state(checkpoint.load(folder), 2)
-
-
 # Kills
 
 

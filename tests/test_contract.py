@@ -211,8 +211,3 @@ def test_an_upstream_gradient_of_the_wrong_shape_or_dtype_is_refused(case, train
 )
 def test_the_repr_is_the_shortest_call_that_makes_it(text):
     assert repr(eval(text, vars(ac) | {"np": np})) == text
-
-
-def test_nchw_by_mistake_is_told_so():
-    with pytest.raises(ValueError, match=r"this looks like NCHW: pass x.transpose\(0, 2, 3, 1\)"):
-        ac.Conv2D(3, 8, 3)(np.ones((2, 3, 32, 32), np.float32))

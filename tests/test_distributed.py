@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from helpers import rank_program
-from helpers.programs import EXAMPLES, ROOT, log_of, run
+from helpers.programs import ROOT
 from helpers.ranks import on_ranks
 
 import allconv as ac
@@ -239,22 +239,3 @@ def test_a_rank_that_fails_ends_the_job(what, message, tmp_path):
 def test_without_m_mpi4py_it_is_refused(tmp_path):
     _, errors = mpiexec(2, ROOT / "tests" / "helpers" / "rank_program.py", tmp_path, status=1)
     assert "must be started by mpiexec -n N python -m mpi4py PROGRAM" in errors
-
-
-@pytest.mark.scripts
-def test_the_example_prints_and_saves_once_and_resumes_on_one_process(tmp_path):
-    """Case a: after case d's first step, AMSGrad divides by roots that are all but 0, and rounding errors grow."""
-    options = ["--case", "a", "--quick", "--data", "shapes", "--limit", "12"]
-    half, whole = tmp_path / "half", tmp_path / "whole"
-    program = ["-m", "mpi4py", EXAMPLES / "cifar10_allcnn.py"]
-    printed, errors = mpiexec(2, *program, *options, "--out", half, "--until-step", 1)
-    assert printed.count("12 training and 12 test images") == 1
-    assert printed.count("Learning Rate: ") == 1
-    assert errors.count("epoch 0: 100%") <= 2  # one bar; tqdm may draw its end twice
-    assert json.loads((half / "config.json").read_text())["ranks"] == 2
-    logs = []
-    for out in (half, whole):
-        run("cifar10_allcnn.py", *options, "--out", out, "--resume", cwd=tmp_path)
-        logs.append([[float(row[name]) for name in row if "accuracy" in name or "cost" in name] for row in log_of(out)])
-        assert len(logs[-1]) == 2
-    np.testing.assert_allclose(*logs, rtol=1e-3)

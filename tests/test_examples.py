@@ -48,11 +48,7 @@ def test_a_case_writes_all_its_outputs(tmp_path):
 
     names = ["filters.png", "published.png", "statistics.png", "test.png", "train.png"]
     assert sorted(path.name for path in (out / "plots").iterdir()) == names
-    for name in ("train", "test"):
-        red, green, blue = image.imread(out / "plots" / f"{name}.png")[..., :3].transpose(2, 0, 1)
-        assert ((red > 0.9) & (green < 0.1) & (blue < 0.1)).any(), "accuracy in red"
-        assert ((green > 0.4) & (red < 0.1) & (blue < 0.1)).any(), "cost in green"
-    assert image.imread(out / "plots" / "published.png").std() > 0.05
+    assert all(image.imread(out / "plots" / name).std() > 0.05 for name in names)
 
 
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))

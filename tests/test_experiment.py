@@ -1,16 +1,11 @@
 """The experiment's command: what it refuses, and that a stopped and a killed run resume as if nothing had happened."""
 
 import io
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from helpers.programs import EXAMPLES, load, log_of, run
-from helpers.states import differing
+from helpers.programs import load, log_of
 
 import allconv as ac
 
@@ -25,30 +20,6 @@ def experiment():
 @pytest.fixture(scope="module")
 def article_log():
     return load("article_log")
-
-
-@pytest.mark.scripts
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
-    """It is killed while it trains, resumed, stopped by SIGTERM, which saves, and resumed again."""
-    options = [*SMALL, "--case", "h", "--epochs", "3", "--checkpoint-every", "1"]
-    run("cifar10_allcnn.py", *options, "--out", "whole", cwd=tmp_path)
-    folder = tmp_path / "killed" / "checkpoints"
-    for number, step, resume in ((signal.SIGKILL, 1, []), (signal.SIGTERM, 3, ["--resume"])):
-        command = [sys.executable, EXAMPLES / "cifar10_allcnn.py", *options, "--out", "killed", *resume]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        while not (folder / f"checkpoint-{step:08d}.npz").exists() and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == (-9 if number == signal.SIGKILL else 143)
-    assert "--resume goes on from here" in errors
-    run("cifar10_allcnn.py", *options, "--out", "killed", "--resume", cwd=tmp_path)
-
-    whole, killed = (ac.checkpoint.load(tmp_path / name / "checkpoints") for name in ("whole", "killed"))
-    assert differing(whole, killed) == []
-    assert log_of(tmp_path / "whole") == log_of(tmp_path / "killed")
-    assert len(log_of(tmp_path / "killed")) == 3
 
 
 @pytest.mark.scripts

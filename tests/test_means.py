@@ -202,18 +202,3 @@ def test_what_is_no_loss_is_named(loss, message):
         list(ac.train(net, loss, ac.SGD(net.parameters(), 0.1), loader([0, 1], 2), epochs=1))
     for parameter, value in zip(net.parameters(), before, strict=True):
         np.testing.assert_array_equal(parameter.value, value)
-
-
-@pytest.mark.parametrize("position", range(3))
-@pytest.mark.parametrize("value", [None, 3, "x", [(np.zeros((2, 2, 2, 3)), np.zeros(2, int))]])
-def test_evaluate_refuses_the_wrong_kind_of_object(position, value):
-    arguments = [model(), ac.SoftmaxCrossEntropy(), loader([0, 1], 2)]
-    arguments[position] = value
-    with pytest.raises(TypeError, match=f"{('model', 'loss', 'loader')[position]} must be .*, got"):
-        ac.evaluate(*arguments)
-
-
-@pytest.mark.parametrize("value", [None, "x", np.zeros(3)])
-def test_predict_refuses_what_is_no_model(value):
-    with pytest.raises(TypeError, match="model must be a Layer, got"):
-        ac.predict(value, np.zeros((2, 2, 2, 3)))

@@ -55,22 +55,3 @@ def test_the_published_pass_is_that_of_the_faults():
     for path, value in expected.items():
         np.testing.assert_array_equal(found[path], value)
         assert not np.array_equal(after[path], value), "the rules end with the context"
-
-
-@pytest.mark.scripts
-def test_a_run_keeps_its_pass_and_one_from_before_there_were_two_goes_on(tmp_path, capsys):
-    out = tmp_path / "before"
-    assert train(out, "h", "gradient") == 0
-    saved = ac.checkpoint.load(out / "checkpoints")
-    for name in ("order", "backward"):
-        del saved["config"][name]
-    for name in ("order", "backward", "seed"):
-        del saved["rows"][0][name]
-    with ac.checkpoint.lock(out / "checkpoints"):
-        ac.checkpoint.save(out / "checkpoints", saved)
-    assert train(out, "h", "published", "--resume") == 1
-    assert "backward was 'gradient', is 'published'" in capsys.readouterr().err
-    assert train(out, "h", "gradient", "--resume", "--order", "published") == 1
-    assert "order was 'library', is 'published'" in capsys.readouterr().err
-    assert train(out, "h", "gradient", "--resume", "--epochs", "2") == 0
-    assert [(row["order"], row["backward"], row["seed"]) for row in log_of(out)] == [("library", "gradient", "678")] * 2

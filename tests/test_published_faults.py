@@ -97,12 +97,6 @@ def test_the_page_has_what_the_check_says(example):
     assert example.check_network("allcnn", "global average").starts == ("18",)
 
 
-def test_the_summed_loss_passes_where_its_value_is_the_sum():
-    rng = np.random.default_rng(0)
-    loss = ac.SoftmaxCrossEntropy(reduction="sum")
-    assert ac.gradcheck.check_loss(loss, rng.standard_normal((5, 4)), rng.integers(0, 4, 5)).passed
-
-
 @pytest.mark.scripts
 def test_a_file_without_the_place_for_the_tables_is_left_alone(tmp_path):
     page = tmp_path / "page.md"

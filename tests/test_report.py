@@ -64,36 +64,6 @@ def test_the_committed_report_follows_from_the_committed_logs(report, logged, mo
     assert "out of date: answer.md, cases.md, " in capsys.readouterr().out
 
 
-def test_what_is_out_of_date_is_named(report, logged, tmp_path):
-    found = logged(*rows_of("f", "gradient", 2))
-    for file, text in (report["texts"](found) | {"curves.svg": report["digest"](found)}).items():
-        (tmp_path / file).write_text(text, encoding="utf-8")
-    assert report["stale"](found, tmp_path) == []
-    for longer in (rows_of("f", "gradient", 3), rows_of("f", "gradient", 2, shift=0.01)):
-        assert report["stale"](logged(*longer), tmp_path) == ["answer.md", "cases.md", "curves.svg"]
-    (tmp_path / "seeds.md").unlink()
-    (tmp_path / "backward.md").write_text("| f | 20 |")
-    assert report["stale"](found, tmp_path) == ["backward.md", "seeds.md"]
-
-
-def test_without_a_row_the_tables_are_empty(report, logged):
-    found = logged()
-    head, _, *rows = cells(report["case_table"](found))
-    assert [row[0][0] for row in rows] == list("abcdefgh")
-    assert all(row[1:] == ["0", *[""] * (len(head) - 2)] for row in rows)
-    assert [row[:2] for row in cells(report["backward_table"](found))[2:]] == [[case, "0"] for case in "cdgh"]
-
-
-def test_a_part_of_a_run_is_compared_with_the_same_epochs(report, logged):
-    found = logged(*rows_of("f", "gradient", 2, shift=0.01), *rows_of("f", "gradient", 5, order="library"))
-    row = next(row for row in cells(report["case_table"](found)) if row[0].startswith("f"))
-    assert row[1:] == [
-        "2", "0.7252 / 0.7152", "0.7252 (1) / 0.7152 (1)", "0.6425 / 0.6425", "0.811 / 0.811", "0.0100", "",
-    ]  # fmt: skip
-    assert "f 2." in report["answer"](found)
-    assert "0.0100 (f)" in report["answer"](found)
-
-
 def test_a_whole_run_has_the_difference_of_its_last_ten_epochs(report, logged):
     """The first eleven epochs lie 0.03 above the published ones, the last ten 0.006 below."""
     whole = rows_of("h", "published", 21, shift=0.03)[:11] + rows_of("h", "published", 21, shift=-0.006)[11:]
@@ -162,15 +132,6 @@ def changed(**values):
 def test_a_log_of_another_experiment_is_refused(logged, rows, message):
     with pytest.raises(ValueError, match=message):
         logged(*rows)
-
-
-def test_a_log_with_other_columns_is_refused(logged, curves, tmp_path):
-    with pytest.raises(ValueError, match=r"epochs.csv must have the columns case,order,.*, got \['case', 'epoch'\]"):
-        logged(*rows_of("f", "gradient", 1), columns=["case", "epoch"])
-    path = tmp_path / "cut.csv"
-    path.write_text(",".join(curves["COLUMNS"]) + "\nf,published,gradient,678,0\n")
-    with pytest.raises(ValueError, match="must have a value for each column, got"):
-        curves["runs"](path)
 
 
 def test_the_figure_draws_ours_over_the_published_curve(report, logged, tmp_path):

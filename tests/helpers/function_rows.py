@@ -3,7 +3,19 @@
 import numpy as np
 
 import allconv as ac
-from helpers.argument_rules import BATCH, CALLABLE_OR_NONE, LAYER, POSITIVE_INT, ROWS, Bad, P, Row, Rule, Rules
+from helpers.argument_rules import (
+    BATCH,
+    CALLABLE_OR_NONE,
+    LAYER,
+    NON_NEGATIVE_INT,
+    POSITIVE_INT,
+    ROWS,
+    Bad,
+    P,
+    Row,
+    Rule,
+    Rules,
+)
 
 DOUBLE = {"dtype": np.float64, "rng": np.random.default_rng(7)}
 
@@ -97,7 +109,17 @@ FUNCTIONS = {
     "rules.match": Row(ac.rules.match, {"model": ac.ReLU(), "rules": {"": ac.rules.guided}}),
     "rules.active_rules": Row(ac.rules.active_rules, {"model": ac.ReLU()}),
     "data.shapes": Row(ac.data.shapes, {"n": 3, "seed": 0}, {"n": POSITIVE_INT}),
-    "predict": Row(ac.predict, {"model": Untouched(), "images": ROWS}, {"model": []}),
+    "set_num_threads": Row(ac.set_num_threads, {"n": 1}, {"n": POSITIVE_INT}),
+    "set_memory_limit": Row(ac.set_memory_limit, {"bytes": 0}, {"bytes": NON_NEGATIVE_INT}),
+    "evaluate": Row(
+        ac.evaluate,
+        {"model": Untouched(), "loss": ac.MeanSquaredError(), "loader": ac.data.Loader(ac.data.shapes(4, seed=0), 2)},
+        {
+            "loss": Rule("callable", OTHERS),
+            "loader": Rule("a Loader", [*OTHERS, [(np.zeros((2, 2, 2, 3)), np.zeros(2, int))]]),
+        },
+    ),
+    "predict": Row(ac.predict, {"model": Untouched(), "images": ROWS}),
     "clip_grad_norm": Row(ac.clip_grad_norm, {"parameters": [P], "max_norm": 1.0}, {"parameters": []}),
     "clip_grad_value": Row(ac.clip_grad_value, {"parameters": [P], "clip_value": 1.0}, {"parameters": []}),
     "gradcheck.check": Row(

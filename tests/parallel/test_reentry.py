@@ -120,11 +120,8 @@ def convolutional(seed):
     )  # fmt: skip
 
 
-named_scratch = pytest.mark.skipif(hasattr(buffers, "scratch"), reason="convolutions share scratch memory by name")
-
-
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-@pytest.mark.parametrize("build", [dense, pytest.param(convolutional, marks=named_scratch)])
+@pytest.mark.parametrize("build", [dense, convolutional])
 def test_predictions_in_a_signal_handler_do_not_disturb_training(build):
     expected, _ = train(build)
     losses, predictions = train(build, 0.001)
