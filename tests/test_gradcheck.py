@@ -53,16 +53,6 @@ class Affine(Layer):
             parameter.add_grad(gradient)
 
 
-class OneOfAThousand(Affine):
-    def __init__(self):
-        super().__init__(32)
-
-    def add(self, parameter, gradient):
-        gradient = gradient.copy()
-        gradient.flat[7] *= 1.001
-        super().add(parameter, gradient if parameter is self.weight else gradient * 1)
-
-
 class WritesToInput(Affine):
     def forward(self, x, *, training=False):
         y, cache = super().forward(x.copy(), training=training)
@@ -136,7 +126,6 @@ AFFINE_FAULTS = {
     "overwritten": fault(add=lambda self, parameter, g: setattr(parameter, "grad", g)),
     "dropped bias": adds(lambda self, parameter, g: g * (parameter is self.weight)),
     "transposed gradient": adds(lambda self, parameter, g: g.T),
-    "forgotten mean": adds(lambda self, parameter, g: g / 5),  # as if the loss had not divided by the batch size
     "transposed weight": returns(lambda self, dx, dy, x: dy @ self.weight.value),
     "off by a millionth": returns(lambda self, dx, dy, x: dx * (1 + 1e-6)),
     "writes to cache": returns(lambda self, dx, dy, x: dx + 0 * np.multiply(x, 0.5, out=x)),
@@ -145,7 +134,7 @@ AFFINE_FAULTS = {
     "wrong shape": returns(lambda self, dx, dy, x: dx.sum(axis=0)),
     "not finite": returns(lambda self, dx, dy, x: np.where(np.arange(dx.size).reshape(dx.shape), dx, np.nan)),
     "wrong axis": adds(lambda self, parameter, g: g[::-1]),
-    "one of a thousand": OneOfAThousand,
+    "one of many": adds(lambda self, parameter, g: np.where(np.arange(g.size).reshape(g.shape) == 3, 1.001 * g, g)),
     "writes to x": WritesToInput,
     "writes to weight": WritesToWeight,
     "hides its cache": HidesItsCache,

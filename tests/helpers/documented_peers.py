@@ -280,8 +280,7 @@ tensorflow_1 = {
         reduce_mean=np.mean,
         random_normal=lambda shape, stddev: stats.norm(scale=stddev),
         train=SimpleNamespace(
-            MomentumOptimizer=tensorflow_momentum,
-            AdamOptimizer=lambda rate: epsilon_hat_adam(rate, 1e-8),
+            MomentumOptimizer=tensorflow_momentum, AdamOptimizer=lambda rate: epsilon_hat_adam(rate, 1e-8)
         ),
     )
 }

@@ -132,9 +132,7 @@ FUNCTIONS = {
         },
     ),
     "gradcheck.check_loss": Row(
-        ac.gradcheck.check_loss,
-        {"loss": ac.MeanSquaredError(), "scores": ROWS, "target": ROWS},
-        {"scores": DOUBLES},
+        ac.gradcheck.check_loss, {"loss": ac.MeanSquaredError(), "scores": ROWS, "target": ROWS}, {"scores": DOUBLES}
     ),
     "gradcheck.compare": Row(
         ac.gradcheck.compare,

@@ -80,10 +80,7 @@ def test_an_infinite_gradient_still_shows(make):
     ("make", "reference"),
     [
         (lambda p: Adam(p, 5e-4, eps=1e-15), partial(scalar_reference.adam, rate=5e-4, eps=1e-15)),
-        (
-            lambda p: AdamW(p, 5e-4, eps=1e-15),
-            partial(scalar_reference.adamw, rate=5e-4, eps=1e-15, weight_decay=0.01),
-        ),
+        (lambda p: AdamW(p, 5e-4, eps=1e-15), partial(scalar_reference.adamw, rate=5e-4, eps=1e-15, weight_decay=0.01)),
         (lambda p: AMSGrad(p, 5e-4, eps=1e-15), partial(scalar_reference.amsgrad, rate=5e-4, eps=1e-15)),
         (lambda p: RMSprop(p, 5e-4, eps=1e-15), partial(scalar_reference.rmsprop, rate=5e-4, eps=1e-15)),
         (lambda p: AdaGrad(p, 5e-3, eps=1e-15), partial(scalar_reference.adagrad, rate=5e-3, eps=1e-15)),
@@ -97,10 +94,7 @@ def test_tiny_and_huge_gradients_give_the_steps_of_the_equations(make, reference
     assert path(make, gradients)[-1] == pytest.approx(reference(1.0, gradients), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"eps": 1e-18}, {"eps": 1e-18, "betas": (0.9, 1 - 2**-53)}, {"eps": 1.1e-19}],
-)
+@pytest.mark.parametrize("options", [{"eps": 1e-18}, {"eps": 1e-18, "betas": (0.9, 1 - 2**-53)}, {"eps": 1.1e-19}])
 def test_the_smallest_eps_makes_no_nan_of_gradients_of_zero(options):
     assert path(lambda p: Adam(p, **options), 3 * [0.0]) == [1, 1, 1]
 

@@ -72,11 +72,7 @@ BAD_STATES = {
     "missing": (lambda s: s.pop("v/1.weight"), ValueError, r"missing: v/1\.weight; unexpected: none"),
     "no count": (lambda s: s.pop("step_count"), ValueError, r"missing: step_count; unexpected: none"),
     "unexpected": (lambda s: s.update({"vmax/0.weight": s["v/0.weight"]}), ValueError, r"unexpected: vmax/0\.weight"),
-    "renamed": (
-        lambda s: s.update({"v/9": s.pop("v/0.weight")}),
-        ValueError,
-        r"missing: v/0\.weight; unexpected: v/9",
-    ),
+    "renamed": (lambda s: s.update({"v/9": s.pop("v/0.weight")}), ValueError, r"missing: v/0\.weight; unexpected: v/9"),
     "an odd key": (lambda s: s.update({7: 1}), ValueError, r"unexpected: 7"),
     "shape": (
         lambda s: s.update({"v/2.weight": np.zeros((3, 5))}),

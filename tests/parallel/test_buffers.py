@@ -90,10 +90,7 @@ def test_small_arrays_are_numpys_own():
 
 
 @settings(deadline=None, max_examples=30)
-@given(
-    st.lists(st.integers(0, 3 << 20), min_size=1, max_size=6),
-    st.sampled_from([np.float32, np.float64]),
-)
+@given(st.lists(st.integers(0, 3 << 20), min_size=1, max_size=6), st.sampled_from([np.float32, np.float64]))
 def test_arrays_in_use_never_overlap_and_start_a_line_of_the_cache(sizes, kind):
     arrays = []
     for number, size in enumerate(sizes):
