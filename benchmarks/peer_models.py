@@ -5,6 +5,7 @@ alone, where their ``padding=1`` has the row at the top and the column at the le
 Images and kernels are therefore mirrored here, and the peers compute the same numbers without a padding layer.
 """
 
+import io
 import warnings
 from collections.abc import Callable
 from functools import partial, reduce
@@ -133,78 +134,21 @@ def _product(matmul: Callable[[Any, Any], Any], weight: Any, x: Any) -> Any:
     return matmul(x, weight)
 
 
-def to_onnx(model: ac.Sequential, in_shape: Shape) -> bytes:
-    """Return an ONNX model that computes what `model` does, for images (N, C, H, W) that are not mirrored."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes: list[Any] = []
-    tensors: list[Any] = []
-    name, shape, flat_from = "images", in_shape, None
-
-    def add(kind: str, arrays: list[Array], **attributes: Any) -> str:
-        inputs = [name]
-        for array in arrays:
-            inputs.append(f"tensor{len(tensors)}")
-            tensors.append(numpy_helper.from_array(np.ascontiguousarray(array), inputs[-1]))
-        output = f"value{len(nodes)}"
-        nodes.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
-
-    def windows(layer: ac.Conv2D | ac.MaxPool2D | ac.MeanPool2D) -> dict[str, Any]:
-        pads = resolve_padding(layer.padding, (shape[0], shape[1]), layer.kernel_size, layer.stride)
-        begin, end = zip(*pads, strict=True)
-        return {"kernel_shape": layer.kernel_size, "strides": layer.stride, "pads": [*begin, *end]}
-
-    for layer in model:
-        bias = layer.bias if isinstance(layer, ac.Conv2D | ac.Linear) else None
-        parameters = [] if bias is None else [bias.value]
-        match layer:
-            case ac.Conv2D():
-                weight = layer.weight.value.transpose(3, 2, 0, 1)
-                name = add("Conv", [weight, *parameters], group=layer.groups, **windows(layer))
-            case ac.Linear():
-                weight = layer.weight.value
-                if flat_from is not None:
-                    weight, flat_from = weight.reshape(*flat_from, -1).transpose(2, 0, 1, 3).reshape(weight.shape), None
-                name = add("Gemm", [weight, *parameters])
-            case ac.MaxPool2D():
-                name = add("MaxPool", [], **windows(layer))
-            case ac.MeanPool2D():
-                name = add("AveragePool", [], **windows(layer))
-            case ac.GlobalAveragePool2D():
-                name = add("GlobalAveragePool", [])
-                name = add("Flatten", [])
-            case ac.Flatten():
-                flat_from = shape if len(shape) == 3 else None
-                name = add("Flatten", [])
-            case ac.ReLU():
-                name = add("Relu", [])
-            case ac.ELU():
-                name = add("Elu", [], alpha=layer.alpha)
-            case _:
-                raise NotImplementedError(f"no translation of {layer!r}")
-        shape = layer.output_shape(shape)
-    axes = ["N", in_shape[2], *in_shape[:2]] if len(in_shape) == 3 else ["N", *in_shape]
-    graph = helper.make_graph(
-        nodes,
-        "model",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, axes)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])],
-        tensors,
-    )
-    result: bytes = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
-    ).SerializeToString()
-    return result
-
-
 def onnx_runtime(model: ac.Sequential, in_shape: Shape, threads: int) -> Callable[[Array], Array]:
-    """Return ONNX Runtime's prediction for images (N, C, H, W)."""
+    """Return ONNX Runtime's prediction for the images of `nchw`; PyTorch exports the model to ONNX."""
     import onnxruntime
+    import torch
 
+    file = io.BytesIO()
+    # PyTorch's newer exporter, with dynamo=True, would need another package.
+    example = torch.tensor(nchw(np.zeros((1, *in_shape), np.float32)))
+    axes = {"images": {0: "N"}}
+    torch.onnx.export(
+        to_torch(model, in_shape), (example,), file, input_names=["images"], dynamic_axes=axes, dynamo=False
+    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(to_onnx(model, in_shape), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
 
     def predict(images: Array) -> Array:
         scores: Array = session.run(None, {"images": images})[0]

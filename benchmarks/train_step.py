@@ -158,7 +158,7 @@ def onnx_calls(case: Case, model: ac.Sequential, images: Array, threads: int) ->
     except ImportError as error:
         print(f"ONNX Runtime is left out: {error}")
         return {}
-    return {"ONNX Runtime": partial(predict, np.ascontiguousarray(images.transpose(0, 3, 1, 2)))}
+    return {"ONNX Runtime": partial(predict, nchw(images))}
 
 
 def mygrad_calls(case: Case, model: ac.Sequential, images: Array, labels: Array) -> dict[str, Call]:
