@@ -1,14 +1,12 @@
-"""A model of ours, translated layer by layer, with its weights, for PyTorch, MyGrad and ONNX Runtime.
+"""A model of ours, translated layer by layer, with its weights, for PyTorch and ONNX Runtime.
 
-PyTorch and MyGrad pad symmetrically. At stride 2, "same" padding adds a row at the bottom and a column at the right
-alone, where their ``padding=1`` has the row at the top and the column at the left in use. The two are mirror images.
+PyTorch pads symmetrically. At stride 2, "same" padding adds a row at the bottom and a column at the right alone, where
+its ``padding=1`` has the row at the top and the column at the left in use. The two are mirror images.
 Images and kernels are therefore mirrored here, and the peers compute the same numbers without a padding layer.
 """
 
 import io
-import warnings
 from collections.abc import Callable
-from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -80,58 +78,6 @@ def _larger_pads(layer: ac.Conv2D | ac.MaxPool2D, shape: Shape) -> tuple[int, in
     """Return the symmetric padding that does the same in the mirror image, where no window reads the last rows."""
     pads = resolve_padding(layer.padding, (shape[0], shape[1]), layer.kernel_size, layer.stride)
     return max(pads[0]), max(pads[1])
-
-
-def to_mygrad(model: ac.Sequential, in_shape: Shape) -> tuple[Callable[[Array], Any], list[Any]]:
-    """Return a function that computes what `model` does, for mirrored images, and its weights as MyGrad's tensors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mygrad
-        from mygrad.nnet.activations import relu
-        from mygrad.nnet.layers import conv_nd, max_pool
-
-    calls: list[Callable[[Any], Any]] = []
-    tensors: list[Any] = []
-    shape, flat_from = in_shape, None
-
-    def tensor(array: Array) -> Any:
-        tensors.append(mygrad.tensor(np.ascontiguousarray(array)))
-        return tensors[-1]
-
-    for layer in model:
-        match layer:
-            case ac.Conv2D():
-                weight = tensor(layer.weight.value[::-1, ::-1].transpose(3, 2, 0, 1))
-                options = {"stride": layer.stride, "padding": _larger_pads(layer, shape), "dilation": layer.dilation}
-                calls.append(partial(conv_nd, filter_bank=weight, **options))
-            case ac.Linear():
-                matrix = layer.weight.value
-                if flat_from is not None:
-                    by_pixel = matrix.reshape(*flat_from, -1)[::-1, ::-1].transpose(2, 0, 1, 3)
-                    matrix, flat_from = by_pixel.reshape(matrix.shape), None
-                calls.append(partial(_product, mygrad.matmul, tensor(matrix)))
-            case ac.MaxPool2D():
-                calls.append(partial(max_pool, pool=layer.kernel_size, stride=layer.stride))
-            case ac.Flatten():
-                calls.append(lambda x: x.reshape(len(x), -1))
-                flat_from = shape if len(shape) == 3 else None
-            case ac.ReLU():
-                calls.append(relu)
-            case _:
-                raise NotImplementedError(f"no translation of {layer!r}")
-        if isinstance(layer, ac.Conv2D | ac.Linear) and layer.bias is not None:
-            by_channel = (-1, 1, 1) if isinstance(layer, ac.Conv2D) else (-1,)
-            calls.append(partial(mygrad.add, tensor(layer.bias.value.reshape(by_channel))))
-        shape = layer.output_shape(shape)
-
-    def forward(x: Array) -> Any:
-        return reduce(lambda value, call: call(value), calls, x)
-
-    return forward, tensors
-
-
-def _product(matmul: Callable[[Any, Any], Any], weight: Any, x: Any) -> Any:
-    return matmul(x, weight)
 
 
 def onnx_runtime(model: ac.Sequential, in_shape: Shape, threads: int) -> Callable[[Array], Array]:

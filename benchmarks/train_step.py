@@ -1,11 +1,10 @@
-"""Time training steps and predictions: allconv, PyTorch, ONNX Runtime and MyGrad on the same machine, in turn.
+"""Time training steps and predictions: allconv, PyTorch and ONNX Runtime on the same machine, in turn.
 
-    pip install torch==2.13.0 onnx onnxruntime mygrad matplotlib
+    pip install torch==2.13.0 onnx onnxruntime matplotlib
     python benchmarks/train_step.py [--threads 2] [--runs 9] [--warm 0] [--only NAME ...] [--out FOLDER]
 
 A row is one network at one batch size. The peers are PyTorch in its own layout, PyTorch with channels_last, and PyTorch
-compiled, which needs a C++ compiler. ONNX Runtime joins them in prediction, and MyGrad, which is pure NumPy like this
-library, in the step of the small net. A peer that is not installed is left out.
+compiled, which needs a C++ compiler. ONNX Runtime joins them in prediction. A peer that is not installed is left out.
 
 All have the same weights in float32. The largest difference of their first losses or scores to ours is printed, and
 shows that they compute the same. In each round each of them makes one timed call, after a short rest in which the
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peer_models import nchw, onnx_runtime, to_mygrad, to_torch
+from peer_models import nchw, onnx_runtime, to_torch
 
 import allconv as ac
 from allconv.models.fusion import fuse
@@ -67,7 +66,6 @@ class Case:
     batch: int
     target: float | None
     training: bool = True
-    beside_mygrad: bool = False
 
 
 CIFAR = (32, 32, 3)
@@ -79,7 +77,7 @@ CASES = [
     Case("paper's All-CNN-C step", lambda rng: ac.models.all_cnn("C", "allcnn", rng=rng), CIFAR, 128, 1.6),
     Case("LeNet step", lambda rng: ac.models.lenet(rng=rng), (28, 28, 1), 32, 2.0),
     Case("perceptron step", perceptron, (784,), 32, 2.0),
-    Case("small net step", small_net, CIFAR, 50, None, beside_mygrad=True),
+    Case("small net step", small_net, CIFAR, 50, None),
     *(
         Case(f"{label} prediction", article(kind, "relu"), CIFAR, batch, target, training=False)
         for label, kind in (("ConvPool", "convpool"), ("All-CNN", "allcnn"))
@@ -161,31 +159,6 @@ def onnx_calls(case: Case, model: ac.Sequential, images: Array, threads: int) ->
     return {"ONNX Runtime": partial(predict, nchw(images))}
 
 
-def mygrad_calls(case: Case, model: ac.Sequential, images: Array, labels: Array) -> dict[str, Call]:
-    """Return MyGrad's step; it has no Adam, and takes plain gradient steps, which cost less."""
-    if not case.beside_mygrad:
-        return {}
-    try:
-        forward, weights = to_mygrad(model, case.in_shape)
-    except ImportError:
-        print("MyGrad is not installed, and left out")
-        return {}
-    from mygrad.nnet.losses import softmax_crossentropy
-
-    x = nchw(images)
-
-    def step() -> float:
-        value = softmax_crossentropy(forward(x), labels)
-        value.backward()
-        for weight in weights:
-            weight.data -= RATE * weight.grad
-        result = float(value.item())
-        value.null_grad()
-        return result
-
-    return {"MyGrad": step}
-
-
 def measure(case: Case, threads: int, runs: int, warm: int) -> tuple[dict[str, float], float]:
     """Return the median milliseconds of each, ours first, and the largest relative difference of first results."""
     rng = np.random.default_rng(0)
@@ -193,7 +166,6 @@ def measure(case: Case, threads: int, runs: int, warm: int) -> tuple[dict[str, f
     labels = rng.integers(0, 10, case.batch)
     model = case.build(rng)
     peers = torch_calls(case, model, images, labels, threads) | onnx_calls(case, model, images, threads)
-    peers |= mygrad_calls(case, model, images, labels)
     ours = our_step(model, images, labels) if case.training else partial(fuse(model), images)
     calls, first = {"allconv": ours} | peers, {}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
@@ -225,7 +197,7 @@ def machine() -> str:
     processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     wide = next((name for name in ("avx512f", "avx2") if any(name in line for line in lines)), "")
     versions = []
-    for package in ("numpy", "torch", "onnxruntime", "mygrad"):
+    for package in ("numpy", "torch", "onnxruntime"):
         with suppress(PackageNotFoundError):
             versions.append(f"{package} {version(package)}")
     return f"{processor or platform.processor()} {wide}, Python {platform.python_version()}, {', '.join(versions)}"
@@ -259,7 +231,7 @@ def main() -> None:
     arguments = parser.parse_args()
     ac.set_num_threads(arguments.threads)
     print(f"{machine()}; {arguments.threads} threads, float32, median of {arguments.runs} rounds in ms")
-    peers = ("PyTorch", "channels_last", "compiled", "ONNX Runtime", "MyGrad")
+    peers = ("PyTorch", "channels_last", "compiled", "ONNX Runtime")
     print(f"{'':24} {'batch':>5} {'allconv':>9} " + " ".join(f"{name:>13}" for name in peers), end="")
     print(f" {'best / ours':>11} {'target':>6} {'difference':>10}")
     results: dict[str, dict[str, Any]] = {}
