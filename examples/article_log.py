@@ -67,12 +67,10 @@ def write_plots(folder: Path, rows: Sequence[Row]) -> None:
     ImportError
         Without matplotlib; the extra `plot` brings it.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     def save(figure: Figure, name: str) -> None:
-        FigureCanvasAgg(figure)
         with ac.checkpoint.atomic_write(folder / name) as file:
             figure.savefig(file, format="png", dpi=120)
 

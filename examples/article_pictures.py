@@ -157,9 +157,6 @@ def _convolutions(entry: Entry) -> Iterator[dict[str, Any]]:
 
 
 def _save(folder: Path, name: str, figure: "Figure") -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
     folder.mkdir(exist_ok=True)
     with ac.checkpoint.atomic_write(folder / name) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -69,7 +69,6 @@ def dilated(layer: ac.Layer, dy: Array, cache: Cache) -> Array:
 
 def draw(path: Path, found: dict[str, tuple[Array, Array]], comparisons: dict[int, Comparison]) -> None:
     """Draw the excess at the Skips, and the convolutions' cosines and ratios, a curve an epoch."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 4.2), layout="constrained")
@@ -88,7 +87,6 @@ def draw(path: Path, found: dict[str, tuple[Array, Array]], comparisons: dict[in
     for axes in (at_skips, cosines, ratios):
         axes.grid(alpha=0.3)
         axes.legend()
-    FigureCanvasAgg(figure)
     with ac.checkpoint.atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)
 

@@ -119,13 +119,11 @@ def colours(gradient: Array) -> Array:
 
 def panels(rows: int, columns: list[str], width: float, left: float) -> tuple[Any, Any]:
     """Return a figure and its axes, without ticks, with a heading over each column; sizes are in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     size = width * len(columns) + left, width * rows + 0.5
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.02, wspace=0, hspace=0))
-    FigureCanvasAgg(figure)
     axes = figure.subplots(rows, len(columns), squeeze=False)
     for place in axes.flat:
         place.set(xticks=[], yticks=[])

@@ -144,12 +144,10 @@ def digest(found: dict[Run, Curve]) -> str:
 def draw(found: dict[Run, Curve], path: Path) -> None:
     """Draw the test accuracy over the epochs, a panel a case: the published curve grey, the main run in colour."""
     import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     published = published_curves()
     figure = Figure(figsize=(10, 5), layout="constrained")
-    FigureCanvasSVG(figure)
     panels = figure.subplots(2, 4, sharex=True, sharey=True).flat
     for axes, (case, ours) in zip(panels, main_runs(found).items(), strict=True):
         axes.plot([epoch.test_accuracy for epoch in published[case]], color="0.6", linewidth=3, label="published")
@@ -162,7 +160,7 @@ def draw(found: dict[Run, Curve], path: Path) -> None:
     figure.supylabel("test accuracy")
     # The same bytes in every run; text as text, which keeps the file small.
     with mpl.rc_context({"svg.hashsalt": "allconv", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None, "Description": digest(found)})
+        figure.savefig(path, format="svg", metadata={"Date": None, "Description": digest(found)})
 
 
 def stale(found: dict[Run, Curve], folder: Path = OUT) -> list[str]:
