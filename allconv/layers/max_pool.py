@@ -1,10 +1,9 @@
 """Max pooling."""
 
-from allconv.functional.padding import Padding
 from allconv.functional.pool import max_pool, max_pool_input_grad
 from allconv.layers.pool import Pool2D
 from allconv.layers.precision import for_sums
-from allconv.typing import Array, Cache, Pair
+from allconv.typing import Array, Cache
 from allconv.validation import check_gradient, check_images
 
 
@@ -47,17 +46,6 @@ class MaxPool2D(Pool2D):
     >>> MaxPool2D(2)(np.arange(4.0).reshape(1, 2, 2, 1))
     array([[[[3.]]]])
     """
-
-    def __init__(
-        self,
-        kernel_size: int | Pair,
-        *,
-        stride: int | Pair | None = None,
-        padding: Padding = "valid",
-        dilation: int | Pair = 1,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, H, W, C)``."""

@@ -58,7 +58,7 @@ class MeanPool2D(Pool2D):
         count_padding: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        super().__init__(kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
         self.count_padding = check_bool("count_padding", count_padding)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002

@@ -15,10 +15,11 @@ class Pool2D(Layer):
     def __init__(
         self,
         kernel_size: int | Pair,
-        stride: int | Pair | None,
-        padding: Padding,
-        dilation: int | Pair,
-        ceil_mode: bool,
+        *,
+        stride: int | Pair | None = None,
+        padding: Padding = "valid",
+        dilation: int | Pair = 1,
+        ceil_mode: bool = False,
     ) -> None:
         self.kernel_size = check_pair("kernel_size", kernel_size)
         self.stride = self.kernel_size if stride is None else check_pair("stride", stride)
