@@ -28,7 +28,7 @@ ALLOWED = {
     "layers": GROUND | {"functional", "initializers", "parallel", "parameter", "tables"},
     "optimizers": GROUND | {"parallel", "parameter"},
     "rules": GROUND | {"layers"},
-    "models": GROUND | {"functional", "initializers", "layers", "parallel"},
+    "models": GROUND | {"functional", "initializers", "layers", "parallel", "parameter"},
     "article": GROUND | {"data", "layers", "models", "optimizers", "rules", "schedules"},
     "checkpoint": GROUND | {"layers"},
     "data": GROUND | {"checkpoint", "parallel"},

@@ -24,6 +24,7 @@ from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
 from allconv.layers.tanh import Tanh
 from allconv.parallel.blas import single_threaded_blas
+from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 from allconv.validation import check_bool, check_images, check_instance
 
@@ -142,14 +143,7 @@ class _FusedLinear(Linear):
     """A fully connected layer with other, frozen parameters."""
 
     def __init__(self, layer: Linear, weight: Array, bias: Array | None) -> None:
-        super().__init__(
-            layer.in_features,
-            layer.out_features,
-            bias=bias is not None,
-            initializer=lambda rng, shape, dtype: weight.astype(dtype),  # noqa: ARG005
-            dtype=layer.weight.value.dtype,
-        )
-        _freeze(self, bias)
+        _replace_parameters(self, layer, weight, bias)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the state of a pickle or a copy, frozen like the original."""
@@ -161,20 +155,7 @@ class _FusedConv2D(Conv2D):
     """A convolution with other, frozen parameters, and the activation that follows it."""
 
     def __init__(self, layer: Conv2D, weight: Array, bias: Array | None, activation: Layer | None) -> None:
-        super().__init__(
-            layer.in_channels,
-            layer.out_channels,
-            layer.kernel_size,
-            stride=layer.stride,
-            padding=layer.padding,
-            dilation=layer.dilation,
-            groups=layer.groups,
-            bias=bias is not None,
-            initializer=lambda rng, shape, dtype: weight.astype(dtype),  # noqa: ARG005
-            dtype=layer.weight.value.dtype,
-            algorithm=layer.algorithm,
-        )
-        _freeze(self, bias)
+        _replace_parameters(self, layer, weight, bias)
         self._activation = activation
         self._transform_weight()
 
@@ -216,11 +197,13 @@ class _FusedConv2D(Conv2D):
         return super().__repr__() + ("" if self._activation is None else f" + {self._activation!r}")
 
 
-def _freeze(layer: Conv2D | Linear, bias: Array | None) -> None:
-    """Set the bias, and make the parameters read-only: what was computed from them must stay true."""
-    if layer.bias is not None and bias is not None:
-        layer.bias.value = bias
-    _make_read_only(layer)
+def _replace_parameters(fused: Conv2D | Linear, layer: Conv2D | Linear, weight: Array, bias: Array | None) -> None:
+    """Give `fused` the settings of `layer`, and parameters of its own: what is computed from them must stay true."""
+    vars(fused).update(layer.__getstate__())
+    dtype = layer.weight.value.dtype
+    fused.weight = Parameter(weight.astype(dtype))
+    fused.bias = None if bias is None else Parameter(bias.astype(dtype))
+    _make_read_only(fused)
 
 
 def _make_read_only(layer: Conv2D | Linear) -> None:
