@@ -1,6 +1,6 @@
-"""Tables of text: aligned columns under a head."""
+"""Tables of text: aligned columns under a head, or Markdown."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 
 def align(
@@ -44,3 +44,28 @@ def align(
     rule = "-" * (longest if longest_rule is None else min(longest, longest_rule))
     head, *body = lines
     return [head, rule, *body[:-1], rule, body[-1]] if total else [head, rule, *body]
+
+
+def markdown(rows: Iterable[Sequence[str]]) -> str:
+    r"""Return rows of cells as a Markdown table.
+
+    Parameters
+    ----------
+    rows : iterable of sequences of str
+        The first row is the head. All rows have the same number of cells.
+
+    Returns
+    -------
+    str
+        The lines of the table, each with its line end.
+
+    Examples
+    --------
+    >>> print(markdown([("case", "epochs"), ("a", "21")]), end="")
+    | case | epochs |
+    |---|---|
+    | a | 21 |
+    """
+    head, *body = rows
+    lines = [f"| {' | '.join(row)} |" for row in (head, *body)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"

@@ -25,6 +25,7 @@ import allconv as ac
 from allconv.article import FAULTS, rules_for
 from allconv.gradcheck import Report, check, check_loss
 from allconv.rules import Pattern, Rule, override_backward
+from allconv.tables import markdown
 from allconv.typing import Array, Cache
 
 IMAGES = 50  # in a step
@@ -98,19 +99,19 @@ def check_alone(fault: str) -> Report:
         return check(layer, rng.standard_normal((1, 8, 8, 3)))
 
 
-def gradient_table(kind: str, images: int = IMAGES) -> list[str]:
+def gradient_table(kind: str, images: int = IMAGES) -> str:
     """Return the Markdown table of `measure`."""
     found = measure(kind, images)
-    lines = [f"| convolution | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
+    rows = [["convolution", *found]]
     for k in range(9):
         cells = (f"{cosine:.3f}, {ratio:.4g}" for cosine, ratio in (found[fault][k] for fault in found))
-        lines.append(f"| {k + 1} | {' | '.join(cells)} |")
-    return lines
+        rows.append([str(k + 1), *cells])
+    return markdown(rows)
 
 
-def check_table() -> list[str]:
+def check_table() -> str:
     """Return the Markdown table of what the gradient check says."""
-    lines = ["| fault | by itself | in the ConvPool-CNN | in the All-CNN |", "|---|---|---|---|"]
+    rows = [["fault", "by itself", "in the ConvPool-CNN", "in the All-CNN"]]
     for fault in [fault for fault in FAULTS if fault != "all"]:
         alone = next(row.note.partition(";")[0] for row in check_alone(fault).failures if row.check == "elements")
         cells = [fault, alone]
@@ -118,16 +119,15 @@ def check_table() -> list[str]:
             report = check_network(kind, fault)
             starts = [f"`{path}`" for path in report.starts] if report is not None else []
             cells.append(f"starts in {', '.join(starts)}" if starts else "-")
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        rows.append(cells)
+    return markdown(rows)
 
 
 def page() -> str:
     """Return all tables, in Markdown."""
     titles = {"convpool": "ConvPool-CNN", "allcnn": "All-CNN"}
-    parts = [f"{title}:\n\n" + "\n".join(gradient_table(kind)) for kind, title in titles.items()]
-    parts.append("The gradient check:\n\n" + "\n".join(check_table()))
-    return "\n\n".join(parts)
+    parts = [f"{title}:\n\n{gradient_table(kind)}" for kind, title in titles.items()]
+    return "\n".join([*parts, f"The gradient check:\n\n{check_table()}"]).rstrip()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,10 +13,12 @@ import hashlib
 import json
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from curves import CASES, EPOCHS, HAND_WRITTEN, PASSES, ROOT, SEED, Curve, Epoch, Run, main_runs, published_curves, runs
+
+from allconv.tables import markdown
 
 OUT = ROOT / "docs" / "_static" / "results"
 LAST = 10  # How many epochs at the end of a whole run are averaged by themselves.
@@ -31,12 +33,6 @@ def distance(ours: Sequence[Epoch], published: Sequence[Epoch]) -> float:
 def last_distance(ours: Curve, published: Curve) -> float | None:
     """Return the same over the last ten epochs of a whole run; None for a run that is not whole."""
     return distance(ours[-LAST:], published[-LAST:]) if len(ours) == EPOCHS else None
-
-
-def markdown(rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown, its first row the head."""
-    head, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *body]) + "\n"
 
 
 def best(curve: Curve) -> str:

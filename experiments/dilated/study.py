@@ -17,7 +17,7 @@ and augmentation. This budget was set before the first run. The results lie besi
 import argparse
 import csv
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from short_run import short_run
 import allconv as ac
 from allconv.gradcheck import check
 from allconv.gradcheck.point import cosine_and_ratio
+from allconv.tables import markdown
 from allconv.typing import Array
 
 RESULTS = Path(__file__).parent
@@ -130,12 +131,6 @@ def read(name: str) -> list[dict[str, str]]:
     """Return the rows of name.csv; none if there is no such file."""
     file = RESULTS / f"{name}.csv"
     return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.exists() else []
-
-
-def markdown(cells: Iterable[Iterable[str]]) -> str:
-    """Return a table in Markdown, its first row the head."""
-    head, *rows = (f"| {' | '.join(row)} |" for row in cells)
-    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows]) + "\n"
 
 
 def check_table() -> str:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from allconv.tables import markdown
+
 RUNS = Path(__file__).resolve().parent
 TABLE = RUNS.parents[1] / "docs" / "_static" / "results" / "paper.md"
 # Test error in per cent without augmentation: Springenberg et al. (2015), Table 3.
@@ -43,7 +45,7 @@ def table(folder: Path = RUNS) -> str:
     here, there = ranks({net: run["errors"][-1] for net, run in runs.items()}), ranks(PAPER)
     names = ["net", "paper: error, %", "place", "here: error, %", "place", "lowest, %", "epochs run", "of"]
     names += ["training images", "batch", "rate"]
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    rows = [names]
     for net, error in PAPER.items():
         cells = [net, f"{error:.2f}", str(there[net])]
         if net in runs:
@@ -51,10 +53,8 @@ def table(folder: Path = RUNS) -> str:
             cells += [f"{run['errors'][-1]:.2f}", str(here[net]), f"{min(run['errors']):.2f}"]
             cells += [str(len(run["errors"])), str(run["epochs"]), f"{run['images'][0]:,}"]
             cells += [str(run["batch"]), str(run["rate"])]
-        else:
-            cells += [""] * 8
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append(cells + [""] * (len(names) - len(cells)))
+    return markdown(rows)
 
 
 if __name__ == "__main__":
