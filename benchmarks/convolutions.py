@@ -8,12 +8,11 @@ over the time of the best one.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from timing import medians
 
 import allconv as ac
 from allconv.functional import conv
@@ -67,17 +66,6 @@ TYPICAL = {
     "batch 1, CIFAR": (1, 32, 96, 96, 3, 1, 1),
     "batch 512, narrow": (512, 16, 8, 8, 3, 1, 1),
 }
-
-
-def medians(calls: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Return the median milliseconds of each call, made in turn."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(runs + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - start)
-    return {name: 1e3 * statistics.median(seconds[1:]) for name, seconds in times.items()}
 
 
 def passes(geometry: Geometry) -> dict[str, dict[str, Callable[[], object]]]:

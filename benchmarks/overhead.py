@@ -9,14 +9,12 @@ digests, the logs, and the plots after 21 epochs. A step is assumed to take --st
 
 import argparse
 import io
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from timing import medians
 from tqdm import tqdm
 
 import allconv as ac
@@ -27,16 +25,6 @@ sys.path.insert(0, str(ROOT / "examples"))
 from article_log import COLUMNS, log_block, published, write_plots  # noqa: E402 - found only through the line above
 
 STEPS = 2000
-
-
-def seconds(action: Callable[[], object], runs: int = 7) -> float:
-    """Return the median seconds of an action over the runs, after one that does not count."""
-    times = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
 
 
 def main() -> None:
@@ -71,16 +59,17 @@ def main() -> None:
             bar.update()
             bar.set_postfix_str(f"loss {1.0:.4f}, accuracy {0.5:.4f}, {130.0:.0f} images/s", refresh=False)
 
-        checkpoint, plots, step = seconds(save), seconds(lambda: write_plots(folder / "plots", rows)), seconds(show)
-    epoch = STEPS * arguments.step_ms / 1e3
-    shares = {
-        "the bar, each step": (step, STEPS * step / epoch),
-        "checkpoint and logs, each minute": (checkpoint, checkpoint / 60),
-        "plots, each epoch": (plots, plots / epoch),
-    }
-    for what, (once, share) in shares.items():
-        print(f"{what:34} {1e3 * once:9.2f} ms  {share:7.3%}")
-    print(f"{'all of them':34} {'':12}  {sum(share for _, share in shares.values()):7.3%}")
+        actions = {  # what is done, and how many milliseconds of training there are to each time
+            "the bar, each step": (show, arguments.step_ms),
+            "checkpoint and logs, each minute": (save, 60e3),
+            "plots, each epoch": (lambda: write_plots(folder / "plots", rows), STEPS * arguments.step_ms),
+        }
+        times = medians({what: action for what, (action, _) in actions.items()}, runs=7)
+
+    shares = {what: times[what] / period for what, (_, period) in actions.items()}
+    for what, share in shares.items():
+        print(f"{what:34} {times[what]:9.2f} ms  {share:7.3%}")
+    print(f"{'all of them':34} {'':12}  {sum(shares.values()):7.3%}")
 
 
 if __name__ == "__main__":

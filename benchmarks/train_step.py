@@ -16,8 +16,6 @@ count. Our prediction is that of the fused model.
 import argparse
 import json
 import platform
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from peer_models import nchw, onnx_runtime, to_torch
+from timing import medians
 
 import allconv as ac
 from allconv.models.fusion import fuse
@@ -168,7 +167,6 @@ def measure(case: Case, threads: int, runs: int, warm: int) -> tuple[dict[str, f
     peers = torch_calls(case, model, images, labels, threads) | onnx_calls(case, model, images, threads)
     ours = our_step(model, images, labels) if case.training else partial(fuse(model), images)
     calls, first = {"allconv": ours} | peers, {}
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for name, call in list(calls.items()):
         try:
             first[name] = np.asarray(call())
@@ -177,17 +175,9 @@ def measure(case: Case, threads: int, runs: int, warm: int) -> tuple[dict[str, f
                 raise
             print(f"torch.compile is left out: {str(error).splitlines()[0]}")
             del calls[name]
-    for _ in range(runs + 1):
-        for name, call in calls.items():
-            time.sleep(REST)
-            for _ in range(warm):
-                call()
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
     ours_first = first["allconv"]
     difference = max(float(np.abs(other - ours_first).max() / np.abs(ours_first).max()) for other in first.values())
-    return {name: 1e3 * statistics.median(seconds[name][1:]) for name in calls}, difference
+    return medians(calls, runs, warm=warm, rest=REST), difference
 
 
 def machine() -> str:
