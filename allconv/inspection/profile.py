@@ -12,6 +12,7 @@ from allconv.layers.conv import Conv2D
 from allconv.layers.intercept import Call
 from allconv.layers.observe import observe
 from allconv.layers.snapshot import clear_gradients, unchanged
+from allconv.layers.summary import LayerSummary
 from allconv.parallel.blas import blas_can_be_limited, single_threaded_blas
 from allconv.parallel.pool import get_num_threads, run
 from allconv.tables import align
@@ -20,8 +21,8 @@ from allconv.validation import check_batch, check_bool, check_instance, check_in
 
 
 @dataclass(frozen=True)
-class LayerProfile:
-    """One layer of a profile.
+class LayerProfile(LayerSummary):
+    """One layer of a profile: its summary for a whole batch, and what its passes take.
 
     Attributes
     ----------
@@ -45,11 +46,6 @@ class LayerProfile:
         earlier layer has cached counts there only.
     """
 
-    path: str
-    layer: str
-    output_shape: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
     algorithm: str
     forward: float
     backward: float
