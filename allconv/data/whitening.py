@@ -1,6 +1,7 @@
 """Global contrast normalization and ZCA whitening: the preprocessing of the paper "Striving for Simplicity"."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,15 +64,7 @@ class GlobalContrast:
 
     def __call__(self, images: Array) -> Array:
         """Return the normalized images (N, H, W, C), uint8 or floating, as float32."""
-        images = _check(images)
-        y = np.empty(images.shape, np.float32)
-        rows, parts = y.reshape(len(y), -1), slices(len(images), _SLICE_IMAGES)
-
-        def task(index: int) -> None:
-            rows[parts[index]] = _rows(images[parts[index]], self)
-
-        run(task, len(parts))
-        return y
+        return _transformed(_check(images), lambda part: _rows(part, self))
 
     def __repr__(self) -> str:
         return f"GlobalContrast({self.scale:g})"
@@ -186,15 +179,12 @@ class ZCA:
         images = _check(images)
         if images.shape[1:] != self.mean.shape:
             raise ValueError(f"images must have the fitted shape {self.mean.shape}, got {describe(images)}")
-        y = np.empty(images.shape, np.float32)
-        rows, mean, parts = y.reshape(len(y), -1), self.mean.ravel(), slices(len(images), _SLICE_IMAGES)
 
-        def task(index: int) -> None:
-            x = _rows(images[parts[index]], self.contrast)
-            np.matmul((x - mean).astype(np.float32), self.matrix.T, out=rows[parts[index]])
+        def whitened(part: Array) -> Array:
+            centred: Array = _rows(part, self.contrast) - self.mean.ravel()
+            return centred.astype(np.float32) @ self.matrix.T
 
-        run(task, len(parts))
-        return y
+        return _transformed(images, whitened)
 
     def state(self) -> dict[str, Any]:
         """Return all there is to save, as a dict of arrays and plain values that `from_state` takes."""
@@ -239,6 +229,18 @@ def _add_products(covariance: Array, x: Array) -> None:
         covariance[band, band.start :] += x[:, band].T @ x[:, band.start :]
 
     run(task, len(bands))
+
+
+def _transformed(images: Array, transform: Callable[[Array], Array]) -> Array:
+    """Return float32 images whose rows are ``transform(part)`` for slices of the images, which the threads share."""
+    y = np.empty(images.shape, np.float32)
+    rows, parts = y.reshape(len(y), -1), slices(len(images), _SLICE_IMAGES)
+
+    def task(index: int) -> None:
+        rows[parts[index]] = transform(images[parts[index]])
+
+    run(task, len(parts))
+    return y
 
 
 def _rows(images: Array, contrast: GlobalContrast | None) -> Array:
