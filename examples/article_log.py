@@ -90,16 +90,10 @@ def write_plots(folder: Path, rows: Sequence[Row]) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, measure in zip(figure.subplots(1, 2), ("accuracy", "cost"), strict=True):
         for part, colour in (("train", "tab:blue"), ("test", "tab:orange")):
-            curve = published(case)
-            axes.plot(
-                [row["epoch"] for row in curve],
-                [row[f"{part}_{measure}"] for row in curve],
-                color=colour,
-                alpha=0.4,
-                linewidth=4,
-                label=f"{part}, published",
-            )
-            axes.plot(epochs, [row[f"{part}_{measure}"] for row in rows], ".-", color=colour, label=f"{part}, this run")
+            values = f"{part}_{measure}"
+            curve = [row[values] for row in published(case)]  # from epoch 0 on
+            axes.plot(curve, color=colour, alpha=0.4, linewidth=4, label=f"{part}, published")
+            axes.plot(epochs, [row[values] for row in rows], ".-", color=colour, label=f"{part}, this run")
         axes.set(title=f"Case {case}: {measure}", xlabel="epoch", xticks=range(0, 21, 5))
         axes.legend()
     save(figure, "published.png")
