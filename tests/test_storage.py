@@ -525,7 +525,7 @@ def test_a_zip_with_the_records_of_large_ones_is_read(tmp_path, monkeypatch):
 
 
 def test_so_many_arrays_that_no_reader_would_take_them_are_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "DIRECTORY_LIMIT", 1_000)
+    monkeypatch.setattr(storage.npz, "DIRECTORY_LIMIT", 1_000)
     with pytest.raises(ValueError, match="a list of their names has 1000 bytes, got 3240"):
         storage.write(tmp_path / "x.npz", {f"{index:0100}": W for index in range(18)})
     assert list(tmp_path.iterdir()) == []

@@ -27,19 +27,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from allconv.checkpoint import npz
 from allconv.checkpoint.atomic import atomic_write
 from allconv.checkpoint.errors import CheckpointError, damage
-from allconv.checkpoint.npz import (
-    DIRECTORY_LIMIT,
-    DTYPES,
-    bytes_of,
-    npy_header,
-    open_regular,
-    open_zip,
-    read_array,
-    stored_members,
-    write_member,
-)
 from allconv.typing import Array
 from allconv.validation import check_instance, check_path, describe
 
@@ -83,18 +73,18 @@ def write(path: str | Path, state: dict[str, Any]) -> None:
     arrays: dict[str, Array] = {}
     values = _take_arrays(state, (), arrays)
     directory = sum(len(name) + 80 for name in arrays)  # zip's entry of a member has at most 78 bytes beside its name
-    if directory > DIRECTORY_LIMIT:
+    if directory > npz.DIRECTORY_LIMIT:
         raise ValueError(
-            f"state must hold so few arrays that a list of their names has {DIRECTORY_LIMIT} bytes, got {directory}"
+            f"state must hold so few arrays that a list of their names has {npz.DIRECTORY_LIMIT} bytes, got {directory}"
         )
     entries: list[dict[str, Any]] = []
     manifest = {"format": FORMAT, "versions": _versions(), "values": values, "arrays": entries}
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             data = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-            digest = hashlib.sha256(bytes_of(data)).hexdigest()
+            digest = hashlib.sha256(npz.bytes_of(data)).hexdigest()
             entries.append({"name": name, "shape": array.shape, "dtype": array.dtype.name, "sha256": digest})
-            write_member(archive, name, data)
+            npz.write_member(archive, name, data)
         # Lone surrogates are legal in a str, and must come back as they are.
         text = json.dumps(manifest, ensure_ascii=False).encode("utf-8", "surrogatepass")
         if len(text) > MANIFEST_LIMIT:
@@ -104,8 +94,8 @@ def write(path: str | Path, state: dict[str, Any]) -> None:
                 f"state must hold at most {VALUES_LIMIT} plain values (long lists of numbers belong into arrays), "
                 f"got {_count_values(text)}"
             )
-        write_member(archive, MANIFEST, np.frombuffer(text, np.uint8))
-        write_member(archive, DIGEST, np.frombuffer(hashlib.sha256(text).digest(), np.uint8))
+        npz.write_member(archive, MANIFEST, np.frombuffer(text, np.uint8))
+        npz.write_member(archive, DIGEST, np.frombuffer(hashlib.sha256(text).digest(), np.uint8))
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -137,14 +127,14 @@ def read(path: str | Path) -> dict[str, Any]:
     {'step': 3}
     """
     path = check_path("path", path)
-    with open_regular(path) as file:
+    with npz.open_regular(path) as file:
         return read_file(file, str(path))
 
 
 def read_file(file: BinaryIO, name: str) -> dict[str, Any]:
     """Return what `read` returns, from an open file that can seek; messages of errors begin with `name`."""
-    with damage(name), open_zip(file) as archive:
-        members = stored_members(archive, file.seek(0, 2))
+    with damage(name), npz.open_zip(file) as archive:
+        members = npz.stored_members(archive, file.seek(0, 2))
         manifest = _read_manifest(archive, members)
         arrays = dict(_read_arrays(archive, members, manifest))
         state = _put_arrays(manifest["values"], (), arrays)
@@ -156,8 +146,8 @@ def read_file(file: BinaryIO, name: str) -> dict[str, Any]:
 def is_whole(path: Path) -> bool:
     """Tell whether `path` is a file of this format without damage, reading one array at a time into memory."""
     try:
-        with open_regular(path) as file, damage(str(path)), open_zip(file) as archive:
-            members = stored_members(archive, file.seek(0, 2))
+        with npz.open_regular(path) as file, damage(str(path)), npz.open_zip(file) as archive:
+            members = npz.stored_members(archive, file.seek(0, 2))
             for _ in _read_arrays(archive, members, _read_manifest(archive, members)):
                 pass
     except (CheckpointError, OSError):
@@ -184,7 +174,7 @@ def _take_arrays(value: Any, path: tuple[str | int, ...], arrays: dict[str, Arra
     if value is None or isinstance(value, bool | int | float | str):
         return value
     keys = [key for key in path if isinstance(key, str)]
-    if type(value) not in (np.ndarray, np.memmap) or value.dtype.name not in DTYPES or len(keys) < len(path):
+    if type(value) not in (np.ndarray, np.memmap) or value.dtype.name not in npz.DTYPES or len(keys) < len(path):
         raise TypeError(
             f"{_where(path)} must be an array of numbers (in dicts, not in a list), a dict, a list, or None, bool, "
             f"int, float or str, got {describe(value)}"
@@ -232,7 +222,7 @@ def _read_manifest(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
         text = content[content.index(b"\n") + 1 :]
         if _count_values(text) > VALUES_LIMIT:
             raise CheckpointError(f"holds {_count_values(text)} values, more than {VALUES_LIMIT}")
-        expected = npy_header((32,), np.dtype(np.uint8)) + hashlib.sha256(text).digest()
+        expected = npz.npy_header((32,), np.dtype(np.uint8)) + hashlib.sha256(text).digest()
         with archive.open(members[DIGEST + ".npy"]) as member:
             stated = member.read(len(expected) + 1)
         if stated != expected:
@@ -258,7 +248,7 @@ def _read_arrays(
             if entry["name"] + ".npy" not in members or entry["name"] in seen:
                 raise CheckpointError("is missing")
             seen.add(entry["name"])
-            array = read_array(archive, members[entry["name"] + ".npy"], entry)
+            array = npz.read_array(archive, members[entry["name"] + ".npy"], entry)
         yield entry["name"], array
     if len(members) != len(seen) + 2:
         raise CheckpointError("holds members that the manifest does not list")
