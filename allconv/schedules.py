@@ -221,12 +221,8 @@ def linear(rate: float, start: float, end: float, epochs: float) -> Schedule:
     >>> rate(0), rate(2), rate(9)
     (0.5, 0.75, 1.0)
     """
-    rate, start, end = (
-        check_non_negative("rate", rate),
-        check_non_negative("start", start),
-        check_non_negative("end", end),
-    )
-    length = check_positive("epochs", epochs)
+    rate, start = check_non_negative("rate", rate), check_non_negative("start", start)
+    end, length = check_non_negative("end", end), check_positive("epochs", epochs)
     return lambda epochs: _finite(rate * _straight(start, end, _share(_elapsed(epochs), length)))
 
 
