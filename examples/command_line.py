@@ -44,12 +44,7 @@ def make_parser(description: str | None, *, epochs: int, seed: int, checkpoint_e
         help=f"steps between two checkpoints of an epoch, default {checkpoint_every}")  # fmt: skip
     add("--checkpoint-minutes", type=positive, default=10, metavar="N", help="minutes until a checkpoint, default 10")
     add("--until-step", type=positive, metavar="N", help="save and stop after step N, counted over all epochs")
-    add(
-        "--threads",
-        type=positive,
-        metavar="N",
-        help="threads of a process, default: the cores, shared by the processes",
-    )
+    add("--threads", type=positive, metavar="N", help="threads of a process, default: its share of the cores")
     parser.set_defaults(full_epochs=epochs)
     return parser
 

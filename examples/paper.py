@@ -26,9 +26,9 @@ from command_line import Data, make_parser, parse_arguments, positive, read_data
 import allconv as ac
 
 NETS = {  # The names are those of the paper's tables.
-    f"{name}-{kind}": (kind.upper(), variant)
+    f"{name}-{kind}": (kind.upper(), name.replace("-", ""))
     for kind in "abc"
-    for name, variant in (("base", "base"), ("strided", "strided"), ("convpool", "convpool"), ("all-cnn", "allcnn"))
+    for name in ("base", "strided", "convpool", "all-cnn")
 }
 EPOCHS, MILESTONES, GAMMA = 350, (200, 250, 300), 0.1
 RATES = (0.25, 0.1, 0.05, 0.01)
