@@ -8,7 +8,7 @@ import numpy as np
 from allconv.optimizers.base import Optimizer
 from allconv.optimizers.epsilon import check_eps_fits
 from allconv.optimizers.hyperparameter import Hyperparameter
-from allconv.optimizers.pieces import limited_square
+from allconv.optimizers.pieces import limited_square, overflowed
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_non_negative, check_positive
@@ -83,10 +83,8 @@ class AdaGrad(Optimizer):
     def update(self, w: Array, g: Array, squares: Array) -> None:
         """Change `w` and `squares` in place."""
         g, square = limited_square(g)
-        try:
-            with np.errstate(over="raise"):
-                squares += square
-        except FloatingPointError:  # The sum itself is at its end, and stays the largest number that there is.
+        squares += square
+        if overflowed():  # The sum itself is at its end, and stays the largest number that there is.
             np.minimum(squares, np.finfo(squares.dtype).max, out=squares)
         u = np.sqrt(squares)
         u += self.eps

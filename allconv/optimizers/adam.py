@@ -120,11 +120,12 @@ class Adam(Optimizer):
         """Set m to beta1 m + (1 - beta1) g, and v to beta2 v + (1 - beta2) g^2, in place."""
         beta1, beta2 = self.betas
         g, square = limited_square(g)
-        m *= beta1
-        m += (1 - beta1) * g
         square *= 1 - beta2
         v *= beta2
         v += square
+        share = np.multiply(g, 1 - beta1, out=square)
+        m *= beta1
+        m += share
 
     def _move(self, w: Array, m: Array, v: Array, correction1: float, correction2: float) -> None:
         """Subtract eta (m / correction1) / (sqrt(v / correction2) + eps) from w, in place."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from allconv.optimizers.checking import check_parameters, check_paths, gradient_of
 from allconv.optimizers.hyperparameter import Hyperparameter
-from allconv.optimizers.pieces import Piece, over_slices
+from allconv.optimizers.pieces import Piece, over_slices, watch_overflow
 from allconv.parameter import Parameter, writable
 from allconv.typing import Array
 from allconv.validation import check_floating, check_int, check_non_negative, describe
@@ -217,7 +217,8 @@ class Optimizer:
             if parameter.trainable
         ]
         self.step_count += 1
-        self._apply(pieces)
+        with watch_overflow():
+            self._apply(pieces)
         if self.step_count % _FLUSH_PERIOD == 0:
             over_slices(self._flush, pieces)
         for parameter in self.parameters:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_floating, describe
@@ -47,13 +49,14 @@ def path_of(parameter: Parameter, index: int) -> str:
 
 def gradient_of(parameter: Parameter, index: int) -> Array:
     """Return the gradient in the dtype of the value; RuntimeError if it is missing or has another shape."""
-    value = parameter.value
-    if parameter.grad is None:
+    value, grad = parameter.value, parameter.grad
+    if grad is None:
         raise RuntimeError(
             f"every trainable parameter must have a gradient, got none for {path_of(parameter, index)}: "
             "call backward first, or set trainable=False"
         )
-    grad = check_floating(f"the gradient of {path_of(parameter, index)}", parameter.grad, value.dtype)
+    if type(grad) is not np.ndarray or grad.dtype != value.dtype:
+        grad = check_floating(f"the gradient of {path_of(parameter, index)}", grad, value.dtype)
     if grad.shape != value.shape:
         raise RuntimeError(
             f"the gradient of {path_of(parameter, index)} must have shape {value.shape}, got {describe(grad)}"

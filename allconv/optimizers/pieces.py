@@ -1,5 +1,6 @@
 """The arrays that an update works on, cut into slices that the threads share."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -59,17 +60,41 @@ def over_slices(function: Callable[[Piece], T], pieces: Sequence[Piece]) -> list
     return [[next(results) for _ in group] for group in cut]
 
 
+class _Overflow(threading.local):
+    """Whether a result of this thread was too large for its dtype; NumPy calls the object when one is."""
+
+    seen = False
+
+    def __call__(self, *_: object) -> None:
+        self.seen = True
+
+
+_overflow = _Overflow()
+
+
+def watch_overflow() -> np.errstate:
+    """Return a context in which `overflowed` works, in place of NumPy's warnings; a step enters it once."""
+    return np.errstate(over="call", call=_overflow)
+
+
+def overflowed() -> bool:
+    """Tell whether a result of this thread was too large for its dtype since this was last asked."""
+    seen, _overflow.seen = _overflow.seen, False
+    return seen
+
+
 def limited_square(g: Array) -> tuple[Array, Array]:
     """Return the gradient, limited to a size whose square its dtype can hold, and its square.
 
     The limit is 2^63 = 9e18 in float32. An optimizer that divides by the root of a mean square makes the same step for
     a gradient of that size as for a larger one. Without the limit the mean square would be infinite from then on, and
     the weight would never move again. Infinite elements stay infinite, so that they can be noticed.
+
+    This is for the update of a step, within `watch_overflow`.
     """
-    try:
-        with np.errstate(over="raise"):
-            return g, g * g
-    except FloatingPointError:
+    square = g * g
+    if overflowed():
         limit = 2.0 ** (np.finfo(g.dtype).maxexp // 2 - 1)
         g = np.where(np.isfinite(g), g.clip(-limit, limit), g)
-        return g, g * g
+        square = g * g
+    return g, square

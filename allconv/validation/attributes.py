@@ -1,7 +1,7 @@
 """Attributes that every assignment checks."""
 
 from collections.abc import Callable
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -33,19 +33,16 @@ class Checked(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
+    # Without a __get__, Python finds the value where __set__ puts it, and reading costs as little as for any attribute.
+    if TYPE_CHECKING:
 
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
+        @overload
+        def __get__(self, instance: None, owner: type) -> Self: ...
 
-    def __get__(self, instance: object | None, owner: type) -> Self | T:
-        if instance is None:
-            return self
-        if self.name not in vars(instance):
-            raise AttributeError(f"{owner.__name__} has no {self.name} yet")
-        value: T = vars(instance)[self.name]
-        return value
+        @overload
+        def __get__(self, instance: object, owner: type) -> T: ...
+
+        def __get__(self, instance: object | None, owner: type) -> Self | T: ...
 
     def __set__(self, instance: object, value: Any) -> None:
         vars(instance)[self.name] = self.check(self.name, value)

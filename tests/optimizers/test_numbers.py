@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 from helpers import optimizer_reference as scalar_reference
+from helpers.bits import same_with_any_threads
 
 from allconv.optimizers import SGD, AdaGrad, Adam, AdamW, AMSGrad, RMSprop
 from allconv.parameter import Parameter
@@ -52,6 +53,38 @@ def test_weights_go_on_after_many_huge_gradients(make):
     assert all(math.isfinite(value) for value in values)
     steps = np.diff(values)
     assert (steps != 0).all()
+
+
+@each
+def test_huge_gradients_in_the_slices_of_several_threads(make):
+    """Each thread sees the overflow of its own slices; every other weight goes the same way without one."""
+    g = np.ones(300_000, np.float32)
+    g[[5, 100_000, 299_999]] = 1e20
+
+    def values():
+        p = Parameter(np.ones(g.size, np.float32))
+        optimizer = make([p])
+        for _ in range(2):
+            p.add_grad(g)
+            with np.errstate(over="raise"):
+                optimizer.step()
+        return p.value
+
+    found = same_with_any_threads(values)
+    assert found.max() < 1
+
+
+@each
+def test_a_step_enters_one_context_for_overflow(make, monkeypatch):
+    contexts = []
+    errstate = np.errstate
+    monkeypatch.setattr(np, "errstate", lambda **kinds: contexts.append(kinds) or errstate(**kinds))
+    parameters = [Parameter(np.ones(3, np.float32)) for _ in range(5)]
+    optimizer = make(parameters)
+    for parameter in parameters:
+        parameter.add_grad(np.ones(3, np.float32))
+    optimizer.step()
+    assert len(contexts) == 1
 
 
 def test_a_huge_gradient_leaves_its_neighbours_alone():
