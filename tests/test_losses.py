@@ -132,7 +132,7 @@ REFUSED = [
     (TWO, np.array([[1, 0, 0], [0.5, 0.6, 0]]), ValueError, PROBABILITIES + "[0.5, 0.6, 0.0] at index 1"),
     *(
         (TWO[:1], np.array([row]), ValueError, PROBABILITIES)
-        for row in ([1.5, -0.5, 0], [np.nan, 1, 0], [np.inf, 1, 0])
+        for row in ([1.5, -0.5, 0], [np.nan, 1, 0], [np.inf, 1, 0], [np.inf, -np.inf, 0])
     ),
 ]
 REFUSED_SQUARES = [

@@ -44,7 +44,8 @@ def check_labels(labels: Array, counted: Array, classes: int) -> None:
 
 def check_probabilities(rows: Array) -> None:
     """Raise ValueError unless each row, along the last axis, holds probabilities whose sum is 1."""
-    sums = rows.sum(axis=-1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # The sum of two infinities may be NaN, which is not near 1.
+        sums = rows.sum(axis=-1, dtype=np.float64)
     right = (rows >= 0).all(axis=-1) & (np.abs(sums - 1) <= _SUM_TOLERANCE)  # False for NaN
     if not right.all():
         place = _first(~right)
