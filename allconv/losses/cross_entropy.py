@@ -131,8 +131,8 @@ class SoftmaxCrossEntropy:
                 f"scores must have shape (N, K), got {describe(scores)}; other axes may stand between N and K"
             )
         target = check_array("target", target)
-        q = self._target_rows(target, scores)
-        divisor = self.divisor(target) if self.reduction == "mean" else 1.0
+        q, counted = self._target_rows(target, scores)
+        divisor = self._divisor(target, counted) if self.reduction == "mean" else 1.0
         if divisor == 0:
             raise ValueError(
                 "target must hold a label that is not ignored and whose class weight is not 0, to take the mean, "
@@ -168,12 +168,17 @@ class SoftmaxCrossEntropy:
             If `target` is no array, or if a label is out of the range of the class weights.
         """
         target = check_array("target", target)
-        if target.dtype.kind == "f":
+        counted = None if target.dtype.kind == "f" else self._counted(target)
+        if counted is not None and self.class_weight is not None:
+            check_labels(target, counted, len(self.class_weight))
+        return self._divisor(target, counted)
+
+    def _divisor(self, target: Array, counted: Array | None) -> float:
+        """Return D for checked labels, of which those in the mask `counted` count, or for probabilities, with None."""
+        if counted is None:
             return float(target.size // target.shape[-1])
-        counted = self._counted(target)
         if self.class_weight is None:
             return float(np.count_nonzero(counted))
-        check_labels(target, counted, len(self.class_weight))
         return float(np.sum(self.class_weight[target[counted].astype(np.intp)]))
 
     def _counted(self, labels: Array) -> Array:
@@ -191,17 +196,17 @@ class SoftmaxCrossEntropy:
             )
         return check_floating("class_weight", self.class_weight, dtype)
 
-    def _target_rows(self, target: Array, scores: Array) -> Array:
-        """Return q, one row an example, in the dtype to compute in."""
+    def _target_rows(self, target: Array, scores: Array) -> tuple[Array, Array | None]:
+        """Return q, one row an example, in the dtype to compute in, and which labels count; None for probabilities."""
         weight = self._weight(scores)
         if are_labels(target, scores):
             counted = self._counted(target)
             check_labels(target, counted, len(weight))
-            return rows_of_labels(target, counted, weight, self.label_smoothing)
+            return rows_of_labels(target, counted, weight, self.label_smoothing), counted
         if self.ignore_index is not None:
             raise ValueError(f"target must be integer labels where ignore_index is set, got {describe(target)}")
         check_probabilities(target)
-        return rows_of_probabilities(target, weight, self.label_smoothing)
+        return rows_of_probabilities(target, weight, self.label_smoothing), None
 
     def __repr__(self) -> str:
         arguments = []

@@ -20,4 +20,4 @@ def working_dtype(scores: Array) -> np.dtype[Any]:
 
     The largest float16 is 65504, so that already the number of the examples would overflow.
     """
-    return np.result_type(scores.dtype, np.float32)
+    return np.dtype(np.float32) if scores.dtype == np.float16 else scores.dtype
