@@ -17,27 +17,35 @@ from allconv.checkpoint.weights import load_weights, save_weights
 from allconv.inspection import explain
 from allconv.inspection.activations import LayerStatistics, layer_statistics
 from allconv.inspection.profile import profile
+from allconv.layers.adaptive_average_pool import AdaptiveAveragePool2D
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.branches import Branches
 from allconv.layers.conv import Conv2D
+from allconv.layers.conv_transpose import ConvTranspose2D
 from allconv.layers.dropout import Dropout
 from allconv.layers.elu import ELU
 from allconv.layers.flatten import Flatten
 from allconv.layers.gelu import GELU
 from allconv.layers.global_average_pool import GlobalAveragePool2D
+from allconv.layers.group_norm import GroupNorm
+from allconv.layers.layer_norm import LayerNorm
 from allconv.layers.leaky_relu import LeakyReLU
 from allconv.layers.linear import Linear
 from allconv.layers.max_pool import MaxPool2D
 from allconv.layers.mean_pool import MeanPool2D
 from allconv.layers.observe import observe
+from allconv.layers.prelu import PReLU
 from allconv.layers.relu import ReLU
+from allconv.layers.relu6 import ReLU6
 from allconv.layers.sequential import Sequential
 from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
 from allconv.layers.softmax import LogSoftmax, Softmax
 from allconv.layers.tanh import Tanh
+from allconv.layers.upsample import Upsample2D
+from allconv.layers.zero_pad import ZeroPad2D
 from allconv.losses import MeanSquaredError, SoftmaxCrossEntropy
 from allconv.optimizers.adagrad import AdaGrad
 from allconv.optimizers.adam import Adam, AdamW
@@ -66,15 +74,19 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "AdaptiveAveragePool2D",
     "BatchNorm",
     "Branches",
     "Conv2D",
+    "ConvTranspose2D",
     "DilatedAMSGrad",
     "Dropout",
     "Evaluation",
     "Flatten",
     "GlobalAveragePool2D",
+    "GroupNorm",
     "Layer",
+    "LayerNorm",
     "LayerStatistics",
     "LeakyReLU",
     "Linear",
@@ -83,9 +95,11 @@ __all__ = [
     "MeanPool2D",
     "MeanSquaredError",
     "Optimizer",
+    "PReLU",
     "Parameter",
     "RMSprop",
     "ReLU",
+    "ReLU6",
     "Record",
     "Run",
     "Sequential",
@@ -96,6 +110,8 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Stopped",
     "Tanh",
+    "Upsample2D",
+    "ZeroPad2D",
     "article",
     "checkpoint",
     "clip_grad_norm",

@@ -11,7 +11,7 @@ import allconv as ac
 from allconv.models import article_net, residual_net
 from allconv.models.fusion import Fused, fuse
 
-ACTIVATIONS = [ac.ELU(0.7), ac.GELU(), ac.LeakyReLU(0.2), ac.ReLU(), ac.Sigmoid(), ac.SiLU(), ac.Tanh()]
+ACTIVATIONS = [ac.ELU(0.7), ac.GELU(), ac.LeakyReLU(0.2), ac.ReLU(), ac.ReLU6(), ac.Sigmoid(), ac.SiLU(), ac.Tanh()]
 
 
 def rng():

@@ -18,7 +18,9 @@ from allconv.layers.gelu import GELU
 from allconv.layers.global_average_pool import GlobalAveragePool2D
 from allconv.layers.leaky_relu import LeakyReLU
 from allconv.layers.linear import Linear
+from allconv.layers.prelu import PReLU
 from allconv.layers.relu import ReLU
+from allconv.layers.relu6 import ReLU6
 from allconv.layers.sequential import Sequential
 from allconv.layers.signatures import output_and_cache
 from allconv.layers.silu import SiLU
@@ -29,7 +31,7 @@ from allconv.typing import Array, Pair
 from allconv.validation import check_images, check_instance, check_pair, describe
 
 __all__ = ["class_activation_map", "deconvnet", "guided_backprop", "saliency"]
-RECTIFIERS = (ReLU, LeakyReLU, ELU, GELU, SiLU)
+RECTIFIERS = (ReLU, ReLU6, LeakyReLU, PReLU, ELU, GELU, SiLU)
 Target = int | Array | None
 
 

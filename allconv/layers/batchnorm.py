@@ -94,7 +94,7 @@ class BatchNorm(Layer):
         self.momentum = check_real("momentum", momentum, minimum=0.0, maximum=1.0)
         self.frozen = frozen
         kind = check_dtype("dtype", dtype)
-        self.eps = _check_eps(eps, kind)
+        self.eps = check_eps(eps, kind)
         self.weight = Parameter(np.ones(self.channels, kind))
         self.bias = Parameter(np.zeros(self.channels, kind))
         self.running_mean = Parameter(np.zeros(self.channels, kind), trainable=False)
@@ -212,7 +212,7 @@ class BatchNorm(Layer):
         return f"BatchNorm({text})"
 
 
-def _check_eps(eps: object, dtype: np.dtype[Any]) -> float:
+def check_eps(eps: object, dtype: np.dtype[Any]) -> float:
     """Return eps, which must not vanish in the dtype of the computation: a constant channel would become NaN."""
     value, smallest = check_positive("eps", eps), float(np.finfo(dtype).tiny)
     if value < smallest:

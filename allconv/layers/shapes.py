@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allconv.validation import describe, is_int
+from numpy.typing import DTypeLike
+
+from allconv.typing import Array
+from allconv.validation import check_batch, check_images, describe, is_int
 
 if TYPE_CHECKING:
     from allconv.layers.base import Layer
@@ -128,6 +131,74 @@ def check_image_shape(in_shape: object, channels: int | None = None) -> tuple[in
         raise ValueError(f"in_shape must be {wanted}, got {shape}{_image_hint(shape, channels)}")
     height, width, last = shape
     return height, width, last
+
+
+def check_channels(x: object, channels: int, dtype: DTypeLike) -> Array:
+    """Return a batch whose last axis holds the channels, as `check_batch` does.
+
+    Parameters
+    ----------
+    x : array, shape (N, ..., C)
+        The batch.
+    channels : int
+        The number of channels C.
+    dtype : dtype
+        The dtype to cast to.
+
+    Returns
+    -------
+    array, shape (N, ..., C)
+        The array itself, unless it has to be cast.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `check_batch`, and if `x` has another shape.
+
+    Examples
+    --------
+    >>> check_channels(np.ones((2, 3)), 3, np.float32).dtype
+    dtype('float32')
+    """
+    array = check_batch("x", x, dtype)
+    if array.ndim == 4:
+        return check_images("x", array, channels=channels)
+    if array.ndim < 2 or array.shape[-1] != channels:
+        raise ValueError(f"x must have shape (N, ..., {channels}), got {describe(array)}")
+    return array
+
+
+def check_channels_shape(in_shape: object, channels: int) -> tuple[int, ...]:
+    """Return the shape (..., C) of one example, as `check_channels` does for a batch.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        The shape, without the batch axis.
+    channels : int
+        The number of channels C.
+
+    Returns
+    -------
+    tuple of int
+        The shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `in_shape` is another shape.
+
+    Examples
+    --------
+    >>> check_channels_shape((5, 3), 3)
+    (5, 3)
+    """
+    shape = check_shape(in_shape)
+    if len(shape) == 3:
+        return check_image_shape(shape, channels)
+    if not shape or shape[-1] != channels:
+        raise ValueError(f"in_shape must be (..., {channels}), got {shape}")
+    return shape
 
 
 def _image_hint(shape: tuple[int, ...], channels: int | None) -> str:

@@ -18,6 +18,7 @@ from allconv.layers.gelu import GELU
 from allconv.layers.leaky_relu import LeakyReLU
 from allconv.layers.linear import Linear
 from allconv.layers.relu import ReLU
+from allconv.layers.relu6 import ReLU6
 from allconv.layers.sequential import Sequential
 from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
@@ -28,7 +29,7 @@ from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 from allconv.validation import check_bool, check_images, check_instance
 
-_ACTIVATIONS = (ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh)
+_ACTIVATIONS = (ELU, GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Tanh)
 
 
 class Fused(Sequential):

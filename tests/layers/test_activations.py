@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allconv import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from allconv import GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Tanh
 
 
 def logistic(x):
@@ -21,6 +21,7 @@ def gelu_tanh(x):
 # (layer, the formula for one number)
 CASES = [
     (ReLU(), lambda x: x if x > 0 else 0.0),
+    (ReLU6(), lambda x: min(max(x, 0.0), 6.0)),
     (LeakyReLU(), lambda x: x if x > 0 else 0.01 * x),
     (LeakyReLU(1.5), lambda x: x if x > 0 else 1.5 * x),
     (LeakyReLU(0.0), lambda x: x if x > 0 else 0.0),

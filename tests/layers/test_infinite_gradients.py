@@ -14,6 +14,7 @@ GRADIENTS = [np.inf, -np.inf, np.nan, 2.0, 0.0]
 # (layer, PyTorch's function). GELU of an infinite x is NaN in PyTorch. Here it has its limit, which has its own test.
 PEERS = [
     (ac.ReLU(), lambda f, x: f.relu(x), INPUTS),
+    (ac.ReLU6(), lambda f, x: f.relu6(x), INPUTS),
     (ac.LeakyReLU(0.1), lambda f, x: f.leaky_relu(x, 0.1), INPUTS),
     (ac.LeakyReLU(1.5), lambda f, x: f.leaky_relu(x, 1.5), INPUTS),
     (ac.LeakyReLU(0.0), lambda f, x: f.leaky_relu(x, 0.0), INPUTS),
