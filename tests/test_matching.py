@@ -43,7 +43,7 @@ LAYOUTS = {(row.peer, row.theirs): row.here for row in ROWS if row.section == "S
 
 CODE = {}
 exec("\n".join(blocks(PAGE, "python")), CODE)
-KINDS = [ac.Conv2D, ac.Linear, ac.BatchNorm, CODE["KerasBatchNorm"]]
+KINDS = [ac.Conv2D, ac.ConvTranspose2D, ac.Linear, ac.BatchNorm, ac.GroupNorm, ac.PReLU, CODE["KerasBatchNorm"]]
 IN_FLOAT64 = {kind.__name__: functools.partial(kind, dtype=np.float64) for kind in KINDS}
 AC = SimpleNamespace(**{name: getattr(ac, name) for name in ac.__all__} | IN_FLOAT64)
 
@@ -142,11 +142,13 @@ def check_difference(row, peer):
 
 CHECKS = {
     "Convolution": check_layer,
+    "Upsampling": check_layer,
     "Linear layers": check_layer,
     "Mean pooling": check_layer,
     "Max pooling": check_layer,
     "Activations": check_layer,
     "Batch normalization": check_layer,
+    "Group normalization": check_layer,
     "Dropout": check_layer,
     "Losses": check_loss,
     "Momentum": check_optimizer,
