@@ -151,7 +151,7 @@ CHECKED = [
     *((ac.models.all_cnn, {"kind": kind, "variant": variant}, False) for kind, variant in PAPER),
     *((ac.models.lenet, {"activation": a, "pool": p}, False) for a in ACTIVATIONS for p in ("max", "mean")),
     (ac.models.all_cnn, {"kind": "C", "variant": "allcnn", "unpadded_last": True, "dropout": True}, True),
-    *((ac.models.residual_net, {"blocks": 2, "width": 4}, training) for training in (False, True)),
+    *((ac.models.residual_net, {"blocks": 2, "width": 4, "option": o}, t) for o in "AB" for t in (False, True)),
 ]
 
 
@@ -182,23 +182,41 @@ def test_lenet_has_the_size_that_its_layers_make(options, count):
         model.output_shape((32, 32, shape[2]))
 
 
+@pytest.mark.parametrize("option", ["A", "B"])
 @pytest.mark.parametrize(("blocks", "width", "channels", "classes"), [(1, 16, 3, 10), (3, 16, 3, 10), (2, 5, 1, 7)])
-def test_the_residual_net_has_the_size_that_its_layers_make(blocks, width, channels, classes):
+def test_the_residual_net_has_the_size_that_its_layers_make(blocks, width, channels, classes, option):
     model = ac.models.residual_net(
-        blocks, width=width, channels=channels, classes=classes, rng=np.random.default_rng(0)
+        blocks, width=width, option=option, channels=channels, classes=classes, rng=np.random.default_rng(0)
     )
     stages = (width, 2 * width, 4 * width)
     convolutions = 9 * channels * width + sum(2 * blocks * 9 * w * w for w in stages)
-    convolutions += 9 * stages[0] * stages[1] + 9 * stages[1] * stages[2]
-    normalizations = sum((2 * blocks + 1) * 2 * w for w in stages)
+    convolutions -= 9 * (stages[1] ** 2 + stages[2] ** 2) // 2  # the first of a stage sees half the channels
+    normalizations = 2 * width + sum(2 * blocks * 2 * w for w in stages)
+    projections = option == "B" and 2
+    if projections:
+        convolutions += (stages[1] ** 2 + stages[2] ** 2) // 2
+        normalizations += 2 * (stages[1] + stages[2])
     summary = model.summary((32, 32, channels))
     assert summary.trainable == convolutions + normalizations + (4 * width + 1) * classes
     assert summary.parameters == summary.trainable + normalizations  # the running statistics
     kinds = [type(layer) for layer in model.walk()]
     assert kinds.count(ac.Skip) == 3 * blocks
-    assert kinds.count(ac.Conv2D) + kinds.count(ac.Linear) == 6 * blocks + 4
+    assert kinds.count(ac.Conv2D) + kinds.count(ac.Linear) == 6 * blocks + 2 + projections
     assert kinds.count(ac.BatchNorm) == kinds.count(ac.Conv2D)
     assert model.output_shape((32, 32, channels)) == (classes,)
+
+
+@pytest.mark.scripts
+@pytest.mark.parametrize("option", ["A", "B"])
+def test_resnet20_trains_on_drawn_shapes(option):
+    model, loss = ac.models.resnet20(option, rng=np.random.default_rng(0)), ac.SoftmaxCrossEntropy()
+    optimizer = ac.Adam(model.parameters(), 0.003)
+    drawn, fresh = (
+        ac.data.Loader(ac.data.shapes(count, seed=count), 25, normalize=ac.data.per_step) for count in (500, 200)
+    )
+    for _ in ac.train(model, loss, optimizer, drawn, epochs=6, schedule=ac.schedules.cosine(0.003, 6)):
+        pass
+    assert ac.evaluate(model, loss, fresh).accuracy > 0.6  # of 10 classes, after 500 images
 
 
 def test_the_initial_weights_fit_the_activation():
@@ -210,7 +228,7 @@ def test_the_initial_weights_fit_the_activation():
         model = ac.models.lenet(activation=activation, rng=np.random.default_rng(0))
         assert model[7].weight.value.std() == pytest.approx(deviation, rel=0.02)
     model = ac.models.residual_net(1, rng=np.random.default_rng(0))
-    assert model[13].body[0].weight.value.std() == pytest.approx(np.sqrt(2 / 576), rel=0.02)
+    assert model[7].body[3].weight.value.std() == pytest.approx(np.sqrt(2 / 576), rel=0.02)
 
 
 BUILDERS = {

@@ -72,9 +72,10 @@ def test_lenet(activation, pool):
     assert_agree(model, forward, (3, 28, 28, 1))
 
 
+@pytest.mark.parametrize("option", ["A", "B"])
 @pytest.mark.parametrize("training", [False, True])
-def test_the_residual_net(training):
-    model = ac.models.residual_net(2, width=6, dtype=np.float64, rng=np.random.default_rng(0))
+def test_resnet20(training, option):
+    model = ac.models.resnet20(option, dtype=np.float64, rng=np.random.default_rng(0))
     rng = np.random.default_rng(3)
     for path, p in model.named_parameters():
         if path.endswith(("running_mean", "running_var", ".bias")):
@@ -86,16 +87,19 @@ def test_the_residual_net(training):
 
         def conv(x, stride=1):
             weight, scale, bias, mean, var = (next(names) for _ in range(5))
-            x = F.conv2d(same(x, 3, stride), parameters[weight], stride=stride)
+            x = F.conv2d(x, parameters[weight], stride=stride, padding=parameters[weight].shape[2] // 2)
             statistics = [running.setdefault(name, parameters[name].detach().clone()) for name in (mean, var)]
             return F.batch_norm(x, *statistics, parameters[scale], parameters[bias], training, momentum=0.1, eps=1e-5)
 
         x = conv(x).relu()
-        for stage in range(3):
-            if stage:
-                x = conv(x, stride=2).relu()
-            for _ in range(2):
-                x = (x + conv(conv(x).relu())).relu()
+        for block in range(9):
+            stride = 2 if block in (3, 6) else 1
+            f, g = conv(conv(x, stride).relu()), x
+            if stride == 2 and option == "A":
+                g = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1]))  # as many channels again, of zeros
+            elif stride == 2:
+                g = conv(x, stride)
+            x = (f + g).relu()
         weight, bias = names
         return F.linear(x.mean(dim=(2, 3)), parameters[weight], parameters[bias])
 

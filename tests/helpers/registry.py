@@ -366,7 +366,8 @@ MODELS = {
         {"kind": choice("A", "B", "C"), "variant": choice("base", "strided", "convpool", "allcnn")},
     ),
     "lenet": Row(ac.models.lenet, {}, {"activation": choice("relu", "sigmoid", "tanh"), "pool": choice("max", "mean")}),
-    "residual_net": Row(ac.models.residual_net, {"blocks": 1}),
+    "residual_net": Row(ac.models.residual_net, {"blocks": 1}, {"option": choice("A", "B")}),
+    "resnet20": Row(ac.models.resnet20, {}, {"option": choice("A", "B")}),
     "fuse": Row(ac.models.fuse, {"model": ac.ReLU()}),
 }
 
