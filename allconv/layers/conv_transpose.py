@@ -23,6 +23,7 @@ from allconv.validation import (
 )
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class ConvTranspose2D(Layer):
     r"""Two-dimensional transposed convolution: the input gradient of a `Conv2D`, as a forward pass.
 

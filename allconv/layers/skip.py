@@ -12,6 +12,7 @@ from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_floating, check_real, describe
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class Skip(Layer):
     r"""A body of layers, and a shortcut around it that carries the input times `scale`.
 
