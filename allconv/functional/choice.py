@@ -15,13 +15,18 @@ Then
 :math:`C' = \max(C, 16)` and :math:`O' = \max(O, 16)`, since the transforms of fewer than 16 channels cost as much as
 those of 16. `CostModel` has the constants e, which were fitted to 43 shapes on one core with AVX-512.
 ``benchmarks/convolutions.py`` prints the choice beside the best one.
+
+Cost decides only where the bilinear algorithm keeps its error in float32 within ``tuning.WINOGRAD.most_error``.
+Elsewhere im2col is taken. float64 has the same choice, so that its gradient checks test the same algorithm.
 """
 
 import math
 from dataclasses import dataclass
 
+from allconv.functional import tuning
 from allconv.functional.geometry import Geometry
 from allconv.functional.rounding import ceil_div
+from allconv.functional.winograd.error import error_bound
 from allconv.functional.winograd.tiling import applies, best_tile, products_of_tile
 from allconv.typing import Pair
 from allconv.validation import check_choice
@@ -106,8 +111,9 @@ def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = Fals
     geometry : Geometry
         The sizes of the convolution.
     algorithm : {"auto", "im2col", "winograd"}, default "auto"
-        "auto" is the algorithm with the lowest cost. "im2col" is a matrix product over gathered columns. "winograd"
-        takes effect where a bilinear algorithm exists; other convolutions fall back to "im2col".
+        "auto" is the algorithm with the lowest cost among those that keep the error in bounds. "im2col" is a matrix
+        product over gathered columns. "winograd" takes effect where a bilinear algorithm exists; other convolutions
+        fall back to "im2col".
     backward : bool, default False
         Whether the pass computes all gradients. A pass for the weight's gradient alone costs about as much as a
         forward pass, and counts as one.
@@ -130,10 +136,17 @@ def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = Fals
         return "winograd"
     if algorithm == "auto" and geometry.groups == geometry.in_channels == geometry.out_channels > 1:
         return "depthwise"
-    if algorithm == "auto" and bilinear:
+    if algorithm == "auto" and bilinear and _keeps_to_bound(geometry):
         columns, tiles = _im2col_cost(geometry, backward), _winograd_cost(geometry, backward, transformed)
         return "winograd" if tiles < columns else "im2col"
     return "im2col"
+
+
+def _keeps_to_bound(geometry: Geometry) -> bool:
+    """Tell whether the best tile loses so few digits that cost may decide."""
+    kernel, stride, channels = geometry.kernel, geometry.stride, geometry.channels
+    tile = best_tile(kernel, stride, channels)
+    return error_bound(kernel, stride, tile, channels) <= tuning.WINOGRAD.most_error
 
 
 def _im2col_cost(geometry: Geometry, backward: bool) -> float:
@@ -149,7 +162,7 @@ def _im2col_cost(geometry: Geometry, backward: bool) -> float:
 
 def _winograd_cost(geometry: Geometry, backward: bool, transformed: bool) -> float:
     n, inputs, outputs = geometry.x_shape[0], geometry.in_channels, geometry.out_channels
-    tile = best_tile(geometry.kernel, geometry.stride)
+    tile = best_tile(geometry.kernel, geometry.stride, geometry.channels)
     # A backward pass has tiles of dx, which are as many times larger as the stride.
     sizes = (
         zip(geometry.x_shape[1:3], geometry.stride, strict=True) if backward else ((size, 1) for size in geometry.out)
@@ -159,5 +172,5 @@ def _winograd_cost(geometry: Geometry, backward: bool, transformed: bool) -> flo
     per_tile = inputs * outputs + COST.tile_entry.of(backward) * transformed_entries
     kernel_entry = COST.kernel_read if transformed else COST.kernel_entry
     kernel = kernel_entry.of(backward) * inputs * outputs
-    products = products_of_tile(geometry.kernel, geometry.stride)
+    products = products_of_tile(geometry.kernel, geometry.stride, tile)
     return products * (tiles * per_tile + kernel) + COST.winograd_calls.of(backward)

@@ -38,6 +38,11 @@ class Geometry:
         """The number C of input channels."""
         return self.x_shape[3]
 
+    @property
+    def channels(self) -> Pair:
+        """The numbers of input and of output channels, (C, O)."""
+        return self.in_channels, self.out_channels
+
     @cached_property
     def out(self) -> Pair:
         """The height and the width of the output, (H_out, W_out)."""

@@ -72,8 +72,9 @@ class WinogradTuning:
 
     Attributes
     ----------
-    most_points : int
-        Bounds the points of one phase of an axis, as a number. More points cost too many digits.
+    most_error : float
+        Bounds the error of a float32 pass that is chosen by cost, in units of the largest result: of 24 bits 16 stay.
+        Where tiles of 4 outputs could lose more, tiles of 2 are taken. Where these could, im2col is chosen.
     small_product : int
         Bounds one matrix product, in multiply-adds. OpenBLAS multiplies up to as many without packing its operands
         first, which is a fifth faster on AVX-512.
@@ -99,7 +100,7 @@ class WinogradTuning:
         Bounds the pairs of channels in one task that transforms kernels, in pairs.
     """
 
-    most_points: int = 8
+    most_error: float = 2.0**-16
     small_product: int = 1_000_000
     piece_rows: int = 64
     least_piece_columns: int = 32

@@ -169,8 +169,8 @@ def sizes(shape, *, kernel=3, stride=1, dilation=1, groups=1):
 )
 def test_the_tile_is_chosen_from_the_sizes(geometry, tile, products):
     assert tiling.applies(geometry.kernel, geometry.stride, geometry.dilation, geometry.groups)
-    assert tiling.best_tile(geometry.kernel, geometry.stride) == tile
-    assert tiling.products_of_tile(geometry.kernel, geometry.stride) == products
+    assert tiling.best_tile(geometry.kernel, geometry.stride, geometry.channels) == tile
+    assert tiling.products_of_tile(geometry.kernel, geometry.stride, tile) == products
     _, _, weight, _, _ = draw(1, 8, 8, 2, 3, kernel=geometry.kernel)
     assert winograd.transform_weight(weight, geometry.stride).shape[:2] == (products**0.5, products**0.5)
 

@@ -53,7 +53,7 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry, *, tile: int | None = N
     >>> np.allclose(dw, 9.0)
     True
     """
-    tiling = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype)
+    tiling = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride, geometry.channels), dy.dtype)
     x, dy = np.ascontiguousarray(x), np.ascontiguousarray(dy)
     partial_sums = _partial_sums(tiling, x, dy)
 
@@ -100,7 +100,7 @@ def grads(
     >>> dx.shape, np.allclose(dw, 9.0), db
     ((1, 5, 5, 1), True, array([9.]))
     """
-    tiling = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype)
+    tiling = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride, geometry.channels), dy.dtype)
     x, dy, dx = np.ascontiguousarray(x), np.ascontiguousarray(dy), empty(x.shape, dy.dtype)
     kernel = transform_kernel(tiling.vertical, tiling.horizontal, weight.swapaxes(2, 3))
     partial_sums = _partial_sums(tiling, x, dy)

@@ -63,7 +63,7 @@ def forward(
     >>> np.allclose(y, 9.0)
     True
     """
-    tiling = forward_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), x.dtype)
+    tiling = forward_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride, geometry.channels), x.dtype)
     if transformed is None:
         transformed = transform_kernel(tiling.vertical, tiling.horizontal, weight)
     return _convolve(tiling, x, transformed, bias, activation)
@@ -98,7 +98,7 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry, *, tile: int | None
            [2., 4., 6., 4., 2.],
            [1., 2., 3., 2., 1.]])
     """
-    tiling = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride), dy.dtype)
+    tiling = gradient_tiling(geometry, tile or best_tile(geometry.kernel, geometry.stride, geometry.channels), dy.dtype)
     return _convolve(tiling, dy, transform_kernel(tiling.vertical, tiling.horizontal, weight.swapaxes(2, 3)))
 
 
@@ -122,7 +122,7 @@ def transform_weight(weight: Array, stride: Pair = (1, 1), *, tile: int | None =
     (6, 6, 16, 32)
     """
     kernel = (weight.shape[0], weight.shape[1])
-    tile = tile or best_tile(kernel, stride)
+    tile = tile or best_tile(kernel, stride, (weight.shape[2], weight.shape[3]))
     vertical, horizontal = (convolution(tile, r, s, 0, weight.dtype) for r, s in zip(kernel, stride, strict=True))
     return transform_kernel(vertical, horizontal, weight)
 

@@ -17,6 +17,7 @@ from allconv.functional.geometry import Geometry
 from allconv.functional.rounding import ceil_div
 from allconv.functional.winograd.banded import VerticalTransforms, vertical_transforms
 from allconv.functional.winograd.bilinear import Bilinear, convolution, gradient
+from allconv.functional.winograd.error import error_bound
 from allconv.typing import Pair
 
 
@@ -43,35 +44,38 @@ def applies(kernel: Pair, stride: Pair, dilation: Pair, groups: int) -> bool:
     return plain and min(kernel) >= 3 and max(kernel) <= 7
 
 
-def best_tile(kernel: Pair, stride: Pair) -> int:
+def best_tile(kernel: Pair, stride: Pair, channels: Pair) -> int:
     """Return the number of outputs of a tile along each axis.
 
     Parameters
     ----------
     kernel, stride : pair of int
         (vertical, horizontal).
+    channels : pair of int
+        (C, O).
 
     Returns
     -------
     {4, 2}
-        4, or 2 where tiles of 4 outputs would take so many points that the result loses too many digits.
+        4, or 2 where tiles of 4 outputs would lose more digits than ``tuning.WINOGRAD.most_error`` allows.
 
     Examples
     --------
-    >>> best_tile((3, 3), (1, 1)), best_tile((7, 7), (1, 1))
+    >>> best_tile((3, 3), (1, 1), (512, 512)), best_tile((5, 5), (1, 1), (512, 512))
     (4, 2)
     """
-    taps_of_phase = max(ceil_div(r, s) for r, s in zip(kernel, stride, strict=True))
-    return 4 if taps_of_phase + 3 <= tuning.WINOGRAD.most_points else 2
+    return 4 if error_bound(kernel, stride, 4, channels) <= tuning.WINOGRAD.most_error else 2
 
 
-def products_of_tile(kernel: Pair, stride: Pair) -> int:
+def products_of_tile(kernel: Pair, stride: Pair, tile: int) -> int:
     """Return the number of products of a tile, a_h a_w.
 
     Parameters
     ----------
     kernel, stride : pair of int
         (vertical, horizontal).
+    tile : {4, 2}
+        The number of outputs of a tile along each axis.
 
     Returns
     -------
@@ -79,10 +83,9 @@ def products_of_tile(kernel: Pair, stride: Pair) -> int:
 
     Examples
     --------
-    >>> products_of_tile((3, 3), (1, 1)), products_of_tile((3, 3), (2, 2))
+    >>> products_of_tile((3, 3), (1, 1), 4), products_of_tile((3, 3), (2, 2), 4)
     (36, 81)
     """
-    tile = best_tile(kernel, stride)
     return math.prod(s * (tile - 1) + r for r, s in zip(kernel, stride, strict=True))
 
 
