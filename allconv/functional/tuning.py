@@ -59,11 +59,14 @@ class DepthwiseTuning:
     Attributes
     ----------
     slice_elements : int
-        Bounds the input of one slice, in numbers, unless a single image is larger. The padded input, the output and
-        the products of one tap then fit a core's cache together.
+        Bounds the input of one slice, in numbers, unless a single image is larger. The padded input and the output
+        then fit a core's cache together.
+    summed_rows : int
+        Bounds the rows whose products are added one after the other, in rows. Sums of these sums keep more digits.
     """
 
-    slice_elements: int = 1 << 15
+    slice_elements: int = 1 << 17
+    summed_rows: int = 128
 
 
 @dataclass(frozen=True)
