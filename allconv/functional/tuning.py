@@ -66,7 +66,7 @@ class DepthwiseTuning:
     """
 
     slice_elements: int = 1 << 17
-    summed_rows: int = 128
+    summed_rows: int = 32
 
 
 @dataclass(frozen=True)
