@@ -17,6 +17,7 @@ from timing import medians
 import allconv as ac
 from allconv.functional import conv
 from allconv.functional.choice import choose
+from allconv.functional.cost import possible_outputs
 from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.winograd.tiling import applies
 
@@ -74,6 +75,8 @@ def passes(geometry: Geometry) -> dict[str, dict[str, Callable[[], object]]]:
     shape = (*geometry.kernel, geometry.in_channels // geometry.groups, geometry.out_channels)
     x, w, dy = (rng.standard_normal(s).astype(np.float32) for s in (geometry.x_shape, shape, geometry.y_shape))
     names = ["im2col"]
+    if max(possible_outputs(geometry)) > 1:
+        names.append("banded")
     if choose(geometry) == "depthwise":
         names.append("depthwise")
     if applies(geometry.kernel, geometry.stride, geometry.dilation, geometry.groups):
@@ -96,7 +99,7 @@ def main() -> None:
     ac.set_num_threads(arguments.threads)
     print(f"{arguments.threads} threads, float32, median of {arguments.runs} runs in ms, the algorithms in turn")
     print(f"{'layer':26} {'N':>3} {'H=W':>4} {'C':>4} {'O':>4} {'k':>3} {'s':>2} {'groups':>6}  {'pass':9}", end="")
-    print(f"{'im2col':>9} {'depthwise':>9} {'winograd':>9}  {'choice':10} {'of best':>7}")
+    print(f"{'im2col':>9} {'banded':>9} {'depthwise':>9} {'winograd':>9}  {'choice':10} {'of best':>7}")
     losses = []
     for layer, (n, size, c, o, kernel, stride, groups) in (OURS | TYPICAL).items():
         geometry = geometry_of(
@@ -107,7 +110,8 @@ def main() -> None:
             choice = choose(geometry, backward=name == "backward")
             loss = times[choice] / min(times.values())
             losses.append(loss)
-            cells = " ".join(f"{times[a]:9.2f}" if a in times else 9 * " " for a in ("im2col", "depthwise", "winograd"))
+            names = ("im2col", "banded", "depthwise", "winograd")
+            cells = " ".join(f"{times[a]:9.2f}" if a in times else 9 * " " for a in names)
             print(f"{layer:26} {n:3} {size:4} {c:4} {o:4} {kernel:3} {stride:2} {groups:6}  {name:9}", end="")
             print(f"{cells}  {choice:10} {loss:7.2f}", flush=True)
     print(f"the choice is the best in {sum(loss == 1 for loss in losses)} of {len(losses)} cases,")

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 import allconv as ac
-from allconv.functional import im2col, winograd
-from allconv.functional.choice import choose
+from allconv.functional import im2col, tuning, winograd
 from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.winograd.error import error_bound
 from allconv.functional.winograd.tiling import best_tile
@@ -119,7 +118,7 @@ def error_tables(seeds: int) -> str:
 def bound_cell(kernel: Pair, stride: Pair, channels: int) -> str:
     """Return the bound, the number m of outputs of a tile, and a mark where "auto" takes im2col for its error."""
     sizes = geometry_of((16, 32, 32, channels), (*kernel, channels, channels), stride, "same", (1, 1), 1)
-    mark = "" if choose(sizes, backward=True) == "winograd" else "†"
+    mark = "" if bound_of(sizes) <= tuning.WINOGRAD.most_error else "†"
     return f"{millionths(bound_of(sizes))}, m = {best_tile(kernel, stride, sizes.channels)}{mark}"
 
 

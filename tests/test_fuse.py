@@ -78,7 +78,7 @@ def test_a_fused_copy_computes_the_same(build, n):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
-@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
+@pytest.mark.parametrize("algorithm", ["im2col", "banded", "winograd"])
 def test_an_activation_is_fused(activation, algorithm):
     model = ac.Sequential(stir(conv(3, 6, algorithm=algorithm)), activation)
     fused = fuse(model)

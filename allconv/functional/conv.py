@@ -8,12 +8,13 @@ bits of a result depend on the numbers alone, whatever the layout of the arrays.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from allconv.functional import depthwise, im2col, winograd
 from allconv.functional.choice import choose
+from allconv.functional.cost import best_outputs
 from allconv.functional.geometry import Geometry
 from allconv.parallel.reductions import column_sum
 from allconv.typing import Array
@@ -39,24 +40,6 @@ class ConvGradients(NamedTuple):
     bias: Array
 
 
-class Direct(Protocol):
-    """The three passes of an algorithm that computes convolutions; each returns a new array."""
-
-    def forward(
-        self, x: Array, weight: Array, geometry: Geometry, bias: Array | None, activation: Activation | None
-    ) -> Array:
-        """Return y (N, H_out, W_out, O)."""
-
-    def input_grad(self, dy: Array, weight: Array, geometry: Geometry) -> Array:
-        """Return dx (N, H, W, C)."""
-
-    def weight_grad(self, x: Array, dy: Array, geometry: Geometry) -> Array:
-        """Return dw (kh, kw, C / groups, O)."""
-
-
-_DIRECT: dict[str, Direct] = {"im2col": im2col, "depthwise": depthwise}
-
-
 def conv2d(
     x: Array,
     weight: Array,
@@ -80,7 +63,7 @@ def conv2d(
     geometry : Geometry
         The sizes of the convolution.
     bias : array (O,), optional
-    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+    algorithm : {"auto", "im2col", "banded", "winograd"}, default "auto"
         See `choose`.
     transformed : array, optional
         ``winograd.transform_weight(weight, stride)``, where one weight serves many calls.
@@ -104,7 +87,10 @@ def conv2d(
     chosen = choose(geometry, algorithm, transformed=transformed is not None)
     if chosen == "winograd":
         return winograd.forward(x, weight, geometry, bias, transformed=transformed, activation=activation)
-    return _DIRECT[chosen].forward(x, weight, geometry, bias, activation)
+    if chosen == "depthwise":
+        return depthwise.forward(x, weight, geometry, bias, activation)
+    outputs = best_outputs(geometry) if chosen == "banded" else 1
+    return im2col.forward(x, weight, geometry, bias, activation, outputs=outputs)
 
 
 def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
@@ -119,7 +105,7 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm
     weight : array (kh, kw, C / groups, O)
     geometry : Geometry
         The sizes of the convolution.
-    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+    algorithm : {"auto", "im2col", "banded", "winograd"}, default "auto"
         See `choose`.
 
     Returns
@@ -140,7 +126,9 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
         return winograd.input_grad(dy, weight, geometry)
-    return _DIRECT[chosen].input_grad(dy, weight, geometry)
+    if chosen == "depthwise":
+        return depthwise.input_grad(dy, weight, geometry)
+    return im2col.input_grad(dy, weight, geometry, outputs=_outputs_of_gradients(algorithm, geometry))
 
 
 def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
@@ -155,7 +143,7 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: st
         dL/dy.
     geometry : Geometry
         The sizes of the convolution.
-    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+    algorithm : {"auto", "im2col", "banded", "winograd"}, default "auto"
         See `choose`.
 
     Returns
@@ -175,7 +163,9 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: st
     chosen = choose(geometry, algorithm)
     if chosen == "winograd":
         return winograd.weight_grad(x, dy, geometry)
-    return _DIRECT[chosen].weight_grad(x, dy, geometry)
+    if chosen == "depthwise":
+        return depthwise.weight_grad(x, dy, geometry)
+    return im2col.weight_grad(x, dy, geometry, outputs=_outputs_of_gradients(algorithm, geometry))
 
 
 def conv2d_bias_grad(dy: Array) -> Array:
@@ -210,7 +200,7 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
     weight : array (kh, kw, C / groups, O)
     geometry : Geometry
         The sizes of the convolution.
-    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+    algorithm : {"auto", "im2col", "banded", "winograd"}, default "auto"
         See `choose`.
 
     Returns
@@ -229,6 +219,13 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
         return ConvGradients(*winograd.grads(x, dy, weight, geometry))
-    direct = _DIRECT[chosen]
-    dx, dw = direct.input_grad(dy, weight, geometry), direct.weight_grad(x, dy, geometry)
+    if chosen == "depthwise":
+        dx, dw = depthwise.input_grad(dy, weight, geometry), depthwise.weight_grad(x, dy, geometry)
+    else:
+        dx, dw = im2col.grads(x, dy, weight, geometry, outputs=_outputs_of_gradients(algorithm, geometry))
     return ConvGradients(dx, dw, conv2d_bias_grad(dy))
+
+
+def _outputs_of_gradients(algorithm: str, geometry: Geometry) -> int:
+    """Return how many neighbours the gradients compute at once: always the same number, for dx, dW and both."""
+    return 1 if algorithm == "im2col" else best_outputs(geometry, backward=True)

@@ -58,10 +58,11 @@ class Conv2D(Layer):
         The dtype of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
         The generator that draws the weight. The default is a new, unseeded one.
-    algorithm : {"auto", "im2col", "winograd"}, default "auto"
+    algorithm : {"auto", "im2col", "banded", "winograd"}, default "auto"
         The algorithm that computes the convolution. "auto" takes the one with the lowest cost, which follows from the
-        shapes alone. "im2col" is a matrix product over gathered columns. "winograd" needs a kernel from 3x3 to 7x7,
-        stride 1 or 2, dilation 1 and one group. In float32 it loses digits; see the notes.
+        shapes alone. "im2col" is a matrix product over gathered columns. "banded" is im2col with several outputs to a
+        row, for narrow layers; it needs one group and no horizontal dilation. "winograd" needs a kernel from 3x3 to
+        7x7, stride 1 or 2, dilation 1 and one group; in float32 it loses digits, see the notes.
 
     Attributes
     ----------
@@ -181,7 +182,7 @@ class Conv2D(Layer):
         Returns
         -------
         str
-            The name: "im2col", "winograd" or "depthwise".
+            The name: "im2col", "banded", "winograd" or "depthwise".
         """
         return choose(self.geometry(x_shape), self.algorithm, backward=backward)
 

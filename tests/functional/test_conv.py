@@ -1,3 +1,4 @@
+import itertools
 import tracemalloc
 from dataclasses import replace
 
@@ -8,7 +9,8 @@ from helpers.reference import conv2d_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allconv.functional import choice, conv, tuning, winograd
+from allconv.functional import choice, conv, im2col, tuning, winograd
+from allconv.functional.cost import possible_outputs
 from allconv.functional.geometry import geometry_of
 from allconv.functional.im2col.blocks import cut_into_blocks
 from allconv.parallel.buffers import free_memory
@@ -41,7 +43,7 @@ def convolutions(draw, max_channels=4):
     return x, w, rng.standard_normal(geometry.y_shape), geometry
 
 
-@given(convolutions(), st.sampled_from([1, 500, 5000, 1 << 21]), st.sampled_from(["auto", "im2col"]))
+@given(convolutions(), st.sampled_from([1, 500, 5000, 1 << 21]), st.sampled_from(["auto", "im2col", "banded"]))
 @settings(max_examples=150, deadline=None)
 def test_forward_equals_the_definition_and_the_gradients_are_its_adjoints(convolution, column_bytes, algorithm):
     x, w, dy, geometry = convolution
@@ -65,6 +67,24 @@ def test_forward_equals_the_definition_and_the_gradients_are_its_adjoints(convol
         assert np.vdot(got, other) == pytest.approx(np.vdot(dy, along), abs=1e-9 * (1 + dy.size))
     assert dx.shape == x.shape
     assert dw.shape == w.shape
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", (0, 1, 2, 3)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 2), (3, 3)])
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 5), (1, 2)])
+def test_several_outputs_at_a_time_give_the_same(kernel, stride, padding):
+    for width, channels, out_channels in itertools.product((8, 9, 10, 12), (1, 3), (1, 3)):
+        geometry = geometry_of((3, 6, width, channels), (*kernel, channels, out_channels), stride, padding, (2, 1), 1)
+        rng = np.random.default_rng(0)
+        x, dy = rng.standard_normal(geometry.x_shape), rng.standard_normal(geometry.y_shape)
+        w = rng.standard_normal((*kernel, channels, out_channels))
+        for outputs in possible_outputs(geometry):
+            y = im2col.forward(x, w, geometry, outputs=outputs)
+            np.testing.assert_allclose(y, im2col.forward(x, w, geometry), atol=1e-12)
+        for outputs in possible_outputs(geometry, backward=True):
+            gradients = im2col.grads(x, dy, w, geometry, outputs=outputs)
+            for one, other in zip(gradients, im2col.grads(x, dy, w, geometry), strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 @given(convolutions(max_channels=20))
@@ -182,7 +202,7 @@ def relu(block):
     np.maximum(block, 0, out=block)
 
 
-@pytest.mark.parametrize("algorithm", ["im2col", "winograd"])
+@pytest.mark.parametrize("algorithm", ["im2col", "banded", "winograd"])
 @pytest.mark.parametrize("shape", [(1, 12, 13, 6), (9, 40, 20, 3)])
 @pytest.mark.parametrize("out_channels", [4, 300])
 def test_a_transformed_weight_and_an_activation_give_the_same(algorithm, shape, out_channels):
@@ -210,6 +230,7 @@ def test_the_same_bits_of_single_images_for_any_number_of_threads(shape):
         lambda: (
             conv.conv2d(x, w, geometry, bias.astype(np.float32), algorithm="winograd"),
             conv.conv2d(x, w, geometry, algorithm="im2col"),
+            conv.conv2d(x, w, geometry, algorithm="banded"),
             conv.conv2d(x, w, strided),
         ),
         (1, 2, 3, 8),

@@ -156,7 +156,7 @@ BY_NAME: dict[str, Rules] = {
     "max_norm": POSITIVE._replace(values=[v for v in POSITIVE.values if v != math.inf]),
     "momentum": FRACTION,
     "padding": PADDING,
-    "algorithm": choice("auto", "im2col", "winograd"),
+    "algorithm": choice("auto", "im2col", "banded", "winograd"),
     "axis": Rule("an int", [1.5, True, "1", None, math.nan, [1], (1,), b"1", 1j, np.float64(1), {}, np.array([1])]),
     "dtype": Rule("float32 or float64", NOT_DTYPES),
     "rng": Rule("a numpy.random.Generator or None", NOT_RNGS),

@@ -71,7 +71,7 @@ def gather_columns(x: Array, block: Block, geometry: Geometry, workspace: Im2col
     # Each b is the number of bytes from one image, row, column or channel to the next.
     (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides
     count, width = (part.stop - part.start for part in (block.rows, block.width))
-    if channels == 1:
+    if channels == 1 and width > kw:
         # With one channel the rows of the image are longer than the rows of the kernel. So the columns are copied
         # transposed, one row for each tap.
         taps = (kh, kw, n, count, width), (dh * bh, dw * bw, bn, sh * bh, sw * bw)

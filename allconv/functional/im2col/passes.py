@@ -126,6 +126,40 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     return dw
 
 
+def output_and_weight_grad(x: Array, weight: Array, dy: Array, geometry: Geometry) -> tuple[Array, Array]:
+    """Return Y = X W without a bias, and dW = X^T dY, from the same columns; for one group.
+
+    Parameters
+    ----------
+    x : array (N, H, W, C)
+    weight : array (kh, kw, C, O)
+    dy : array (N, H_out, W_out, O)
+    geometry : Geometry
+        The sizes of the convolution.
+
+    Returns
+    -------
+    y : array (N, H_out, W_out, O)
+    dw : array (kh, kw, C, O)
+    """
+    y = empty(geometry.y_shape, x.dtype)
+    matrices = weight_matrices(weight, geometry)
+    blocks = cut_into_blocks(geometry, x.itemsize)
+    partial_sums = divided(blocks, min(tuning.PARTIAL_SUMS, len(blocks)))
+
+    def add_up(index: int) -> Array:
+        total = np.zeros(matrices.shape, x.dtype)
+        with borrowed(Im2colWorkspace) as workspace:
+            for block in partial_sums[index]:
+                columns = gather_columns(x, block, geometry, workspace)
+                np.matmul(columns, matrices, out=by_matrix(y[block], geometry))
+                total += np.matmul(columns.swapaxes(1, 2), by_matrix(dy[block], geometry))
+        return total
+
+    total = functools.reduce(np.add, run(add_up, len(partial_sums), shared=is_shared(geometry)))
+    return y, total.reshape(weight.shape)
+
+
 def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
     """Return dX: each row of dY W^T added back to the inputs that its window covered.
 
