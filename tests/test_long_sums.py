@@ -56,9 +56,9 @@ def linear_bias(dy):
     return gradients(layer, np.ones((len(dy), 1), np.float32), dy)["bias"], sums_of_columns(dy)
 
 
-def linear_weight(dy):
-    layer = ac.Linear(2, dy.shape[1])
-    return gradients(layer, np.ones((len(dy), 2), np.float32), dy)["weight"], np.tile(sums_of_columns(dy), (2, 1))
+def linear_weight(dy, inputs=2):
+    layer, x = ac.Linear(inputs, dy.shape[1]), np.full((len(dy), inputs), 0.1, np.float32)
+    return gradients(layer, x, dy)["weight"], np.tile(float(x[0, 0]) * sums_of_columns(dy), (inputs, 1))
 
 
 def conv_bias(dy, **options):
@@ -135,10 +135,13 @@ SUMS = {
     "linear bias, 50,000 rows": (linear_bias, (50_000, 16), 4e-7),
     "linear bias, a million rows": (linear_bias, (1_000_000, 2), 4e-7),
     "linear weight": (linear_weight, (1_000_000, 2), 4e-6),  # the error of one product of BLAS, as in PyTorch
+    "linear weight, one input": (partial(linear_weight, inputs=1), (1_000_000, 2), 4e-6),
+    "linear weight, one output": (linear_weight, (1_000_000, 1), 4e-6),
     "im2col bias": (im2col_bias, (1, 700, 700, 2), 4e-7),
     "Winograd bias": (winograd_bias, (1, 700, 700, 2), 4e-7),
     "depthwise bias": (depthwise_bias, (1, 700, 700, 2), 4e-7),
     "depthwise weight": (depthwise_weight, (1, 700, 700, 2), 4e-7),
+    "depthwise weight, many slices": (depthwise_weight, (20, 160, 160, 2), 4e-7),
     "batch mean": (batch_mean, (1_000_000, 2), 2e-7),
     "batch variance": (batch_variance, (1_000_000, 2), 1e-6),
     "batch norm beta": (batch_bias, (1_000_000, 2), 4e-7),

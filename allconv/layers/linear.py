@@ -137,14 +137,17 @@ _SHARED = 1 << 22
 # The number of rows of one product of a weight gradient. BLAS adds blocks of a few hundred rows one after another in
 # float32, and a product of so many rows keeps its error near 3e-6.
 _GRADIENT_ROWS = 1 << 14
+# The number of rows of such a product with one input or one output, all of which BLAS adds one after another.
+_VECTOR_ROWS = 1 << 9
 
 
 def _weight_grad(x: Array, dy: Array) -> Array:
     """Return X^T dY; the products of many rows are added in float64."""
-    if len(x) <= _GRADIENT_ROWS:
+    rows = _VECTOR_ROWS if 1 in (x.shape[1], dy.shape[1]) else _GRADIENT_ROWS
+    if len(x) <= rows:
         return _matmul(x.T, dy)
     total = np.zeros((x.shape[1], dy.shape[1]))
-    for part in slices(len(x), _GRADIENT_ROWS):
+    for part in slices(len(x), rows):
         total += _matmul(x[part].T, dy[part])
     return total.astype(x.dtype)
 
