@@ -161,7 +161,8 @@ def exists(folder: str | Path) -> bool:
 
 def files(folder: Path) -> list[tuple[int, Path]]:
     """Return number and path of each checkpoint in `folder`, the newest first; none where there is no folder."""
-    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    with naming(folder):
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     matches = (match for name in names if (match := _FILE.fullmatch(name)))
     return sorted(((int(match[1]), folder / match[0]) for match in matches), reverse=True)
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,10 +46,14 @@ def lock(folder: str | Path) -> Iterator[None]:
     with naming(path):
         make_folder(folder)
         file = path.open("ab")
-    with file:
+    try:
         if not _try_lock(file):
             raise RuntimeError(f"folder {folder} is in use by another training process")
         yield
+    finally:
+        # A close that fails gives the lock back all the same, and its error would hide the one of the block.
+        with suppress(OSError, MemoryError):
+            file.close()
 
 
 if sys.platform == "win32":

@@ -26,7 +26,7 @@ sys.addaudithook(_hook)  # a hook cannot be removed: it is idle outside `watch`
 @contextmanager
 def watch():
     """Collect what is done inside the block, beyond reading files and computing: ``(event, arguments)``."""
-    for codec in ("raw-unicode-escape", "unicode-escape", "latin-1"):  # loaded at first use
+    for codec in ("raw-unicode-escape", "unicode-escape", "latin-1", "cp437"):  # loaded at first use
         codecs.lookup(codec)
     log = []
     _logs.append(log)
