@@ -18,6 +18,8 @@ from pathlib import Path
 
 from campaigns import crowds, disks, endurance, files, interrupts, memory, run
 
+from allconv.tables import markdown
+
 RESULTS = Path(__file__).parent / "campaigns" / "results.csv"
 TABLE = Path(__file__).parents[1] / "docs" / "_static" / "results" / "lasting.md"
 COLUMNS = ("campaign", "cases", "ends", "escapes")
@@ -47,11 +49,11 @@ def record(row: dict[str, object]) -> None:
 
 def table() -> str:
     """Return the page's table of the results."""
-    lines = ["| what | cases | how they ended | escapes | `python tests/lasting.py` |", "|---|---|---|---|---|"]
+    rows = [("what", "cases", "how they ended", "escapes", "`python tests/lasting.py`")]
     for name, row in recorded().items():
         what, cases = CAMPAIGNS[name][0], int(row["cases"])
-        lines.append(f"| {what} | {cases:,} | {row['ends']} | {row['escapes']} | `{name} --cases {cases}` |")
-    return "\n".join(lines) + "\n"
+        rows.append((what, f"{cases:,}", row["ends"], row["escapes"], f"`{name} --cases {cases}`"))
+    return markdown(rows)
 
 
 def main(arguments: list[str]) -> int:
