@@ -18,6 +18,7 @@ SIZES = [(n, h, w) for n in (1, 3, 8, 20) for h, w in ((20, 20), (12, 28), (33, 
 
 
 def network() -> ac.Sequential:
+    """Return a network that takes images of any size, with each way to compute a convolution."""
     rng = np.random.default_rng(0)
     return ac.Sequential(
         ac.Conv2D(3, 16, 3, rng=rng), ac.BatchNorm(16), ac.ReLU(), ac.Conv2D(16, 16, 5, algorithm="im2col", rng=rng),

@@ -80,6 +80,7 @@ def read(reader: Callable[[], object], errors: type[Exception] | tuple[type[Exce
 
 
 def small_model() -> ac.Sequential:
+    """Return a model whose layers have every kind of state, in a file of a few KB."""
     rng = np.random.default_rng(0)
     return ac.Sequential(
         ac.Conv2D(3, 4, 3, rng=rng), ac.BatchNorm(4), ac.Skip(ac.Conv2D(4, 4, 1, rng=rng)), ac.Dropout(0.5, rng=rng),

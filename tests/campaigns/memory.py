@@ -3,7 +3,7 @@
 import ctypes
 import gc
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ def held(kind: int) -> int:
     return int(Path("/proc/self/statm").read_text().split()[kind]) * PAGE
 
 
-def _limited(extra: int, do: object) -> str:
+def _limited(extra: int, do: Callable[[], object]) -> str:
     """Do something while the address space may grow by `extra` bytes only; tell whether it was too little."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (held(0) + extra, limits[1]))
