@@ -9,7 +9,14 @@ from allconv.layers.base import Layer
 from allconv.layers.shapes import check_image_shape, check_shape
 from allconv.parallel.buffers import empty
 from allconv.parallel.process_group import sum_over_batch
-from allconv.parallel.reductions import SUM_ELEMENTS, added, group_mean_and_variance, map_slices, slice_sum
+from allconv.parallel.reductions import (
+    SUM_ELEMENTS,
+    added,
+    group_mean_and_variance,
+    long_rows,
+    map_slices,
+    slice_sum,
+)
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 from allconv.validation import (
@@ -123,12 +130,13 @@ class BatchNorm(Layer):
         else:
             mean, var = self.running_mean.value.copy(), self.running_var.value
         inv_std = 1 / np.sqrt(var + self.eps)
-        scale, bias = self.weight.value * inv_std, self.bias.value
+        rows = long_rows(rows)
+        scale, bias, center = self._along(rows, self.weight.value * inv_std, self.bias.value, mean)
         y = empty(rows.shape, rows.dtype)
 
         def normalize(part: slice) -> None:
             out = y[part]
-            np.subtract(rows[part], mean, out=out)
+            np.subtract(rows[part], center, out=out)
             out *= scale
             out += bias
 
@@ -154,12 +162,15 @@ class BatchNorm(Layer):
         dy = np.ascontiguousarray(check_gradient_shape(dy, shape, x.dtype)).reshape(x.shape)
 
         def sums(part: slice) -> Array:
-            products = x[part] - mean
+            products = x[part] - center
             products *= dy[part]
-            return np.stack([slice_sum(products) * inv_std, slice_sum(dy[part])])
+            return np.stack([slice_sum(products), slice_sum(dy[part])])
 
+        (center,) = self._along(x, mean)
         if of_batch or self.weight.trainable or self.bias.trainable:
-            d_weight, d_bias = own = added(map_slices(sums, x, SUM_ELEMENTS))
+            own = added(map_slices(sums, x, SUM_ELEMENTS)).reshape(2, -1, self.channels).sum(axis=1)
+            own[0] *= inv_std
+            d_weight, d_bias = own
         if self.weight.trainable:
             self.weight.add_grad(d_weight.astype(x.dtype, copy=False))
         if self.bias.trainable:
@@ -167,14 +178,14 @@ class BatchNorm(Layer):
 
         if of_batch:
             d_weight, d_bias = sum_over_batch(own)
-            shift, slope = np.asarray(d_bias / M, x.dtype), np.asarray(inv_std * d_weight / M, x.dtype)
-        scale = self.weight.value * inv_std
+            shift, slope = self._along(x, d_bias / M, inv_std * d_weight / M)
+        (scale,) = self._along(x, self.weight.value * inv_std)
         dx = empty(x.shape, x.dtype)
 
         def input_grad(part: slice) -> None:
             out = dx[part]
             if of_batch:
-                np.subtract(x[part], mean, out=out)
+                np.subtract(x[part], center, out=out)
                 out *= slope
                 np.subtract(dy[part], out, out=out)
                 out -= shift
@@ -184,6 +195,10 @@ class BatchNorm(Layer):
 
         map_slices(input_grad, x)
         return dx.reshape(shape)
+
+    def _along(self, rows: Array, *of_channels: Array) -> list[Array]:
+        """Return numbers of the channels (C,) repeated along the long rows, in their dtype."""
+        return [np.tile(np.asarray(v, rows.dtype), rows.shape[1] // self.channels) for v in of_channels]
 
     def _check_input(self, x: Array) -> Array:
         x = check_batch("x", x, self.weight.value.dtype)

@@ -6,6 +6,7 @@ The cuts depend on shapes alone, and the slices are added in their order: the bi
 threads.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,8 +20,18 @@ T = TypeVar("T")
 
 _BLOCK_ROWS = 128  # bounds the rows that BLAS adds one after another, which keeps the error in float32 below 3e-7
 _LEAST_COLUMNS = 64  # bounds the columns of a block from below: BLAS is slow with shorter rows, so those are joined
+_LONG_ROW = 512  # bounds the numbers of a long row; NumPy takes as long for the start of a row as for 100 numbers
 _FEW_ROWS = 32  # bounds the numbers that NumPy adds one after another, with an error of 3e-7 at most
 SUM_ELEMENTS = 4 * SLICE_ELEMENTS  # bounds the elements of a slice that is summed, of which little is written
+
+
+def long_rows(rows: Array) -> Array:
+    """Return rows (M, C) as (M / t, t C) without a copy: t rows are one, since NumPy works row by row.
+
+    What belongs to the channels, as a mean (C,), is repeated t times by `np.tile`.
+    """
+    count, columns = rows.shape
+    return rows.reshape(-1, math.gcd(count, 1 << (_LONG_ROW // columns).bit_length() >> 1) * columns)
 
 
 def map_slices(task: Callable[[slice], T], rows: Array, elements: int = SLICE_ELEMENTS) -> list[T]:
@@ -105,8 +116,24 @@ def mean_and_variance(rows: Array) -> tuple[Array, Array]:
     Each slice has a mean and a sum of squares around it. The mean is rounded to the dtype of the rows, to be subtracted
     from them; the mean of the rest corrects both (Chan, Golub and LeVeque, 1983, equation 1.7). So sums of values far
     from 0 keep the digits in which the variance lies. The variance of all rows follows from the sums of squares, and
-    from the squares of the slices' means around the mean of all rows (their equation 2.1).
+    from the squares of the slices' means around the mean of all rows (their equation 2.1). Where several rows lie in
+    one long row, they are put together likewise.
     """
+    means, variances = (moment.reshape(-1, rows.shape[1]) for moment in _column_moments(long_rows(rows)))
+    if len(means) == 1:
+        return means[0], variances[0]
+    mean = _mean_of(means)
+    return mean, variances.mean(axis=0) + np.square(means - mean).mean(axis=0)
+
+
+def _mean_of(means: Array, weights: Array | None = None) -> Array:
+    """Return the mean of the rows, computed around the first one: the mean of equal numbers is that number."""
+    mean: Array = means[0] + np.average(means - means[0], axis=0, weights=weights)
+    return mean
+
+
+def _column_moments(rows: Array) -> tuple[Array, Array]:
+    """Return the mean and the biased variance of each column, in float64, as `mean_and_variance` describes."""
     wide = _wide(rows)
 
     def moments(part: slice) -> tuple[int, Array, Array]:
@@ -120,11 +147,9 @@ def mean_and_variance(rows: Array) -> tuple[Array, Array]:
     counts, means, squares = zip(*map_slices(moments, rows, SUM_ELEMENTS), strict=True)
     if len(counts) == 1:
         return means[0], squares[0] / len(rows)
-    weights = np.array(counts)[:, None] / len(rows)
-    # Around the first mean, so that the mean of equal numbers is that number.
-    mean = means[0] + (weights * (means - means[0])).sum(axis=0)
-    variance = np.sum(squares, axis=0, dtype=wide) / len(rows) + (weights * np.square(means - mean)).sum(axis=0)
-    return mean, variance
+    weights, stacked = np.array(counts) / len(rows), np.array(means)
+    mean = _mean_of(stacked, weights)
+    return mean, np.sum(squares, axis=0, dtype=wide) / len(rows) + weights @ np.square(stacked - mean)
 
 
 def group_mean_and_variance(rows: Array) -> tuple[Array, Array, int]:
