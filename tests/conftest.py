@@ -5,13 +5,19 @@ import pytest
 import allconv as ac
 
 
+@pytest.fixture(autouse=True)
+def _the_number_of_threads():
+    """Let a test set the number of threads as it likes."""
+    before = ac.get_num_threads()
+    yield
+    if ac.get_num_threads() != before:
+        ac.set_num_threads(before)
+
+
 @pytest.fixture
 def one_thread():
     """Hold the library to one thread: the memory and the buffers of two depend on their timing."""
-    before = ac.get_num_threads()
     ac.set_num_threads(1)
-    yield
-    ac.set_num_threads(before)
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.registry import LAYERS
+from helpers.registry import every_case
 
 import allconv as ac
 from allconv.validation import check_floating, check_images
-
-every_case = pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS)
 
 
 @every_case

@@ -9,20 +9,13 @@ import re
 import numpy as np
 import pytest
 from helpers.bits import bits, same_with_any_threads
-from helpers.registry import LAYERS
+from helpers.registry import EVERY_LAYER, every_case, every_layer
 
 import allconv as ac
 from allconv.checkpoint.weights import load_model_state, model_state
 from allconv.parallel.pool import SHARED_ELEMENTS
 
-ALL = [
-    pytest.param(case, options, id=f"{name}-{index}")
-    for name, case in LAYERS.items()
-    for index, options in enumerate(case.variants)
-]
-WITH_PARAMETERS = [p for p in ALL if p.values[0].build(**p.values[1]).parameters()]
-every_layer = pytest.mark.parametrize(("case", "options"), ALL)
-every_case = pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS)
+WITH_PARAMETERS = [p for p in EVERY_LAYER if p.values[0].build(**p.values[1]).parameters()]
 modes = pytest.mark.parametrize("training", [False, True])
 
 

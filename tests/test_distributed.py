@@ -109,7 +109,6 @@ def test_started_alone_it_is_one_process():
         distributed.start(3)
         assert ac.get_num_threads() in (1, 3)  # 1 where BLAS cannot be held to one thread
     finally:
-        ac.set_num_threads(threads)
         distributed.set_process_group(before)
     with pytest.raises(ValueError, match="threads must be a positive int, got 0"):
         distributed.start(0)

@@ -1,12 +1,11 @@
 """Imports point one way, bring no optional package, and are quick."""
 
 import ast
-import subprocess
-import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from helpers.programs import python
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {
@@ -109,8 +108,6 @@ def test_importing_allconv_imports_nothing_optional_nor_needs_it():
     report = "print(allconv.ReLU(), *{name.partition('.')[0] for name, module in sys.modules.items() if module})"
     hide = f"sys.modules.update(dict.fromkeys({sorted(OPTIONAL)}))"  # None there: ImportError
     for code in (f"import sys, allconv; {report}", f"import sys; {hide}; import allconv; {report}"):
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=ROOT)
-        layer, *loaded = done.stdout.split()
+        layer, *loaded = python(code).split()
         assert layer == "ReLU()"
         assert not OPTIONAL & set(loaded)

@@ -1,11 +1,11 @@
 import hashlib
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from helpers.bits import same_with_any_threads
+from helpers.programs import python
 
 from allconv.data import Dataset, shapes
 from allconv.data.shapes import CLASSES, cover
@@ -45,14 +45,8 @@ def test_a_seed_gives_the_same_bits_without_the_processors_wide_instructions():
     )
     enabled = [name for name, have in np._core._multiarray_umath.__cpu_features__.items() if have]
     disabled = [name for name in enabled if name in np._core._multiarray_umath.__cpu_dispatch__]
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(disabled), "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.strip() == bits(shapes(300, seed=7))
+    printed = python(script, NPY_DISABLE_CPU_FEATURES=" ".join(disabled), PYTHONPATH=os.pathsep.join(sys.path))
+    assert printed.strip() == bits(shapes(300, seed=7))
 
 
 AREAS = {  # in pixels, for radius r: by the formulas of school geometry

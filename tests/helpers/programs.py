@@ -1,4 +1,4 @@
-"""The example programs, as modules of this process and as processes of their own."""
+"""Programs, as modules of this process and as processes of their own."""
 
 import csv
 import importlib
@@ -26,6 +26,16 @@ def run(name, *options, cwd, status=0):
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
     return done.stderr if status else done.stdout
+
+
+def python(code, *arguments, **environment):
+    """Run code in a process of its own, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True, text=True, timeout=120, cwd=ROOT, env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def log_of(folder):

@@ -7,6 +7,7 @@ import copy
 import math
 
 import numpy as np
+import pytest
 
 import allconv as ac
 from helpers.argument_rules import (
@@ -218,6 +219,14 @@ LAYERS = {
         kinks=True,
     ),
 }
+
+EVERY_LAYER = [
+    pytest.param(case, options, id=f"{name}-{index}")
+    for name, case in LAYERS.items()
+    for index, options in enumerate(case.variants)
+]
+every_layer = pytest.mark.parametrize(("case", "options"), EVERY_LAYER)
+every_case = pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS)
 
 SCORES = np.random.default_rng(0).standard_normal((2, 5, 4))
 LOSSES = {

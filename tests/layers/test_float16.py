@@ -2,15 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers.registry import LAYERS
+from helpers.registry import every_layer
 
 import allconv as ac
-
-ALL = [
-    pytest.param(case, options, id=f"{name}-{index}")
-    for name, case in LAYERS.items()
-    for index, options in enumerate(case.variants)
-]
 
 
 def largest_error(got, wanted):
@@ -18,7 +12,7 @@ def largest_error(got, wanted):
     return float(np.max(np.abs(got.astype(np.float64) - wanted) / np.maximum(np.abs(wanted), 1)))
 
 
-@pytest.mark.parametrize(("case", "options"), ALL)
+@every_layer
 @pytest.mark.parametrize("scale", [1, 1000])
 @pytest.mark.parametrize("training", [False, True])
 def test_float16_is_the_rounded_result_of_float64(case, options, scale, training):

@@ -204,12 +204,8 @@ def test_two_threads_are_seen_each():
         seen.append(threading.get_ident())
         return call(x)
 
-    with ac.observe(layer, forward=forward):
-        threads = [threading.Thread(target=layer, args=(X,)) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    with ac.observe(layer, forward=forward), ThreadPoolExecutor(2) as threads:
+        list(threads.map(layer, [X, X]))
     assert len(set(seen)) == 2
 
 

@@ -4,17 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.registry import LAYERS
+from helpers.registry import every_layer
 
 import allconv as ac
 from allconv.layers.shapes import MisfitError
-
-ALL = [
-    pytest.param(case, options, id=f"{name}-{index}")
-    for name, case in LAYERS.items()
-    for index, options in enumerate(case.variants)
-]
-every_layer = pytest.mark.parametrize(("case", "options"), ALL)
 
 SHAPES = [(), (5,), (4,), (0,), (7, 6), (6, 5), (0, 4), (7, 6, 4), (7, 6, 5), (4, 7, 6), (7, 0, 4), (1, 1, 4)]
 SHAPES += [(1, 7, 6, 4), (3, 7, 6, 4, 1)]

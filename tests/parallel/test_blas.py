@@ -1,14 +1,13 @@
 """BLAS has one thread while allconv computes, in every thread."""
 
 import os
-import subprocess
-import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers.programs import python
 from threadpoolctl import threadpool_limits
 
 import allconv as ac
@@ -44,10 +43,7 @@ def test_the_blas_is_numpys_whatever_else_is_loaded():
         "import sys; [__import__(name) for name in sys.argv[1:]]\n"
         "from allconv.parallel.blas import blas_kernels; print(blas_kernels())"
     )
-    alone, with_scipy = (
-        subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True).stdout
-        for names in ((), ("scipy.linalg",))
-    )
+    alone, with_scipy = python(script), python(script, "scipy.linalg")
     assert alone == with_scipy
     assert alone.strip() != "[]"
 
@@ -158,12 +154,8 @@ def test_a_fork_while_another_thread_predicts_does_not_hang():
         print("forked")
         os._exit(0)
     """
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, timeout=100, check=False, env=environment,
-    )  # fmt: skip
-    assert done.stdout == "forked\n", done.stderr
+    printed = python(textwrap.dedent(program), OPENBLAS_NUM_THREADS="2", PYTHONWARNINGS="ignore")
+    assert printed == "forked\n"
 
 
 class PerThreadLibrary:
@@ -185,16 +177,12 @@ def test_a_library_with_a_number_for_each_thread_is_limited_in_each(monkeypatch)
     found = PerThreadLibrary()
     libraries = [blas._Library(found)]
     monkeypatch.setattr(blas, "_libraries", lambda: libraries)
-    before = ac.get_num_threads()
     ac.set_num_threads(3)
-    try:
-        barrier = threading.Barrier(3, timeout=60)
-        inside = pool.run(lambda index: (barrier.wait(), found.get_num_threads())[1], 3)
-        assert inside == [1, 1, 1]
-        assert found.get_num_threads() == 4
-        with blas.single_threaded_blas():
-            assert in_another_thread(lambda: (pool.run(lambda _: 0, 5), found.get_num_threads())[1]) == 4
-            assert found.get_num_threads() == 1
-        assert found.get_num_threads() == 4
-    finally:
-        ac.set_num_threads(before)
+    barrier = threading.Barrier(3, timeout=60)
+    inside = pool.run(lambda index: (barrier.wait(), found.get_num_threads())[1], 3)
+    assert inside == [1, 1, 1]
+    assert found.get_num_threads() == 4
+    with blas.single_threaded_blas():
+        assert in_another_thread(lambda: (pool.run(lambda _: 0, 5), found.get_num_threads())[1]) == 4
+        assert found.get_num_threads() == 1
+    assert found.get_num_threads() == 4

@@ -1,8 +1,8 @@
 """Scratch, and large arrays in the place of earlier ones, within one bound for the process."""
 
 import gc
-import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -180,11 +180,8 @@ def test_the_bound_holds_for_many_threads_together():
             model(np.zeros((int(rng.integers(1, 2000)), 300), np.float32))
             seen.append(buffers.kept_bytes())
 
-    threads = [threading.Thread(target=requests, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(requests, range(8)))
     gc.collect()
     assert max(seen) > 0
     assert buffers.kept_bytes() <= 32 << 20
@@ -193,8 +190,6 @@ def test_the_bound_holds_for_many_threads_together():
 
 
 def test_threads_never_have_the_same_memory():
-    failures = []
-
     def use(number):
         for turn in range(300):
             array = buffers.empty((MB // 8,), FLOAT32)
@@ -206,15 +201,11 @@ def test_threads_never_have_the_same_memory():
             with buffers.borrowed(Workspace) as workspace:
                 block = workspace.a.array((MB // 8,), FLOAT32)
                 block[...] = -number
-                if (array != number).any() or (block != -number).any():
-                    failures.append(number)
+                assert (array == number).all()
+                assert (block == -number).all()
 
-    threads = [threading.Thread(target=use, args=(number,)) for number in range(1, 7)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(use, range(1, 7)))
 
 
 def test_memory_of_a_thread_that_ended_is_used_again():
@@ -226,9 +217,8 @@ def test_memory_of_a_thread_that_ended_is_used_again():
             places.append(address(workspace.a.array((20, MB), FLOAT32)))
 
     for _ in range(3):
-        thread = threading.Thread(target=once)
-        thread.start()
-        thread.join()
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(once).result()
     assert places == places[:2] * 3
     assert buffers.kept_bytes() == 30 << 20
 
@@ -261,13 +251,11 @@ def test_without_counts_of_references_nothing_is_kept(monkeypatch, counted):
 
 
 def test_an_array_may_outlive_its_thread():
-    kept = []
-    thread = threading.Thread(target=lambda: kept.append(buffers.empty((10, MB), FLOAT32)))
-    thread.start()
-    thread.join()
-    kept[0][...] = 3
+    with ThreadPoolExecutor(1) as thread:
+        kept = thread.submit(buffers.empty, (10, MB), FLOAT32).result()
+    kept[...] = 3
     buffers.empty((10, MB), FLOAT32)[...] = 4
-    assert (kept[0] == 3).all()
+    assert (kept == 3).all()
 
 
 class Workspace:

@@ -1,9 +1,8 @@
 import math
 import os
-import subprocess
-import sys
 
 import pytest
+from helpers.programs import python
 
 from allconv.parallel import cores
 
@@ -58,19 +57,11 @@ def test_affinity_and_quota_bound_the_cores(monkeypatch, quota, expected):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity")
 def test_a_process_bound_to_one_core_has_one_thread():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import allconv; "
-    assert in_process(code + "print(allconv.get_num_threads())").stdout.strip() == "1"
-
-
-def in_process(code, **environment):
-    kept = {name: value for name, value in os.environ.items() if name != "ALLCONV_NUM_THREADS"}
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=kept | environment
-    )
+    assert python(code + "print(allconv.get_num_threads())", ALLCONV_NUM_THREADS="") == "1\n"
 
 
 def test_the_environment_sets_the_number(monkeypatch):
-    shown = in_process("import allconv; print(allconv.get_num_threads())", ALLCONV_NUM_THREADS="3")
-    assert shown.stdout.strip() == "3"
+    assert python("import allconv; print(allconv.get_num_threads())", ALLCONV_NUM_THREADS="3") == "3\n"
     monkeypatch.setenv("ALLCONV_NUM_THREADS", "")
     assert cores.default_num_threads() == cores.available_cores()
 
@@ -84,6 +75,5 @@ def test_another_value_in_the_environment_is_refused(monkeypatch, value):
 
 
 def test_importing_with_a_bad_value_says_so():
-    failed = in_process("import allconv", ALLCONV_NUM_THREADS="many")
-    assert failed.returncode != 0
-    assert "ValueError: ALLCONV_NUM_THREADS must be a positive int, or not set, got 'many'" in failed.stderr
+    with pytest.raises(AssertionError, match="ValueError: ALLCONV_NUM_THREADS must be a positive int.* got 'many'"):
+        python("import allconv", ALLCONV_NUM_THREADS="many")

@@ -17,10 +17,7 @@ LIBRARY = (pool.__file__, blas.__file__, buffers.__file__, workers.__file__, thr
 
 @pytest.fixture(autouse=True)
 def _three_threads():
-    before = ac.get_num_threads()
     ac.set_num_threads(3)
-    yield
-    ac.set_num_threads(before)
 
 
 class Workspace:
