@@ -43,17 +43,6 @@ def test_the_code_of_a_page_runs(page, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason=".ci/run is a bash script")
-def test_ci_runs_the_second_command():
-    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert 'bash -euo pipefail -c "$command"' in script
-    (line,) = (line for line in script.splitlines() if line.startswith("command="))
-    found = subprocess.run(
-        ["bash", "-c", f'{line}\nprintf "%s\\n" "$command"'], capture_output=True, text=True, check=True, cwd=ROOT
-    ).stdout
-    assert found == blocks(README, "sh")[1]
-
-
 def test_the_names_in_the_table_exist():
     table = README.partition("<!-- names: begin -->")[2].partition("<!-- names: end -->")[0]
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
