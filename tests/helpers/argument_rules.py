@@ -55,7 +55,7 @@ class Row:
     bad: dict[str, Rules] = field(default_factory=dict)
 
     def build(self, **options):
-        return self.make(**copy.deepcopy(self.given) | options)
+        return self.make(**copy.deepcopy(self.given | options))
 
     def rules(self):
         """Return {argument: its rules}."""
