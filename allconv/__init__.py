@@ -46,7 +46,7 @@ from allconv.layers.softmax import LogSoftmax, Softmax
 from allconv.layers.tanh import Tanh
 from allconv.layers.upsample import Upsample2D
 from allconv.layers.zero_pad import ZeroPad2D
-from allconv.losses import MeanSquaredError, SoftmaxCrossEntropy
+from allconv.losses import BinaryCrossEntropy, Huber, MeanAbsoluteError, MeanSquaredError, SoftmaxCrossEntropy
 from allconv.optimizers.adagrad import AdaGrad
 from allconv.optimizers.adam import Adam, AdamW
 from allconv.optimizers.amsgrad import AMSGrad
@@ -76,6 +76,7 @@ __all__ = [
     "AdamW",
     "AdaptiveAveragePool2D",
     "BatchNorm",
+    "BinaryCrossEntropy",
     "Branches",
     "Conv2D",
     "ConvTranspose2D",
@@ -85,6 +86,7 @@ __all__ = [
     "Flatten",
     "GlobalAveragePool2D",
     "GroupNorm",
+    "Huber",
     "Layer",
     "LayerNorm",
     "LayerStatistics",
@@ -92,6 +94,7 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "MaxPool2D",
+    "MeanAbsoluteError",
     "MeanPool2D",
     "MeanSquaredError",
     "Optimizer",

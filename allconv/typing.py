@@ -15,7 +15,7 @@ Pair = tuple[int, int]
 Cache = Any
 """What a layer's forward pass returns for its backward pass; each layer unpacks its own kind of value."""
 
-Loss = Callable[[Array, Array], tuple[float, Array]]
+Loss = Callable[..., tuple[float, Array]]
 """``loss(scores, target) -> (value, gradient)``: the loss of a batch, and its gradient with respect to the scores.
 
 The value is a number. `train` and `evaluate` need no more, and then take it as a mean over the examples of the batch. A
@@ -26,6 +26,9 @@ loss may tell more by these attributes, each of which may be missing:
   all D, which does not depend on the batch size. A batch with D = 0 is left out of an evaluation.
 - ``reduction`` is "sum" if the value is not divided by D.
 - ``ignore_index`` is the label of the examples that do not count, neither in a loss nor in an accuracy.
+
+Where a data set has a weight for each example, the loss is called as ``loss(scores, target, weights)``, with weights
+(N,), and its divisor as ``divisor(target, weights)``. Without a divisor of its own, D is then the sum of the weights.
 """
 
 Schedule = Callable[[float], float]

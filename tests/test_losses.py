@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 from helpers.numeric import numeric_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
-from allconv import MeanSquaredError, SoftmaxCrossEntropy
+from allconv import BinaryCrossEntropy, Huber, MeanAbsoluteError, MeanSquaredError, SoftmaxCrossEntropy
 
 WEIGHTS = [1.0, 2.0, 0.5, 0.0, 3.0]
 
@@ -191,6 +194,64 @@ def test_mean_squared_error_keeps_the_scores_dtype(dtype):
     assert value == 90_000  # more than a float16 can hold
     assert gradient.dtype == dtype
     np.testing.assert_array_equal(gradient, 100)
+
+
+# The other losses of one number an element
+
+NUMBERS = st.floats(-50, 50)
+ELEMENTWISE = {
+    "mse_loss": (MeanSquaredError, {}),
+    "l1_loss": (MeanAbsoluteError, {}),
+    "huber_loss": (Huber, {"delta": 1.5}),
+    "binary_cross_entropy_with_logits": (BinaryCrossEntropy, {}),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@settings(deadline=None, max_examples=50)
+@given(data=st.data(), shape=array_shapes(min_dims=1, max_dims=4, max_side=4))
+def test_elementwise_losses_as_torch(name, reduction, data, shape):
+    torch = pytest.importorskip("torch")
+    kind, options = ELEMENTWISE[name]
+    loss = kind(**options, reduction=reduction)
+    scores = data.draw(arrays(np.float64, shape, elements=NUMBERS))
+    target = data.draw(arrays(np.float64, shape, elements=st.floats(0, 1) if kind is BinaryCrossEntropy else NUMBERS))
+    weights = data.draw(st.none() | arrays(np.int64, shape[:1], elements=st.integers(0, 3)).filter(np.any))
+    ours = loss(scores, target, weights)
+    tensor = torch.tensor(scores, requires_grad=True)
+    function = getattr(torch.nn.functional, name)
+    theirs = function(tensor, torch.tensor(target), reduction="none", **options)
+    factor = np.ones(shape) if weights is None else np.broadcast_to(weights.reshape(-1, *[1] * (len(shape) - 1)), shape)
+    theirs = theirs * torch.tensor(factor.astype(float))
+    if weights is None:  # PyTorch's own reduction
+        theirs = function(tensor, torch.tensor(target), reduction=reduction, **options)
+    elif reduction != "none":
+        theirs = theirs.sum() / (factor.sum() if reduction == "mean" else 1)
+    theirs.sum().backward()
+    np.testing.assert_allclose(ours[0], theirs.detach().numpy(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(ours[1], tensor.grad.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_binary_cross_entropy_of_large_logits(dtype):
+    value, gradient = BinaryCrossEntropy(reduction="sum")(np.array([[1e4, -1e4, 1e4]], dtype), np.array([[1.0, 0, 0]]))
+    assert value == pytest.approx(1e4, rel=1e-3)
+    assert gradient.dtype == dtype
+    assert gradient.tolist() == [[0, 0, 1]]
+
+
+@pytest.mark.parametrize("wrong", [1.5, -0.1, np.nan])
+def test_a_target_that_is_no_probability_is_refused(wrong):
+    with pytest.raises(ValueError, match=rf"target must hold numbers in \[0, 1\], got {wrong:g}"):
+        BinaryCrossEntropy()(np.zeros((1, 2)), np.array([[0.5, wrong]]))
+
+
+def test_targets_with_one_axis_more_or_less_than_the_scores_are_told_what_to_do():
+    with pytest.raises(ValueError, match=r"target must have shape \(4, 1\) .*: target\[\.\.\., None\]"):
+        MeanSquaredError()(np.zeros((4, 1)), np.zeros(4))
+    with pytest.raises(ValueError, match=r"target must have shape \(4,\) .*: target\[\.\.\., 0\]"):
+        MeanSquaredError()(np.zeros(4), np.zeros((4, 1)))
 
 
 def test_unsigned_labels_may_be_ignored():

@@ -15,7 +15,16 @@ from allconv.losses.targets import (
     rows_of_probabilities,
 )
 from allconv.typing import Array
-from allconv.validation import Checked, check_array, check_batch, check_floating, check_real, describe, is_int
+from allconv.validation import (
+    Checked,
+    check_array,
+    check_batch,
+    check_floating,
+    check_real,
+    check_weights,
+    describe,
+    is_int,
+)
 
 
 def _check_label_smoothing(name: str, value: object) -> float:
@@ -113,8 +122,10 @@ class SoftmaxCrossEntropy:
         self.ignore_index = ignore_index
         self.reduction = reduction
 
-    def __call__(self, scores: Array, target: Array) -> tuple[Any, Array]:
+    def __call__(self, scores: Array, target: Array, weights: Array | None = None) -> tuple[Any, Array]:
         r"""Return the loss and dL/ds = (p sum_k q_k - q) / D.
+
+        The weights (N,) of the examples multiply the rows q, and count in D; they are 1 where there are none.
 
         Raises
         ------
@@ -123,7 +134,8 @@ class SoftmaxCrossEntropy:
         ValueError
             If the scores are not (N, K) or (N, ..., K), or there are not K class weights; if a label is out of range,
             or the target has another number of rows; if a row of probabilities has a NaN, a negative number or a sum
-            other than 1, or `ignore_index` is set; if a mean has no example that counts.
+            other than 1, or `ignore_index` is set; if the weights are not N non-negative numbers; if a mean has no
+            example that counts.
         """
         scores = check_batch("scores", scores)
         if scores.ndim < 2:
@@ -132,11 +144,14 @@ class SoftmaxCrossEntropy:
             )
         target = check_array("target", target)
         q, counted = self._target_rows(target, scores)
-        divisor = self._divisor(target, counted) if self.reduction == "mean" else 1.0
+        each = None if weights is None else _weights_of_rows(weights, len(scores), len(q))
+        if each is not None:
+            q *= each[:, None].astype(q.dtype)
+        divisor = self._divisor(target, counted, each) if self.reduction == "mean" else 1.0
         if divisor == 0:
             raise ValueError(
                 "target must hold a label that is not ignored and whose class weight is not 0, to take the mean, "
-                f"got {target.size} labels without one"
+                f"got {target.size} labels without one" + ("" if weights is None else " whose own weight is not 0")
             )
         with np.errstate(over="ignore", invalid="ignore"):  # An infinity or a NaN shows in the value.
             # Sums along a contiguous axis are pairwise in NumPy, and so keep their digits for any number of classes.
@@ -149,13 +164,15 @@ class SoftmaxCrossEntropy:
                 return -terms.sum(axis=1).reshape(scores.shape[:-1]), gradient
             return -float(terms.sum(dtype=np.float64)) / divisor, gradient
 
-    def divisor(self, target: Array) -> float:
+    def divisor(self, target: Array, weights: Array | None = None) -> float:
         """Return D of the mean over a batch.
 
         Parameters
         ----------
         target : array, shape (N,), (N, K) or with axes in between
             The labels or the rows of probabilities of the batch.
+        weights : array, shape (N,), optional
+            The weights of the examples, 1 by default.
 
         Returns
         -------
@@ -165,21 +182,28 @@ class SoftmaxCrossEntropy:
         Raises
         ------
         TypeError, ValueError
-            If `target` is no array, or if a label is out of the range of the class weights.
+            If `target` is no array, if a label is out of the range of the class weights, or if the weights are not N
+            non-negative numbers.
         """
         target = check_array("target", target)
+        rows = target.size // target.shape[-1] if target.dtype.kind == "f" else target.size
+        each = None if weights is None else _weights_of_rows(weights, len(target), rows)
         counted = None if target.dtype.kind == "f" else self._counted(target)
         if counted is not None and self.class_weight is not None:
             check_labels(target, counted, len(self.class_weight))
-        return self._divisor(target, counted)
+        return self._divisor(target, counted, each)
 
-    def _divisor(self, target: Array, counted: Array | None) -> float:
-        """Return D for checked labels, of which those in the mask `counted` count, or for probabilities, with None."""
+    def _divisor(self, target: Array, counted: Array | None, each: Array | None) -> float:
+        """Return D for checked labels, of which those in the mask `counted` count, or for probabilities, with None.
+
+        `each` has the weights of all rows, or None where each of them is 1.
+        """
         if counted is None:
-            return float(target.size // target.shape[-1])
+            return float(target.size // target.shape[-1] if each is None else np.sum(each))
         if self.class_weight is None:
-            return float(np.count_nonzero(counted))
-        return float(np.sum(self.class_weight[target[counted].astype(np.intp)]))
+            return float(np.count_nonzero(counted) if each is None else np.sum(each[counted.ravel()]))
+        share = self.class_weight[target[counted].astype(np.intp)]
+        return float(np.sum(share if each is None else share * each[counted.ravel()]))
 
     def _counted(self, labels: Array) -> Array:
         """Return where the labels are not to be ignored."""
@@ -219,3 +243,8 @@ class SoftmaxCrossEntropy:
         if self.reduction != "mean":
             arguments.append(f"reduction={self.reduction!r}")
         return f"SoftmaxCrossEntropy({', '.join(arguments)})"
+
+
+def _weights_of_rows(weights: object, count: int, rows: int) -> Array:
+    """Return the weights of `count` examples, each repeated for all of its rows, (rows,)."""
+    return np.repeat(check_weights("weights", weights, count), rows // count)

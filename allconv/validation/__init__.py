@@ -30,6 +30,9 @@ from allconv.validation.arrays import (
     check_gradient_shape as check_gradient_shape,
     check_images,
 )
+from allconv.validation.arrays import (
+    check_weights as check_weights,
+)
 from allconv.validation.attributes import Checked as Checked
 from allconv.validation.describing import describe
 

@@ -196,6 +196,21 @@ def _images_hint(name: str, shape: tuple[int, ...], channels: int | None) -> str
     return ""
 
 
+def check_weights(name: str, value: object, count: int) -> Array:
+    """Return the weights of `count` examples as float64; they must be non-negative finite numbers, (N,)."""
+    array = check_array(name, value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be numbers, one for each example, got {describe(value)}")
+    if array.shape != (count,):
+        raise ValueError(f"{name} must have shape (N,) = ({count},), one for each example, got {describe(array)}")
+    array = array.astype(np.float64)
+    wrong = ~(np.isfinite(array) & (array >= 0))
+    if wrong.any():
+        place = int(wrong.argmax())
+        raise ValueError(f"{name} must be non-negative finite numbers, got {array[place]:g} at index {place}")
+    return array
+
+
 def check_gradient(dy: object, like: Array) -> Array:
     """Return the gradient at a layer's output, in the output's dtype.
 

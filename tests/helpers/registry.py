@@ -21,6 +21,7 @@ from helpers.argument_rules import (
     PADDING,
     PAIR,
     PAIR_OR_NONE,
+    POSITIVE,
     POSITIVE_INT,
     PROBABILITY,
     Bad,
@@ -232,6 +233,9 @@ SCORES = np.random.default_rng(0).standard_normal((2, 5, 4))
 LOSSES = {
     "SoftmaxCrossEntropy": LossRow(ac.SoftmaxCrossEntropy, scores=SCORES[0], target=np.array([0, 3, 1, 1, 2])),
     "MeanSquaredError": LossRow(ac.MeanSquaredError, scores=SCORES[0], target=SCORES[1]),
+    "MeanAbsoluteError": LossRow(ac.MeanAbsoluteError, scores=SCORES[0], target=SCORES[1]),
+    "Huber": LossRow(ac.Huber, {"delta": 0.7}, {"delta": POSITIVE}, scores=SCORES[0], target=SCORES[1]),
+    "BinaryCrossEntropy": LossRow(ac.BinaryCrossEntropy, scores=SCORES[0], target=(SCORES[1] > 0) * 0.9 + 0.05),
 }
 
 GIVEN = {"parameters": [P], "learning_rate": 0.01}
