@@ -60,6 +60,7 @@ REFERENCE = {
     "training": (
         "Training",
         "allconv.training.loop",
+        "allconv.training.training",
         "allconv.training.record",
         "allconv.training.run",
         "allconv.training.evaluation",
@@ -95,7 +96,7 @@ RETURNED = [
     "allconv.layers.intercept.Call",
     "allconv.layers.summary.LayerSummary",
     "allconv.layers.summary.Summary",
-    "allconv.training.loop.Training",
+    "allconv.training.training.Training",
 ]
 
 

@@ -67,7 +67,7 @@ def train(folder: Path, out: Path, epochs: int) -> None:
     kept_out = len(dataset) // 5
     loader = ac.data.Loader(dataset[kept_out:], 32)
     test_loader = ac.data.Loader(dataset[:kept_out], 32, shuffle=False)
-    model, loss = build(dataset.classes), ac.SoftmaxCrossEntropy()
+    model, loss = build(len(dataset.names)), ac.SoftmaxCrossEntropy()
     for record in ac.train(model, loss, ac.Adam(model.parameters()), loader, epochs=epochs):
         print(f"{record}  test accuracy {ac.evaluate(model, loss, test_loader).accuracy:.4f}")
     ac.save_weights(model, out / "weights.npz")

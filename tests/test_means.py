@@ -114,6 +114,76 @@ def test_a_loss_of_ones_own_may_tell_its_divisor():
     assert len({value.accuracy for value in values}) == 1
 
 
+# Weights of the examples
+
+
+LOSSES = [
+    ac.SoftmaxCrossEntropy(class_weight=[1.0, 2.0, 5.0], label_smoothing=0.1),
+    ac.SoftmaxCrossEntropy(ignore_index=1),
+    ac.SoftmaxCrossEntropy(reduction="sum"),
+    ac.MeanSquaredError(),
+    ac.Huber(delta=0.3),
+]
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 6])
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_a_weight_of_two_counts_as_two_examples(loss, batch_size):
+    """In the means of an evaluation and of a record, in the accuracy, and in the update of a step."""
+    labels, weights = np.array([0, 2, 1, 2, 0, 1]), np.array([2, 0, 1, 3, 1, 1])
+    targets = labels if isinstance(loss, ac.SoftmaxCrossEntropy) else np.random.default_rng(3).normal(size=(6, 3))
+    inputs, each = np.random.default_rng(4).normal(size=(6, 12)), np.repeat(np.arange(6), weights)
+    weighted, repeated = (inputs, targets, weights), (inputs[each], targets[each])
+    found, expected = (
+        ac.evaluate(model(), loss, data, batch_size=size) for data, size in ((weighted, batch_size), (repeated, 8))
+    )
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+    assert found.accuracy == (None if expected.accuracy is None else pytest.approx(expected.accuracy, rel=1e-12))
+    after = []
+    for data in (weighted, repeated):
+        net = model()
+        record = next(ac.train(net, loss, ac.SGD(net.parameters(), 0.1), data, batch_size=8, epochs=1))
+        after.append(net[1].weight.value)
+        assert record.loss == pytest.approx(expected.loss, rel=1e-12)
+    np.testing.assert_allclose(*after, rtol=1e-12)
+
+
+def test_a_batch_without_weight_is_left_out_of_an_evaluation_and_refused_in_training():
+    data = np.ones((4, 12)), np.ones((4, 3)), np.array([0.0, 0.0, 1.0, 1.0])
+    net = model()
+    assert ac.evaluate(net, ac.MeanSquaredError(), data, batch_size=2).loss == pytest.approx(
+        ac.MeanSquaredError()(net(data[0]), data[1])[0]
+    )
+    with pytest.raises(ValueError, match="weights must hold a number above 0, to take the mean, got 4 zeros"):
+        next(ac.train(net, ac.MeanSquaredError(), ac.SGD(net.parameters(), 0.1), (*data[:2], np.zeros(4)), epochs=1))
+    with pytest.raises(ValueError, match="target must hold a label .* whose own weight is not 0"):
+        ac.SoftmaxCrossEntropy()(np.ones((2, 3)), np.array([0, 1]), np.zeros(2))
+
+
+def test_a_function_is_told_the_weights_or_refused():
+    data = np.ones((2, 12)), np.ones((2, 3)), np.array([1.0, 3.0])
+
+    def own(scores, target, weights):
+        return float(weights @ scores[:, 0]) / weights.sum(), np.zeros_like(scores)
+
+    net = model()
+    assert ac.evaluate(net, own, data, batch_size=1).loss == pytest.approx(net(data[0])[0, 0])
+    with pytest.raises(TypeError, match=r"loss must take the weights of the examples, loss\(scores, target, weights\)"):
+        ac.evaluate(net, lambda scores, target: (0.0, scores), data)
+
+
+def test_weights_of_images_count_for_each_of_their_pixels():
+    rng = np.random.default_rng(0)
+    scores, weights = rng.normal(size=(3, 2, 2, 4)), np.array([2, 0, 1])
+    for target in (rng.integers(0, 4, (3, 2, 2)), rng.dirichlet(np.ones(4), (3, 2, 2))):
+        loss, each = ac.SoftmaxCrossEntropy(), [0, 0, 2]
+        value, gradient = loss(scores, target, weights)
+        expected, parts = loss(scores[each], target[each])
+        assert value == pytest.approx(expected, rel=1e-12)
+        np.testing.assert_allclose(gradient, np.stack([parts[0] + parts[1], 0 * parts[0], parts[2]]), atol=1e-15)
+        assert count_correct(loss, scores, target, weights) == count_correct(loss, scores[each], target[each])
+
+
 # Regressions
 
 

@@ -13,7 +13,7 @@ BASES = {"Layer", "Optimizer"}
 RESULTS = {"Evaluation", "LayerStatistics", "Record", "Run", "Stopped"}
 # What users of rules call with them, and what allconv.data offers beside augmenters.
 USES_OF_RULES = {"active_rules", "match", "override_backward", "rule_name"}
-DATA = {"CIFAR10_CLASSES", "Dataset", "Loader", "cifar10", "download_cifar10", "find_cifar10", "shapes"}
+DATA = {"CIFAR10_CLASSES", "Dataset", "Loader", "cifar10", "download_cifar10", "find_cifar10", "shapes", "split"}
 NORMALIZERS = {"GlobalContrast", "Standardize", "ZCA", "per_step"}
 IMGAUG = {"Imgaug", "imgaug_article_augment", "import_imgaug"}
 

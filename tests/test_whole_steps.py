@@ -47,7 +47,8 @@ def test_an_interrupt_at_any_line_of_the_library_leaves_no_state_between_two_ste
     After two steps the last step of an epoch follows, and after three the first of the next.
     """
     package = Path(ac.__file__).parent
-    files = ("training/loop.py", "training/step.py", "training/evaluation.py", "optimizers/base.py", "data/loader.py")
+    names = ("training", "step", "evaluation")
+    files = [*(f"training/{name}.py" for name in names), "optimizers/base.py", "data/loader.py"]
     traced = {str(package / file) for file in files}
     undisturbed = Run()
     bits = [undisturbed.bits(), *(undisturbed.bits() for _ in undisturbed.train())]

@@ -12,8 +12,7 @@ from itertools import islice
 
 import numpy as np
 
-from allconv.data.dataset import Dataset
-from allconv.data.loader import Loader
+from allconv.data.loader import Batch, Loader
 from allconv.typing import Array
 
 _SEED = 678
@@ -77,7 +76,7 @@ class PublishedOrder(Loader):
     [[3, 0], [2, 1]]
     """
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Return an iterator over the steps of an epoch, as `Loader.epoch` does.
 
         Parameters
@@ -90,10 +89,10 @@ class PublishedOrder(Loader):
         Returns
         -------
         iterator of (array, array)
-            Images and labels of each step.
+            Images and labels of each step, and their weights if the data set has some.
         """
         order = next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))
         ordered = copy.copy(self)
-        ordered.dataset = Dataset(self.dataset.images[order], self.dataset.labels[order])
+        ordered.dataset = self.dataset[order]
         ordered.shuffle = False
         return Loader.epoch(ordered, epoch, start)

@@ -10,6 +10,7 @@ from allconv.data.imgaug_adapter import Imgaug, imgaug_article_augment, import_i
 from allconv.data.loader import Loader
 from allconv.data.normalize import Standardize, per_step
 from allconv.data.shapes import shapes
+from allconv.data.splitting import split
 from allconv.data.whitening import ZCA, GlobalContrast
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "import_imgaug",
     "per_step",
     "shapes",
+    "split",
 ]
 
 

@@ -5,39 +5,43 @@ from typing import NoReturn
 
 import numpy as np
 
-from allconv.data.dataset import Dataset
+from allconv.data.dataset import Dataset, to_floating
 from allconv.typing import Array
 from allconv.validation import check_bool, check_int, describe
 
-Augment = Callable[[Array, np.random.Generator], Array]  # (N, H, W, C) uint8 -> (k N, H, W, C) uint8
-Normalize = Callable[[Array], Array]  # (N, H, W, C) uint8 -> (N, H, W, C) float32
+Augment = Callable[[Array, np.random.Generator], Array]  # (N, ...) -> (k N, ...), of the inputs' dtype
+Normalize = Callable[[Array], Array]  # (N, ...) of the inputs' dtype -> (N, ...) floating
+Batch = tuple[Array, ...]
+"""The inputs, their targets and, if the examples have weights, these."""
 
 
 class Loader:
     """The batches of a data set, epoch after epoch.
 
-    A step takes the next `batch_size` images in the epoch's order, augments them and normalizes them. The generators of
+    A step takes the next `batch_size` inputs in the epoch's order, augments them and normalizes them. The generators of
     order and augmentation depend on the seed, the epoch and the step alone. So any step can be produced alone, and
     training that resumes in the middle of an epoch goes on with the same bits.
 
     Parameters
     ----------
     dataset : Dataset
-        The images and labels.
+        The inputs and targets.
     batch_size : int
-        The number of images that a step takes from the data set, at least 1. The last step of an epoch takes the rest.
+        The number of inputs that a step takes from the data set, at least 1. The last step of an epoch takes the rest.
     drop_last : bool, default False
-        Whether to leave out a last step with fewer than `batch_size` images. BatchNorm can't train on a single image,
-        for example. With `shuffle`, each epoch leaves out other images.
+        Whether to leave out a last step with fewer than `batch_size` inputs. BatchNorm can't train on a single image,
+        for example. With `shuffle`, each epoch leaves out other inputs.
     shuffle : bool, default True
         Whether each epoch draws a new order. False keeps the order of the data set.
     augment : callable, optional
-        The function ``augment(images, rng)`` of images (N, H, W, C) uint8, which it may overwrite, and a Generator. It
-        returns N or k N images of the same size and dtype: k times a version of each image, in the same order. The
-        labels are repeated to match, and for k > 1 the step is shuffled; see `KeepOriginals`.
+        The function ``augment(inputs, rng)`` of inputs (N, ...) as the data set has them, uint8 or floating, which it
+        may overwrite, and a Generator. It returns N or k N inputs of the same size and dtype: k times a version of each
+        input, in the same order. Targets and weights are repeated to match, and for k > 1 the step is shuffled; see
+        `KeepOriginals`.
     normalize : callable, optional
-        The function ``normalize(images)`` from (N, H, W, C) uint8 to float32 of the same shape. The default divides by
-        255.
+        The function ``normalize(inputs)`` from inputs (N, ...) as the data set has them to a floating array of the same
+        shape, which is float32 for uint8 images. The default divides uint8 images by 255, and leaves floating inputs
+        unchanged.
     seed : int, default 0
         The seed of order and augmentation, at least 0.
 
@@ -75,7 +79,7 @@ class Loader:
         self.drop_last = check_bool("drop_last", drop_last)
         if self.drop_last and self.batch_size > len(dataset):
             raise ValueError(
-                f"batch_size must be at most the number of images, {len(dataset)}, with drop_last=True, "
+                f"batch_size must be at most the number of examples, {len(dataset)}, with drop_last=True, "
                 f"got {self.batch_size}"
             )
         self.shuffle = check_bool("shuffle", shuffle)
@@ -91,11 +95,11 @@ class Loader:
     def __iter__(self) -> NoReturn:
         """Raise TypeError, which says how to iterate: the order of the steps depends on the epoch."""
         raise TypeError(
-            "a Loader must be iterated one epoch at a time, as in: for images, labels in loader.epoch(0), "
+            "a Loader must be iterated one epoch at a time, as in: for inputs, targets in loader.epoch(0), "
             "got the Loader itself"
         )
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Array, Array]]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Return an iterator over the steps `start`, `start` + 1, ... of an epoch.
 
         Parameters
@@ -107,8 +111,9 @@ class Loader:
 
         Returns
         -------
-        iterator of (images, labels)
-            The images (N, H, W, C) float32 and the labels (N,) int64 of each step.
+        iterator of (inputs, targets) or (inputs, targets, weights)
+            The floating inputs (N, ...), the targets (N, ...) and, if the data set has weights, those (N,), of each
+            step.
 
         Raises
         ------
@@ -122,40 +127,45 @@ class Loader:
             raise ValueError(f"start must be at most the number of steps, {len(self)}, got {start}")
         return self._steps(epoch, start)
 
-    def _steps(self, epoch: int, start: int) -> Iterator[tuple[Array, Array]]:
-        count = len(self.dataset)
-        order = self._generator(epoch, 0).permutation(count) if self.shuffle else np.arange(count)
+    def _steps(self, epoch: int, start: int) -> Iterator[Batch]:
+        data = self.dataset
+        order = self._generator(epoch, 0).permutation(len(data)) if self.shuffle else np.arange(len(data))
         for step in range(start, len(self)):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            images, labels = self.dataset.images[chosen], self.dataset.labels[chosen]
+            inputs, rows = data.inputs[chosen], chosen
             if self.augment is not None:
-                images, labels = self._augmented(images, labels, self._generator(epoch, step + 1))
-            yield self._normalized(images), labels
+                inputs, rows = self._augmented(inputs, chosen, self._generator(epoch, step + 1))
+            batch = self._normalized(inputs), data.targets[rows]
+            yield batch if data.weights is None else (*batch, data.weights[rows])
 
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         """Return the generator of an epoch's order, for `stream` 0, or of a step, for `stream` step + 1."""
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, stream)))
 
-    def _augmented(self, images: Array, labels: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _augmented(self, inputs: Array, rows: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Return the augmented inputs, and for each of them the row of the data set that it comes from."""
         assert self.augment is not None  # noqa: S101 - for the type checker
-        result, shape = self.augment(images, rng), images.shape
-        valid = isinstance(result, np.ndarray) and result.dtype == np.uint8 and result.shape[1:] == shape[1:]
-        if not valid or len(result) == 0 or len(result) % len(labels):
+        (count, *shape), dtype = inputs.shape, inputs.dtype
+        result = self.augment(inputs, rng)
+        valid = isinstance(result, np.ndarray) and result.dtype == dtype and list(result.shape[1:]) == shape
+        if not valid or len(result) == 0 or len(result) % count:
+            kind, letters = ("images", "(k N, H, W, C)") if len(shape) == 3 else ("inputs", "(k N, ...)")
             raise ValueError(
-                f"augment must return uint8 images of shape (k N, H, W, C), here (k {shape[0]}, {shape[1]}, "
-                f"{shape[2]}, {shape[3]}) with k = 1, 2, ..., got {describe(result)}"
+                f"augment must return {dtype} {kind} of shape {letters}, here "
+                f"({', '.join([f'k {count}', *map(str, shape)])}) with k = 1, 2, ..., got {describe(result)}"
             )
-        if len(result) == len(labels):
-            return result, labels
+        if len(result) == count:
+            return result, rows
         shuffled = rng.permutation(len(result))
-        return result[shuffled], np.tile(labels, len(result) // len(labels))[shuffled]
+        return result[shuffled], np.tile(rows, len(result) // count)[shuffled]
 
-    def _normalized(self, images: Array) -> Array:
+    def _normalized(self, inputs: Array) -> Array:
         if self.normalize is None:
-            return np.divide(images, 255, dtype=np.float32)
-        result = self.normalize(images)
-        if not isinstance(result, np.ndarray) or result.dtype != np.float32 or result.shape != images.shape:
-            raise ValueError(f"normalize must return float32 images of shape {images.shape}, got {describe(result)}")
+            return to_floating(inputs)
+        result, kind = self.normalize(inputs), "float32 images" if inputs.dtype == np.uint8 else "floating inputs"
+        valid = isinstance(result, np.ndarray) and result.shape == inputs.shape
+        if not valid or not (result.dtype == np.float32 if inputs.dtype == np.uint8 else result.dtype.kind == "f"):
+            raise ValueError(f"normalize must return {kind} of shape {inputs.shape}, got {describe(result)}")
         return result
 
     def __repr__(self) -> str:

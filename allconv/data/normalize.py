@@ -1,14 +1,16 @@
-"""From uint8 images to the float32 input of a network: standardized over the step, or by fixed statistics."""
+"""From images or features to the input of a network: standardized over the step, or by fixed statistics."""
+
+from collections.abc import Callable
 
 import numpy as np
 
-from allconv.data.dataset import check_uint8_images
+from allconv.data.dataset import check_inputs
 from allconv.parallel.pool import run, slices
 from allconv.typing import Array
 from allconv.validation import check_choice, describe
 
-# The size of a slice of uint8 images, in bytes. The wider temporaries of a slice then stay in the cache of a core.
-_SLICE_BYTES = 1 << 18
+# The size of a slice of inputs, in numbers. The wider temporaries of a slice then stay in the cache of a core.
+_SLICE_SIZE = 1 << 18
 
 
 def per_step(images: Array) -> Array:
@@ -21,18 +23,18 @@ def per_step(images: Array) -> Array:
 
     Parameters
     ----------
-    images : array of uint8, shape (N, H, W, C)
-        The images of the step.
+    images : array, shape (N, H, W, C) or (N, ...)
+        The images of the step, uint8 or floating, or floating features.
 
     Returns
     -------
-    array of float32, shape (N, H, W, C)
-        The standardized images.
+    array, shape (N, H, W, C) or (N, ...)
+        The standardized images: float32 for uint8, and in their own dtype otherwise.
 
     Raises
     ------
     TypeError, ValueError
-        If `images` is not uint8 images.
+        If `images` is neither uint8 images nor floating.
 
     Notes
     -----
@@ -48,13 +50,13 @@ def per_step(images: Array) -> Array:
 
 
 class Standardize:
-    r"""Standardize images by fixed statistics: :math:`y = (x - \mu) / \sigma`, and 0 where :math:`\sigma = 0`.
+    r"""Standardize inputs by fixed statistics: :math:`y = (x - \mu) / \sigma`, and 0 where :math:`\sigma = 0`.
 
     Parameters
     ----------
-    mean, std : array, shape (C,) or (H, W, C)
-        The finite statistics :math:`\mu` and :math:`\sigma` of each channel, or of each pixel of each channel. `std`
-        must be at least 0.
+    mean, std : array, shape (C,), or that of an input, such as (H, W, C)
+        The finite statistics :math:`\mu` and :math:`\sigma` of each channel, or of each pixel of each channel. The
+        channels are the last axis: the features of inputs (N, F) are channels. `std` must be at least 0.
 
     Attributes
     ----------
@@ -64,12 +66,13 @@ class Standardize:
     Raises
     ------
     TypeError, ValueError
-        If the statistics are out of their range or differ in shape; from a call, if the images are not uint8 images
-        that match the statistics.
+        If the statistics are out of their range or differ in shape; from a call, if the inputs are neither uint8 images
+        nor floating, or do not match the statistics.
 
     Notes
     -----
-    A call takes images (N, H, W, C) uint8, and returns an array of the same shape in float32.
+    A call takes uint8 images (N, H, W, C), and returns an array of the same shape in float32; or floating inputs
+    (N, ...), whose dtype the result keeps.
 
     Examples
     --------
@@ -80,6 +83,10 @@ class Standardize:
     >>> normalize(images).reshape(2, 2)
     array([[-1.,  0.],
            [ 1.,  0.]], dtype=float32)
+    >>> features = np.array([[1.0, 500.0], [3.0, 100.0]])
+    >>> Standardize.fit(features)(features)
+    array([[-1.,  1.],
+           [ 1., -1.]])
     """
 
     def __init__(self, mean: Array, std: Array) -> None:
@@ -96,8 +103,8 @@ class Standardize:
 
         Parameters
         ----------
-        images : array of uint8, shape (N, H, W, C)
-            The images, usually the whole training set.
+        images : array, shape (N, H, W, C) or (N, ..., C)
+            The images, uint8 or floating, or floating features, usually the whole training set.
         per : {"channel", "pixel"}, default "channel"
             The axes of the statistics. "channel" takes them over images and positions, so that their shape is (C,);
             "pixel" takes them over the images alone, so that it is (H, W, C).
@@ -112,8 +119,10 @@ class Standardize:
         TypeError, ValueError
             If an argument is out of its range.
         """
-        images = check_uint8_images("images", images)
+        images = check_inputs("images", images)
         check_choice("per", per, ("channel", "pixel"))
+        if images.dtype != np.uint8:
+            return cls(*_floating_statistics(images, per))
         parts = _parts(images)
 
         def sums(index: int) -> tuple[Array, Array]:
@@ -136,13 +145,12 @@ class Standardize:
         return cls(centre + rest, np.sqrt(squares / count - rest**2))
 
     def __call__(self, images: Array) -> Array:
-        """Return the standardized images, (N, H, W, C) float32."""
-        images = check_uint8_images("images", images)
-        wanted = images.shape[4 - self.mean.ndim :]
-        if self.mean.shape != wanted:
+        """Return the standardized images, (N, H, W, C) float32, or inputs in their floating dtype."""
+        images = check_inputs("images", images)
+        if self.mean.shape not in (images.shape[1:], images.shape[1:][-1:]):
             raise ValueError(f"images must match the statistics of shape {self.mean.shape}, got {describe(images)}")
         scale = np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
-        y = np.empty(images.shape, np.float32)
+        y = np.empty(images.shape, np.float32 if images.dtype == np.uint8 else images.dtype)
         parts = _parts(images)
 
         def task(index: int) -> None:
@@ -156,9 +164,31 @@ class Standardize:
         return f"Standardize(mean and std of shape {self.mean.shape})"
 
 
+def _floating_statistics(inputs: Array, per: str) -> tuple[Array, Array]:
+    """Return mean and deviation of floating inputs, from sums in float64 of a slice at a time.
+
+    The differences from the first input are summed. So a constant feature has exactly the deviation 0, and a large mean
+    costs no digits.
+    """
+    axes = tuple(range(inputs.ndim - 1)) if per == "channel" and inputs.ndim > 1 else (0,)
+    first = inputs[0].astype(np.float64)
+    if axes != (0,):
+        first = first.reshape(-1, first.shape[-1])[0]
+    parts = _parts(inputs)
+    count = inputs.size // first.size
+
+    def mean_of(function: Callable[[Array], Array]) -> Array:
+        sums = run(lambda index: function(inputs[parts[index]] - first).sum(axis=axes), len(parts))
+        mean: Array = np.sum(sums, axis=0) / count
+        return mean
+
+    offset = mean_of(lambda difference: difference)
+    return first + offset, np.sqrt(mean_of(lambda difference: np.square(difference - offset)))
+
+
 def _parts(images: Array) -> list[slice]:
     """Cut the batch into slices by the size of the images alone."""
-    return slices(len(images), max(1, _SLICE_BYTES * len(images) // images.size))
+    return slices(len(images), max(1, _SLICE_SIZE * len(images) // images.size))
 
 
 def _check_statistic(name: str, value: object) -> Array:

@@ -7,34 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from allconv.data.batches import Batches, Data, as_loader
+from allconv.data.dataset import check_inputs, to_floating
 from allconv.data.loader import Loader
 from allconv.layers.base import Layer
-from allconv.layers.softmax import LogSoftmax, Softmax
-from allconv.losses import MeanSquaredError, SoftmaxCrossEntropy
+from allconv.losses import SoftmaxCrossEntropy
+from allconv.losses.elementwise import ElementwiseLoss
 from allconv.parallel.blas import single_threaded_blas
 from allconv.parallel.process_group import shared_over
+from allconv.training.checks import check_fit, check_loss
 from allconv.typing import Array, Loss
-from allconv.validation import check_array, check_batch, check_floating, check_int, describe
+from allconv.validation import check_array, check_floating, check_instance, check_int, describe
 
 
-def check_kind(name: str, value: object, kind: type) -> None:
-    """Raise TypeError unless `value` is of a kind."""
-    if not isinstance(value, kind):
-        article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        raise TypeError(f"{name} must be {article} {kind.__name__}, got {describe(value)}")
+def measured(loss: Loss, scores: Array, *target: Array) -> tuple[float, Array]:
+    """Return the loss of a batch and its gradient, which must be what `allconv.typing.Loss` promises.
 
-
-def check_loss(loss: object) -> None:
-    """Raise TypeError unless `loss` can be called with scores and labels."""
-    if isinstance(loss, type):
-        raise TypeError(f"loss must be an object, such as {loss.__name__}(), got the class {loss.__name__}")
-    if not callable(loss):
-        raise TypeError(f"loss must be callable, got {describe(loss)}")
-
-
-def measured(loss: Loss, scores: Array, labels: Array) -> tuple[float, Array]:
-    """Return the loss of a batch and its gradient, which must be what `allconv.typing.Loss` promises."""
-    result = loss(scores, labels)
+    `target` is the batch without its inputs: the targets and, if there are any, the weights of the examples.
+    """
+    result = loss(scores, *target)
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise TypeError(f"loss must return (value, gradient), got {describe(result)}")
     value = check_array("the loss's value", result[0])
@@ -51,19 +42,24 @@ def measured(loss: Loss, scores: Array, labels: Array) -> tuple[float, Array]:
     return float(value), gradient
 
 
-def divisor_of(loss: Loss, labels: Array) -> float:
-    """Return what the mean over a batch divides by: what the loss says, or else the number of the examples."""
+def divisor_of(loss: Loss, *target: Array) -> float:
+    """Return what the mean over a batch divides by: what the loss says, or else the weight of the examples."""
     divisor = getattr(loss, "divisor", None)
-    return float(divisor(labels) if callable(divisor) else len(labels))
+    if callable(divisor):
+        return float(divisor(*target))
+    return float(len(target[0]) if len(target) == 1 else target[1].sum())
 
 
-def count_correct(loss: Loss, scores: Array, labels: Array) -> tuple[int, int] | None:
+def count_correct(
+    loss: Loss, scores: Array, labels: Array, weights: Array | None = None
+) -> tuple[int, int] | tuple[float, float] | None:
     """Return how many examples have their largest score at the label, and how many there are; None for a regression.
 
     Scores are (N, K), or (N, H, W, K) where each pixel is an example. Labels are integers (N,) or (N, H, W), and those
-    that the loss ignores do not count. For the softmax cross-entropy they may also be rows of probabilities.
+    that the loss ignores do not count. For the softmax cross-entropy they may also be rows of probabilities. With
+    weights, (N,), the numbers are sums of weights.
     """
-    if isinstance(loss, MeanSquaredError) or scores.ndim < 2 or scores.shape[-1] < 2:
+    if isinstance(loss, ElementwiseLoss) or scores.ndim < 2 or scores.shape[-1] < 2:
         return None
     if labels.dtype.kind in "iu" and labels.shape == scores.shape[:-1]:
         ignored = getattr(loss, "ignore_index", None)
@@ -74,12 +70,16 @@ def count_correct(loss: Loss, scores: Array, labels: Array) -> tuple[int, int] |
     else:
         return None
     right = (scores.argmax(axis=-1) == labels) & counted
-    return int(np.count_nonzero(right)), int(np.count_nonzero(counted))
+    if weights is None:
+        return int(np.count_nonzero(right)), int(np.count_nonzero(counted))
+    rows = right.reshape(len(weights), -1), counted.reshape(len(weights), -1)
+    sums = [float(weights @ np.count_nonzero(row, axis=1)) for row in rows]
+    return sums[0], sums[1]
 
 
 @dataclass
 class Sums:
-    """Running sums over the images of an epoch or a test set.
+    """Running sums over the examples of an epoch or a test set.
 
     Attributes
     ----------
@@ -87,20 +87,20 @@ class Sums:
         The sum of the losses, before any division.
     weight : float
         The sum of the divisors of the batches' means.
-    correct : int or None
-        How many examples are right; None for a regression.
-    counted : int
-        How many examples count in the accuracy.
+    correct : int, float or None
+        How many examples are right, or the sum of their weights; None for a regression.
+    counted : int or float
+        How many examples count in the accuracy, or the sum of their weights.
     images : int
-        How many images there were, whether they count or not.
+        How many images or other inputs there were, whether they count or not.
     seconds : float
         The time that they took.
     """
 
     loss: float = 0.0
     weight: float = 0.0
-    correct: int | None = 0
-    counted: int = 0
+    correct: float | None = 0
+    counted: float = 0
     images: int = 0
     seconds: float = 0.0
 
@@ -109,18 +109,18 @@ class Sums:
         """Return the sums of a checkpoint; older ones counted each image once."""
         return cls(**{"weight": state["images"], "counted": state["images"]} | state)
 
-    def add(self, loss: Loss, value: float, scores: Array, labels: Array) -> None:
+    def add(self, loss: Loss, value: float, scores: Array, *target: Array) -> None:
         """Count the scores of a batch and its loss, a mean over the batch or, if the loss says so, a sum."""
-        divisor = divisor_of(loss, labels)
+        divisor = divisor_of(loss, *target)
         self.loss += value if getattr(loss, "reduction", "mean") == "sum" else value * divisor
         self.weight += divisor
-        found = count_correct(loss, scores, labels)
+        found = count_correct(loss, scores, *target)
         if found is None or self.correct is None:
             self.correct = None
         else:
             self.correct += found[0]
             self.counted += found[1]
-        self.images += len(labels)
+        self.images += len(scores)
 
     @property
     def mean_loss(self) -> float:
@@ -144,10 +144,10 @@ class Evaluation:
     loss : float
         The mean loss over the examples that count, each by its weight; NaN if none counts.
     accuracy : float or None
-        The share of right examples among those whose label is not ignored, in 0..1; None for a regression, and NaN if
-        none counts.
+        The share of right examples among those whose label is not ignored, each by its weight, in 0..1; None for a
+        regression, and NaN if none counts.
     images : int
-        How many images there were, whether they count or not.
+        How many images or other inputs there were, whether they count or not.
     seconds : float
         The time that all of it took.
     """
@@ -158,38 +158,22 @@ class Evaluation:
     seconds: float
 
 
-def check_fit(model: Layer, loss: Loss, loader: Loader) -> None:
-    """Check model, loss and data against each other, on one image, before any work."""
-    *_, last = model.walk()
-    if isinstance(loss, SoftmaxCrossEntropy) and isinstance(last, Softmax | LogSoftmax):
-        raise ValueError(  # noqa: TRY004 - the type is right, the combination is not
-            f"model must end in logits, since SoftmaxCrossEntropy takes them, got one that ends in {last!r}"
-        )
-    images, _ = next(loader.epoch(0))
-    scores = model(images[:1])
-    labels = loader.dataset.labels
-    if isinstance(loss, SoftmaxCrossEntropy) and scores.ndim == 2:
-        known = labels[labels != loss.ignore_index] if loss.ignore_index is not None else labels
-        if known.size and not 0 <= known.min() <= known.max() < scores.shape[1]:
-            raise ValueError(
-                f"labels must lie in 0..{scores.shape[1] - 1}, the model's scores, got {known.min()}..{known.max()}"
-            )
-
-
-def evaluate(model: Layer, loss: Loss, loader: Loader) -> Evaluation:
-    """Return the means of loss and accuracy over the loader's images, at inference.
+def evaluate(model: Layer, loss: Loss, loader: Data, *, batch_size: int | None = None) -> Evaluation:
+    """Return the means of loss and accuracy over all examples, at inference.
 
     The means do not depend on the batch size. Labels that the loss ignores count in neither of them, and a batch
-    without any other label adds nothing.
+    without any other label adds nothing. Where the examples have weights, both means are weighted.
 
     Parameters
     ----------
     model : Layer
-        The model, which takes the loader's images and gives scores.
+        The model, which takes the inputs and gives scores.
     loss : callable
-        ``loss(scores, labels) -> (value, gradient)``; see `allconv.typing.Loss`.
-    loader : Loader
-        The images and labels, of which epoch 0 is taken.
+        ``loss(scores, target) -> (value, gradient)``; see `allconv.typing.Loss`.
+    loader : Loader, Dataset, tuple of arrays, or batches
+        The data: a Loader, of which epoch 0 is taken, or what else `train` takes. Arrays keep their order.
+    batch_size : int, optional
+        The number of examples in memory at the same time, for a Dataset or arrays; 32 by default.
 
     Returns
     -------
@@ -210,43 +194,52 @@ def evaluate(model: Layer, loss: Loss, loader: Loader) -> Evaluation:
     >>> loader = ac.data.Loader(ac.data.shapes(20, seed=0), 8)
     >>> round(evaluate(model, ac.SoftmaxCrossEntropy(), loader).loss, 4)  # log 10: all classes are as probable
     2.3026
+    >>> x, y = np.ones((20, 32, 32, 3), np.float32), np.arange(20) % 10
+    >>> evaluate(model, ac.SoftmaxCrossEntropy(), (x, y)).accuracy
+    0.1
     """
-    check_kind("model", model, Layer)
+    check_instance("model", model, Layer)
     check_loss(loss)
-    check_kind("loader", loader, Loader)
-    check_fit(model, loss, loader)
+    source = as_loader("loader", loader, batch_size=batch_size, shuffle=False)
+    check_fit(model, loss, source)
+    return evaluated(model, loss, source)
+
+
+def evaluated(model: Layer, loss: Loss, loader: Loader | Batches) -> Evaluation:
+    """Return what `evaluate` returns, for arguments that were checked."""
     sums, started = Sums(), time.perf_counter()
     with single_threaded_blas():
-        for images, labels in loader.epoch(0):
-            with shared_over(len(images)) as group:
-                scores = group.all_gather(model(images[group.shard(len(images))]), len(images))
+        for inputs, *target in loader.epoch(0):
+            with shared_over(len(inputs)) as group:
+                scores = group.all_gather(model(inputs[group.shard(len(inputs))]), len(inputs))
             # Of a batch in which nothing counts, a mean would be 0 / 0.
-            value = measured(loss, scores, labels)[0] if divisor_of(loss, labels) else 0.0
-            sums.add(loss, value, scores, labels)
+            value = measured(loss, scores, *target)[0] if divisor_of(loss, *target) else 0.0
+            sums.add(loss, value, scores, *target)
     return Evaluation(sums.mean_loss, sums.accuracy, sums.images, time.perf_counter() - started)
 
 
-def predict(model: Layer, images: Array, *, batch_size: int = 256) -> Array:
-    """Return the scores for images, `batch_size` at a time.
+def predict(model: Layer, inputs: Array, *, batch_size: int = 256) -> Array:
+    """Return the scores for inputs, `batch_size` at a time.
 
     Parameters
     ----------
     model : Layer
         The model.
-    images : array of a floating dtype, shape (N, H, W, C)
-        The images, already normalized.
+    inputs : array, shape (N, ...)
+        The inputs, of a floating dtype and normalized as in training; or uint8 images (N, H, W, C), which are divided
+        by 255, as a Loader without `normalize` does.
     batch_size : int, default 256
-        The number of images in memory at the same time, at least 1.
+        The number of inputs in memory at the same time, at least 1.
 
     Returns
     -------
     array, shape (N, K)
-        The model's output for all images.
+        The model's output for all inputs.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another kind, or there is no image.
+        If an argument is of another kind, or there is no input.
 
     Examples
     --------
@@ -254,8 +247,9 @@ def predict(model: Layer, images: Array, *, batch_size: int = 256) -> Array:
     >>> predict(GlobalAveragePool2D(), np.ones((3, 4, 4, 2)), batch_size=2)
     array([[1., 1.], [1., 1.], [1., 1.]])
     """
-    check_kind("model", model, Layer)
+    check_instance("model", model, Layer)
     batch_size = check_int("batch_size", batch_size)
-    images = check_batch("images", images)
+    inputs = check_inputs("inputs", inputs)
+    batches = (inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size))
     with single_threaded_blas():
-        return np.concatenate([model(images[i : i + batch_size]) for i in range(0, len(images), batch_size)])
+        return np.concatenate([model(to_floating(batch)) for batch in batches])

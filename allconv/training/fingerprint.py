@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from allconv.data.dataset import Dataset
+from allconv.data.batches import Batches
+from allconv.data.loader import Loader
 from allconv.layers.base import Layer
 from allconv.parallel.blas import blas_kernels
 from allconv.typing import Array
@@ -73,9 +74,27 @@ def layer_reprs(model: Layer) -> dict[str, str]:
     }
 
 
-def dataset_digest(dataset: Dataset) -> str:
-    """Return the SHA-256 of a data set's images and labels, as hexadecimal digits."""
-    return digest(dataset.images, dataset.labels)
+def loader_fingerprint(loader: Loader | Batches) -> dict[str, Any]:
+    """Return how the batches are made from the data; of batches of the user's own at most their number is known."""
+    if isinstance(loader, Batches):
+        return {"steps_per_epoch": loader.steps()}
+    return {
+        "steps_per_epoch": len(loader),
+        "batch_size": loader.batch_size,
+        "seed": loader.seed,
+        "shuffle": loader.shuffle,
+        "drop_last": loader.drop_last,
+        "augment": config_fingerprint(loader.augment),
+        "normalize": config_fingerprint(loader.normalize),
+    }
+
+
+def data_digest(loader: Loader | Batches) -> str | None:
+    """Return the SHA-256 of inputs, targets and weights, as hexadecimal digits; None for batches of the user's own."""
+    if isinstance(loader, Batches):
+        return None
+    data = loader.dataset
+    return digest(data.inputs, data.targets, *([] if data.weights is None else [data.weights]))
 
 
 def digest(*arrays: Array) -> str:
@@ -83,8 +102,13 @@ def digest(*arrays: Array) -> str:
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(f"{array.shape} {array.dtype.str} ".encode())
-        for part in np.array_split(array, max(1, min(len(array), array.nbytes >> 24))) if array.ndim else [array]:
-            sha.update(np.ascontiguousarray(part).data)
+        if array.ndim == 0:
+            sha.update(array.tobytes())
+            continue
+        # A memory map is read in parts of about a megabyte, and what is not contiguous is copied in such parts.
+        rows = max(1, (len(array) << 20) // max(1, array.size * array.dtype.itemsize))
+        for start in range(0, len(array), rows):
+            sha.update(np.ascontiguousarray(array[start : start + rows]).data)
     return sha.hexdigest()
 
 

@@ -4,8 +4,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from allconv.training.loop import Training
 from allconv.training.record import Record
+from allconv.training.training import Training
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -12,15 +12,16 @@ import numpy as np
 
 from allconv import checkpoint
 from allconv.checkpoint.atomic import atomic_write
+from allconv.data.loader import Loader
 from allconv.distributed import check_same_model
 from allconv.parallel.process_group import current
 from allconv.training.interrupts import Stop, stop_on_signals
 from allconv.training.log import Log
-from allconv.training.loop import Training
 from allconv.training.progress import ProgressBar, print_above_bar
 from allconv.training.record import Record
 from allconv.training.settings import check_same_settings, with_environment
-from allconv.validation import check_bool, check_int, check_path, check_positive
+from allconv.training.training import Training
+from allconv.validation import check_bool, check_int, check_path, check_positive, describe
 
 
 class Stopped(Exception):  # noqa: N818 - this exception reports no error
@@ -206,7 +207,14 @@ class Run:
         ------
         Stopped
             After a signal, or at `until_step`.
+        TypeError
+            The training is on batches of the user's own, which no run can go on with in the middle of an epoch.
         """
+        if not isinstance(training.loader, Loader):
+            raise TypeError(
+                "training must be on a Loader or arrays, since a run is saved in the middle of epochs, "
+                f"got one on {describe(training.loader.source)}"
+            )
         self._training = training
         if self.is_first:
             with atomic_write(self._folder / "config.json") as file:
@@ -215,15 +223,17 @@ class Run:
             self._save()
         elif self.is_first:
             self._log.write(self._folder)  # If the newest checkpoint is damaged, the files are ahead of the one loaded.
-        self._saved_step, self._saved_time = _step_of(training), time.monotonic()
+        self._saved_step, self._saved_time = training.steps_done, time.monotonic()
         self._bar = ProgressBar(training, hidden=not self._progress)
         for record in training:
             self._bar.show(record)
             yield record
-            due, signal = self._cadence.ask(record, _step_of(training), time.monotonic() - self._saved_time, self._stop)
-            if due and _step_of(training) != self._saved_step:
+            due, signal = self._cadence.ask(
+                record, training.steps_done, time.monotonic() - self._saved_time, self._stop
+            )
+            if due and training.steps_done != self._saved_step:
                 self._save()
-            if signal or _step_of(training) == self._cadence.until_step:
+            if signal or training.steps_done == self._cadence.until_step:
                 raise Stopped(128 + signal if signal else 0)
 
     def log(self, row: Mapping[str, Any], text: str = "") -> None:
@@ -268,7 +278,7 @@ class Run:
             state = {**self._training.state, "config": self._config, **self._log.state, **self._kept}
             checkpoint.save(self._folder / "checkpoints", state, best=best)
             self._log.write(self._folder)
-        self._saved_step, self._saved_time = _step_of(self._training), time.monotonic()
+        self._saved_step, self._saved_time = self._training.steps_done, time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -289,11 +299,6 @@ class _Cadence:
         signal, late = told.max(axis=0).tolist()
         due = record.epoch_ended or record.step % self.steps == 0 or step == self.until_step
         return bool(due or signal or late), int(signal)
-
-
-def _step_of(training: Training) -> int:
-    """Return how many steps `training` has done in all epochs."""
-    return training.epoch * len(training.loader) + training.step
 
 
 def _check_empty(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+from allconv.data.loader import Batch
 from allconv.distributed import sum_gradients
 from allconv.layers.base import Layer
 from allconv.optimizers.base import Optimizer
@@ -13,7 +14,7 @@ from allconv.typing import Array, Loss
 
 
 def train_step(
-    model: Layer, loss: Loss, optimizer: Optimizer, images: Array, labels: Array, *, where: str, check_finite: bool
+    model: Layer, loss: Loss, optimizer: Optimizer, batch: Batch, *, where: str, check_finite: bool
 ) -> tuple[float, Array]:
     """Make a step that starts without gradients and leaves none behind, and return the loss and the scores before it.
 
@@ -24,8 +25,8 @@ def train_step(
     ----------
     model, loss, optimizer
         As for `train`.
-    images, labels : array
-        The batch, which all ranks have in full, and share between them.
+    batch : tuple of arrays
+        Inputs, targets and perhaps weights. All ranks have them in full, and share the inputs between them.
     where : str
         The place in training, for the messages of `check_finite`.
     check_finite : bool
@@ -35,23 +36,24 @@ def train_step(
     for parameter in parameters:
         parameter.grad = None
     try:
-        return _update(model, loss, optimizer, images, labels, where, check_finite=check_finite)
+        return _update(model, loss, optimizer, batch, where, check_finite=check_finite)
     finally:
         for parameter in parameters:
             parameter.grad = None
 
 
 def _update(
-    model: Layer, loss: Loss, optimizer: Optimizer, images: Array, labels: Array, where: str, *, check_finite: bool
+    model: Layer, loss: Loss, optimizer: Optimizer, batch: Batch, where: str, *, check_finite: bool
 ) -> tuple[float, Array]:
+    inputs, *target = batch
     if check_finite:
-        check_finite_array(f"the images of {where}", images)
+        check_finite_array(f"the inputs of {where}", inputs)
     checked = checked_layers(model, where) if check_finite else nullcontext()
-    with single_threaded_blas(), checked, shared_over(len(images)) as group:
-        part = group.shard(len(images))  # all of them, unless several processes train
-        scores, cache = model.forward(images[part], training=True)
-        scores = group.all_gather(scores, len(images))
-        value, dscores = measured(loss, scores, labels)
+    with single_threaded_blas(), checked, shared_over(len(inputs)) as group:
+        part = group.shard(len(inputs))  # all of them, unless several processes train
+        scores, cache = model.forward(inputs[part], training=True)
+        scores = group.all_gather(scores, len(inputs))
+        value, dscores = measured(loss, scores, *target)
         if check_finite:
             check_finite_array(f"the loss of {where}", value)
         model.backward_parameters(dscores[part], cache, release=True)

@@ -139,7 +139,8 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> str:
 def check_instance(name: str, value: object, kind: type[T]) -> T:
     """Return `value`, which must be an instance of the class `kind`."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {describe(value)}")
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {describe(value)}")
     return value
 
 

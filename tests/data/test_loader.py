@@ -135,7 +135,7 @@ def test_a_wrong_result_of_normalize_raises(normalize):
 
 
 def test_a_batch_of_more_images_than_there_are_cannot_be_dropped():
-    with pytest.raises(ValueError, match="batch_size must be at most the number of images, 60, with"):
+    with pytest.raises(ValueError, match="batch_size must be at most the number of examples, 60, with"):
         Loader(noise(), 61, drop_last=True)
 
 
@@ -167,3 +167,42 @@ def test_a_loader_itself_is_not_iterated_and_says_how_to():
     with pytest.raises(TypeError, match=r"one epoch at a time.*loader\.epoch\(0\)"):
         for _ in Loader(noise(), 10):
             pass
+
+
+def features(n=23, **options):
+    return Dataset(np.arange(2.0 * n).reshape(n, 2), np.arange(n) / 7, **options)
+
+
+def test_floating_inputs_come_as_they_are():
+    loader = Loader(features(), 5, seed=1)
+    for x, y in loader.epoch(0):
+        assert (x.dtype, y.dtype) == (np.float64, np.float64)
+        np.testing.assert_allclose(x[:, 0], 14 * y)
+
+
+def test_augment_and_normalize_get_floating_inputs_and_weights_stay_with_their_examples():
+    seen = []
+
+    def augment(inputs, rng):
+        seen.append(inputs.dtype)
+        return np.concatenate([inputs, inputs + 0.25])
+
+    loader = Loader(
+        features(weights=np.arange(23)), 10, augment=augment, normalize=lambda x: x.astype(np.float32) / 2, seed=1
+    )
+    steps = list(loader.epoch(0))
+    assert [len(x) for x, *_ in steps] == [20, 20, 6]
+    assert set(seen) == {np.dtype(np.float64)}
+    for x, y, weights in steps:
+        assert x.dtype == np.float32
+        np.testing.assert_allclose(np.floor(x[:, 0]), weights)
+        np.testing.assert_allclose(y, weights / 7)
+
+
+def test_a_wrong_kind_for_floating_inputs_is_named():
+    with pytest.raises(
+        ValueError, match=r"augment must return float64 inputs of shape \(k N, \.\.\.\), here \(k 5, 2\) w"
+    ):
+        next(Loader(features(), 5, augment=lambda x, rng: x.astype(np.float32)).epoch(0))
+    with pytest.raises(ValueError, match=r"normalize must return floating inputs of shape \(5, 2\), got .*int64"):
+        next(Loader(features(), 5, normalize=lambda x: x.astype(int)).epoch(0))

@@ -94,8 +94,31 @@ def test_bad_images_are_named():
         Standardize.fit(uint8(2, 4, 4, 3), per="pixel")(uint8(2, 5, 4, 3))
     for function in (fixed, per_step, Standardize.fit):
         with pytest.raises(TypeError, match="images must be uint8 images"):
-            function(np.zeros((2, 4, 4, 3)))
+            function(np.zeros((2, 4, 4, 3), int))
         with pytest.raises(ValueError, match="at least one image"):
             function(uint8(0, 4, 4, 3))
     with pytest.raises(ValueError, match="per must be one of 'channel', 'pixel', got 'image'"):
         Standardize.fit(uint8(2, 4, 4, 3), per="image")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "per", "axes"),
+    [((50, 3), "channel", 0), ((5, 4, 4, 3), "channel", (0, 1, 2)), ((5, 4, 4, 3), "pixel", 0)],
+)
+def test_floating_inputs_are_standardized_in_their_dtype(dtype, shape, per, axes):
+    x = (1000 + np.random.default_rng(0).normal(size=shape)).astype(dtype)
+    x[..., 1] = 0.1  # constant, and no sum of it is exact
+    normalize = Standardize.fit(x, per=per)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(normalize.mean, wide.mean(axis=axes), rtol=1e-12)
+    assert not normalize.std[..., 1].any()
+    y = normalize(x)
+    assert y.dtype == dtype
+    assert not y[..., 1].any()
+    np.testing.assert_allclose(y[..., ::2].std(axis=axes), 1, rtol=1e-5)
+
+
+def test_the_statistics_of_features_are_the_same_for_any_number_of_threads():
+    x = np.random.default_rng(0).normal(size=(200_000, 3))
+    same_with_any_threads(lambda: Standardize.fit(x).std.tobytes())

@@ -15,6 +15,7 @@ from helpers.argument_rules import (
     Row,
     Rule,
     Rules,
+    integers,
 )
 
 DOUBLE = {"dtype": np.float64, "rng": np.random.default_rng(7)}
@@ -52,6 +53,9 @@ OUTSIDE = [
 ]
 PHOTOS = {"model": NET, "images": np.ones((3, 4, 4, 2))}
 OTHERS = [None, 3, "x"]
+SOURCES = "a Loader, arrays (inputs, targets), an object whose iter() starts anew with batches, or a function that "
+SOURCES += "returns an iterator"
+BATCH_SIZE = integers("a positive int", 0, -1)._replace(types=[1.5, True, "3"])  # None is the default.
 explain = ac.explain
 FUNCTIONS = {
     "profile": Row(ac.profile, {"model": Untouched(), "images": ROWS}),
@@ -83,14 +87,17 @@ FUNCTIONS = {
             "model": NET,
             "loss": ac.SoftmaxCrossEntropy(),
             "optimizer": ac.SGD(NET.parameters(), 0.1),
-            "loader": ac.data.Loader(ac.data.shapes(4, seed=0), 2),
+            "loader": (np.ones((4, 4, 4, 2)), np.arange(4)),
             "epochs": 1,
         },
         {
             "model": Rule("a Layer", OTHERS),
             "loss": Rule("callable", OTHERS),
             "optimizer": Rule("an Optimizer", OTHERS),
-            "loader": Rule("a Loader", OTHERS),
+            "loader": Rule(SOURCES, [None, 3, "x", {}, ac.data.Loader]),
+            "validation": Rule(SOURCES, [3, "x", {}, ac.data.Loader]),
+            "batch_size": BATCH_SIZE,
+            "seed": integers("a non-negative int", -1)._replace(types=[1.5, True, "3"]),
             "epochs": POSITIVE_INT,
             "report_every": Rule("a positive int", [2.0, True], [0]),
             "schedule": Rule("callable or None", [0.1, "cosine"]),
@@ -113,13 +120,23 @@ FUNCTIONS = {
     "set_memory_limit": Row(ac.set_memory_limit, {"bytes": 0}, {"bytes": NON_NEGATIVE_INT}),
     "evaluate": Row(
         ac.evaluate,
-        {"model": Untouched(), "loss": ac.MeanSquaredError(), "loader": ac.data.Loader(ac.data.shapes(4, seed=0), 2)},
+        {"model": Untouched(), "loss": ac.MeanSquaredError(), "loader": (np.ones((4, 4, 4, 2)), np.ones((4, 5)))},
         {
             "loss": Rule("callable", OTHERS),
-            "loader": Rule("a Loader", [*OTHERS, [(np.zeros((2, 2, 2, 3)), np.zeros(2, int))]]),
+            "loader": Rule(SOURCES, [None, 3, "x", {}, ac.data.Loader]),
+            "batch_size": BATCH_SIZE,
         },
     ),
-    "predict": Row(ac.predict, {"model": Untouched(), "images": ROWS}),
+    "predict": Row(
+        ac.predict,
+        {"model": Untouched(), "inputs": ROWS},
+        {
+            "inputs": [
+                Rule("uint8 images (N, H, W, C) or a floating array (N, ...)", [ROWS.astype(int), "abc"]),
+                Rule("at least one image, (N, H, W, C)", [], [ROWS.astype(np.uint8)]),
+            ],
+        },
+    ),
     "clip_grad_norm": Row(ac.clip_grad_norm, {"parameters": [P], "max_norm": 1.0}, {"parameters": []}),
     "clip_grad_value": Row(ac.clip_grad_value, {"parameters": [P], "clip_value": 1.0}, {"parameters": []}),
     "gradcheck.check": Row(

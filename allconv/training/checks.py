@@ -1,0 +1,57 @@
+"""Checks of a model, a loss and data against each other, before any work is done."""
+
+from inspect import signature
+
+from allconv.data.batches import Batches
+from allconv.data.loader import Loader
+from allconv.layers.base import Layer
+from allconv.layers.softmax import LogSoftmax, Softmax
+from allconv.losses import SoftmaxCrossEntropy
+from allconv.typing import Loss
+from allconv.validation import describe
+
+
+def check_loss(loss: object) -> None:
+    """Raise TypeError unless `loss` can be called with scores and labels."""
+    if isinstance(loss, type):
+        raise TypeError(f"loss must be an object, such as {loss.__name__}(), got the class {loss.__name__}")
+    if not callable(loss):
+        raise TypeError(f"loss must be callable, got {describe(loss)}")
+
+
+def check_fit(model: Layer, loss: Loss, loader: Loader | Batches) -> None:
+    """Check model, loss and data against each other before any work.
+
+    A Loader gives an input and all of its labels for that. Of batches of the user's own nothing is taken, since they
+    may not come a second time.
+    """
+    *_, last = model.walk()
+    if isinstance(loss, SoftmaxCrossEntropy) and isinstance(last, Softmax | LogSoftmax):
+        raise ValueError(  # noqa: TRY004 - the type is right, the combination is not
+            f"model must end in logits, since SoftmaxCrossEntropy takes them, got one that ends in {last!r}"
+        )
+    if isinstance(loader, Loader):
+        inputs, _, *weights = next(loader.epoch(0))
+        if weights:
+            _check_takes_weights(loss)
+        scores = model(inputs[:1])
+        labels = loader.dataset.targets
+        if isinstance(loss, SoftmaxCrossEntropy) and scores.ndim == 2 and labels.dtype.kind == "i":
+            known = labels[labels != loss.ignore_index] if loss.ignore_index is not None else labels
+            if known.size and not 0 <= known.min() <= known.max() < scores.shape[1]:
+                raise ValueError(
+                    f"labels must lie in 0..{scores.shape[1] - 1}, the model's scores, got {known.min()}..{known.max()}"
+                )
+
+
+def _check_takes_weights(loss: Loss) -> None:
+    """Raise TypeError if a function has no third argument for the weights of the examples."""
+    try:
+        signature(loss).bind(None, None, None)
+    except TypeError:
+        raise TypeError(
+            "loss must take the weights of the examples, loss(scores, target, weights), since the data have some, "
+            f"got {describe(loss)}"
+        ) from None
+    except ValueError:  # Functions in C may have no signature.
+        return
