@@ -260,3 +260,64 @@ def test_after_an_error_in_the_validation_the_record_is_made_again():
 def test_a_validation_that_does_not_fit_the_model_is_refused_before_any_work():
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2, the model's scores, got 3\.\.3"):
         Run().train((X, Y), validation=(X, np.full(50, 3)))
+
+
+# What a beginner meets
+
+
+def net(outputs=1):
+    return ac.Linear(4, outputs, rng=np.random.default_rng(0))
+
+
+BYTES = np.zeros((6, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("loss", "model", "data", "hint"),
+    [
+        (ac.SoftmaxCrossEntropy(), net(3), (X, Y.astype(float)), r"labels are integers, target\.astype\(np\.int64\)"),
+        (ac.SoftmaxCrossEntropy(), net(3), (X, Y + 1), r"got 1\.\.3; classes count from 0, and each needs a score"),
+        (
+            ac.SoftmaxCrossEntropy(),
+            net(3),
+            (X, Y - 1),
+            "classes count from 0, and numbers of a regression are",
+        ),
+        (ac.MeanSquaredError(), net(), (X, X[:, 0]), r"give it the axis of the single score: target\[\.\.\., None\]"),
+        (ac.MeanSquaredError(), net(), (X, Y[:, None]), r"pass targets\[:, 0\]"),
+        (ac.MeanSquaredError(), net(), (X, Y), r"convert it first, e\.g\. target\.astype\(np\.float32\)"),
+        (ac.MeanSquaredError(), ac.Linear(1, 1), (X[:, 0], X[:, :1]), r"N single numbers are x\[:, None\]"),
+        (
+            ac.BinaryCrossEntropy(),
+            ac.Sequential(net(), ac.Sigmoid()),
+            (X, X[:, :1]),
+            "model must end in logits",
+        ),
+        (ac.SoftmaxCrossEntropy(), net(3), (BYTES[0], Y[:8]), r"this looks like one image: pass inputs\[None\]"),
+    ],
+)
+def test_an_error_of_the_first_minutes_says_what_to_do(loss, model, data, hint):
+    with pytest.raises((TypeError, ValueError), match=hint):
+        next(ac.train(model, loss, ac.SGD(model.parameters(), 0.1), data, epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda: net()(X[0]), r"one example is x\[None\]"),
+        (lambda: ac.Conv2D(3, 2, 3)(BYTES), r"e\.g\. x\.astype\(np\.float32\) / 255$"),
+        (lambda: ac.data.Loader((X, Y), 8), r"make one: Dataset\(inputs, targets\)"),
+        (lambda: ac.data.split((X, Y), (0.5, 0.5), seed=0), r"make one: Dataset\(inputs, targets\)"),
+        (
+            lambda: ac.data.Fliplr()(BYTES / 255, None),
+            "a Loader augments uint8 images before it scales them",
+        ),
+    ],
+)
+def test_so_does_an_error_of_a_single_call(call, hint):
+    with pytest.raises((TypeError, ValueError), match=hint):
+        call()
+
+
+def test_a_training_that_nobody_iterates_over_says_so():
+    assert repr(Run().train((X, Y))) == "Training(0 of 3 epochs done; iterate over it to train)"

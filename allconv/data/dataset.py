@@ -13,7 +13,8 @@ def check_uint8_images(name: str, value: object) -> Array:
     """Return `value` as an array of uint8 images, (N, H, W, C), in which no axis has the length 0."""
     images = check_array(name, value)
     if images.dtype != np.uint8:
-        raise TypeError(f"{name} must be uint8 images (N, H, W, C) with values 0..255, got {describe(value)}")
+        hint = "; a Loader augments uint8 images before it scales them" if images.dtype.kind == "f" else ""
+        raise TypeError(f"{name} must be uint8 images (N, H, W, C) with values 0..255, got {describe(value)}{hint}")
     _check_shape(name, images)
     return images
 
@@ -39,7 +40,9 @@ def _check_shape(name: str, inputs: Array | MappedRows) -> None:
             raise ValueError(f"{name} must hold at least one example, (N, ...), got {describe(inputs)}")
     elif inputs.ndim != 4 or inputs.size == 0:
         hint = ""
-        if inputs.ndim == 3:
+        if inputs.ndim == 3 and inputs.shape[2] in (1, 3, 4):
+            hint = f"; this looks like one image: pass {name}[None]"
+        elif inputs.ndim == 3:
             hint = f"; grey images (N, H, W) need an axis for their channel: pass {name}[..., None]"
         elif inputs.ndim == 2:
             hint = f"; features are floating: pass {name}.astype(np.float32)"
@@ -191,7 +194,8 @@ def _check_targets(value: object, count: int) -> Array:
             f"targets must have shape (N,) = ({count},), one label for each input, got {describe(targets)}{hint}"
         )
     if targets.min() < 0:
-        raise ValueError(f"targets must be in 0.., got {targets.min()}")
+        hint = "classes count from 0, and numbers of a regression are floating: targets.astype(np.float32)"
+        raise ValueError(f"targets must be in 0.., got {targets.min()}; {hint}")
     if targets.max() > np.iinfo(np.int64).max:
         raise ValueError(f"targets must be in 0..{np.iinfo(np.int64).max}, got {targets.max()}")
     return targets.astype(np.int64)

@@ -70,7 +70,7 @@ class Loader:
         seed: int = 0,
     ) -> None:
         if not isinstance(dataset, Dataset):
-            raise TypeError(f"dataset must be a Dataset, got {describe(dataset)}")
+            raise TypeError(f"dataset must be a Dataset, got {describe(dataset)}; make one: Dataset(inputs, targets)")
         for name, function in (("augment", augment), ("normalize", normalize)):
             if function is not None and not callable(function):
                 raise TypeError(f"{name} must be callable or None, got {describe(function)}")

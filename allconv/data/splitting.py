@@ -6,7 +6,7 @@ import numpy as np
 
 from allconv.data.dataset import Dataset
 from allconv.typing import Array
-from allconv.validation import check_bool, check_instance, check_int, check_positive, describe
+from allconv.validation import check_bool, check_int, check_positive, describe
 
 # The largest distance of the sum of the fractions from 1, which the rounding of fractions such as 0.1 may cause.
 _SUM_TOLERANCE = 1e-9
@@ -46,7 +46,8 @@ def split(dataset: Dataset, fractions: Sequence[float], *, seed: int, stratify: 
     >>> np.sort(train.labels), np.sort(test.labels)
     (array([0, 0, 0, 1]), array([0, 0, 0, 1]))
     """
-    check_instance("dataset", dataset, Dataset)
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset must be a Dataset, got {describe(dataset)}; make one: Dataset(inputs, targets)")
     ends = np.cumsum(_check_fractions(fractions))[:-1]
     order = np.random.default_rng(check_int("seed", seed, minimum=0)).permutation(len(dataset))
     groups = [order]

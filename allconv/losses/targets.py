@@ -31,7 +31,10 @@ def are_labels(target: Array, scores: Array) -> bool:
     if len(axes) > 1:
         kinds = f"labels of shape {tuple(axes)} or rows of floating probabilities of shape {scores.shape}"
     wrong_kind = TypeError if target.ndim in (scores.ndim - 1, scores.ndim) else ValueError
-    raise wrong_kind(f"target must be integer {kinds}, got {describe(target)}")
+    hint = ""
+    if target.dtype.kind == "f" and target.shape == tuple(axes):
+        hint = "; labels are integers, target.astype(np.int64); for a regression take MeanSquaredError"
+    raise wrong_kind(f"target must be integer {kinds}, got {describe(target)}{hint}")
 
 
 def check_labels(labels: Array, counted: Array, classes: int) -> None:

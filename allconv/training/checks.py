@@ -5,8 +5,9 @@ from inspect import signature
 from allconv.data.batches import Batches
 from allconv.data.loader import Loader
 from allconv.layers.base import Layer
+from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.softmax import LogSoftmax, Softmax
-from allconv.losses import SoftmaxCrossEntropy
+from allconv.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from allconv.typing import Loss
 from allconv.validation import describe
 
@@ -26,9 +27,10 @@ def check_fit(model: Layer, loss: Loss, loader: Loader | Batches) -> None:
     may not come a second time.
     """
     *_, last = model.walk()
-    if isinstance(loss, SoftmaxCrossEntropy) and isinstance(last, Softmax | LogSoftmax):
-        raise ValueError(  # noqa: TRY004 - the type is right, the combination is not
-            f"model must end in logits, since SoftmaxCrossEntropy takes them, got one that ends in {last!r}"
+    softmax_twice = isinstance(loss, SoftmaxCrossEntropy) and isinstance(last, Softmax | LogSoftmax)
+    if softmax_twice or (isinstance(loss, BinaryCrossEntropy) and isinstance(last, Sigmoid)):
+        raise ValueError(
+            f"model must end in logits, since {type(loss).__name__} takes them, got one that ends in {last!r}"
         )
     if isinstance(loader, Loader):
         inputs, _, *weights = next(loader.epoch(0))
@@ -39,9 +41,9 @@ def check_fit(model: Layer, loss: Loss, loader: Loader | Batches) -> None:
         if isinstance(loss, SoftmaxCrossEntropy) and scores.ndim == 2 and labels.dtype.kind == "i":
             known = labels[labels != loss.ignore_index] if loss.ignore_index is not None else labels
             if known.size and not 0 <= known.min() <= known.max() < scores.shape[1]:
-                raise ValueError(
-                    f"labels must lie in 0..{scores.shape[1] - 1}, the model's scores, got {known.min()}..{known.max()}"
-                )
+                rule = f"labels must lie in 0..{scores.shape[1] - 1}, the model's scores"
+                hint = "classes count from 0, and each needs a score"
+                raise ValueError(f"{rule}, got {known.min()}..{known.max()}; {hint}")
 
 
 def _check_takes_weights(loss: Loss) -> None:

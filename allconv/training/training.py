@@ -76,6 +76,9 @@ class Training(Iterator[Record]):
         self._batches: Iterator[Batch] | None = None  # those of the epoch, from the next step on
         self._unfinished = ""  # the step that has begun and not ended, in words
 
+    def __repr__(self) -> str:
+        return f"Training({self.epoch} of {self.epochs} epochs done; iterate over it to train)"
+
     def __next__(self) -> Record:
         self._check_whole()
         images_before, seconds_before = self._sums.images, self._sums.seconds

@@ -95,7 +95,7 @@ def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> 
     if array.dtype.kind != "f":
         raise TypeError(
             f"{name} must be an array of real floating dtype, got {describe(value)}; "
-            f"convert it first, e.g. {name}.astype(np.float32)"
+            f"convert it first, e.g. {name}.astype(np.float32){' / 255' if _like_pixels(array) else ''}"
         )
     wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
     if array.dtype == wanted:
@@ -112,6 +112,11 @@ def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> 
             f"{name} must hold numbers that fit into {wanted.name}, at most {np.finfo(wanted).max:.3g}, "
             f"got {describe(array)} with the number {largest:.3g}"
         ) from None
+
+
+def _like_pixels(array: Array) -> bool:
+    """Tell whether an array looks like images of bytes, which a network takes as numbers in [0, 1]."""
+    return array.dtype == np.uint8 and array.ndim == 4
 
 
 def check_batch(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
