@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import runpy
 import sys
@@ -72,6 +73,31 @@ def test_internal_names_are_found():
     assert [name.removeprefix("allconv.") for name in found] == [
         *("training.loop", "training", "checkpoint.format", "training.loop.Record", "parallel")
     ]
+
+
+# digits.py and regression.py
+
+
+@pytest.mark.scripts
+def test_digits_recognizes_98_percent_of_a_held_out_quarter_in_seconds(tmp_path):
+    pytest.importorskip("sklearn")
+    before = os.times().children_user  # the processor's time, which other programs do not lengthen
+    last = run("digits.py", cwd=tmp_path).splitlines()[-1]
+    assert os.times().children_user - before < 20
+    assert float(last.removeprefix("test accuracy ")) >= 0.98
+
+
+@pytest.mark.scripts
+def test_regression_follows_the_curve_and_draws_it(tmp_path):
+    image = pytest.importorskip("matplotlib.image")
+    printed = run("regression.py", cwd=tmp_path)
+    squared, huber = (float(line.split()[-1]) for line in printed.splitlines() if "mean distance" in line)
+    assert huber < 0.1 < squared
+    picture = image.imread(tmp_path / "regression.png")
+    assert picture.shape == (480, 840, 4)
+    colors = np.unique((255 * picture[..., :3]).round().astype(int).reshape(-1, 3), axis=0).tolist()
+    assert [31, 119, 180] in colors  # the curve of the squared error
+    assert [255, 127, 14] in colors  # and that of Huber's loss
 
 
 # new_layer.py
