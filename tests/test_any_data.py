@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.ranks import on_ranks
 
 import allconv as ac
 
@@ -86,6 +87,21 @@ def test_uint8_images_are_divided_by_255_wherever_they_come_from():
     expected = ac.SoftmaxCrossEntropy()(scores, labels)[0]
     for data in ((images, labels), [(images, labels)]):
         assert ac.evaluate(model, ac.SoftmaxCrossEntropy(), data).loss == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "data", [(X, Y, np.arange(50.0)), batches(data=(X, Y, np.arange(50.0)))], ids=["arrays", "own"]
+)
+def test_ranks_share_any_data_and_its_weights(data):
+    def train(group=None):
+        run = Run()
+        records = list(run.train(data, validation=data))
+        return run.model.weight.value, [(r.loss, r.accuracy, r.validation.loss, r.validation.accuracy) for r in records]
+
+    weight, figures_of_one = train()
+    for other, found in on_ranks(2, train):
+        np.testing.assert_allclose(other, weight, rtol=1e-4)
+        np.testing.assert_allclose(found, figures_of_one, rtol=1e-5)
 
 
 # Batches of one's own

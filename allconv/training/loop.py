@@ -46,7 +46,8 @@ def train(
         The data. A `data.Loader` gives each epoch's inputs and targets. A `data.Dataset`, or arrays ``(inputs,
         targets)`` or ``(inputs, targets, weights)``, are shuffled by `seed`, and the last batch has what is left.
         Batches of one's own come from an object whose ``iter()`` starts anew, such as a list or PyTorch's DataLoader,
-        or from a function that returns an iterator; with these a run can go on from the end of an epoch alone.
+        or from a function that returns an iterator; with these a run can go on from the end of an epoch alone, and of
+        several processes each must get the same batches.
     epochs : int
         How many there are in all, those before a resume included.
     batch_size, seed : int, optional

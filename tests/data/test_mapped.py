@@ -46,5 +46,7 @@ def test_chosen_rows_are_those_of_the_array(mapped):
     for (x, y), (u, v) in zip(Loader(part, 7).epoch(3), Loader(expected, 7).epoch(3), strict=True):
         np.testing.assert_array_equal(x, u)
         np.testing.assert_array_equal(y, v)
+    deviations = [ac.data.Standardize.fit(data.inputs).std for data in (part, expected)]
+    np.testing.assert_array_equal(*deviations)
     with pytest.raises(ValueError, match="inputs must hold at least one example"):
         chosen[np.zeros(4000, bool)]
