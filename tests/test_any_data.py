@@ -129,6 +129,18 @@ def test_batches_of_ones_own_are_taken_as_they_come(data):
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
 
 
+def test_a_source_may_write_each_batch_to_the_same_memory():
+    def filled():
+        x, y = np.empty((10, 4), np.float32), np.empty(10, int)
+        for start in range(0, 50, 10):
+            x[:], y[:] = X[start : start + 10], Y[start : start + 10]
+            yield x, y
+
+    own, listed = Run(), Run()
+    assert figures(own.train(filled)) == figures(listed.train(batches(10)))
+    assert own.bits() == listed.bits()
+
+
 @pytest.mark.parametrize("data", [batches(), Anew()], ids=["list", "iterable"])
 def test_batches_of_ones_own_resume_at_the_end_of_an_epoch_and_say_so_elsewhere(data, tmp_path):
     whole, first, second = Run(), Run(), Run(seed=9)

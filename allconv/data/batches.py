@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from allconv.data.dataset import Dataset, check_inputs, to_floating
 from allconv.data.loader import Batch, Loader
 from allconv.validation import check_array, check_weights, describe
@@ -69,10 +71,10 @@ class Batches:
                 f"{describe(self.source)}"
             )
         while batch is not _END:
-            following = next(batches, _END)
-            self.ended = following is _END
-            yield _check(batch, self.name)
-            batch = following
+            checked = _copy(batch, self.name)
+            batch = next(batches, _END)
+            self.ended = batch is _END
+            yield checked
 
 
 def as_loader(
@@ -121,12 +123,18 @@ def _is_function(source: object) -> bool:
     return not isinstance(source, Iterable)
 
 
-def _check(batch: object, name: str) -> Batch:
-    """Return a batch as arrays: floating inputs, targets of the same length, and perhaps weights."""
+def _copy(batch: object, name: str) -> Batch:
+    """Return a batch as new arrays: floating inputs, targets of the same length, and perhaps weights.
+
+    The next batch is asked for before this one is used, and a source may write it to the same memory.
+    """
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
         rule = f"{name} must give batches (inputs, targets) or (inputs, targets, weights)"
         raise TypeError(f"{rule}, got {describe(batch)}; arrays are passed as a tuple (inputs, targets)")
-    inputs, targets = to_floating(check_inputs("inputs", batch[0])), check_array("targets", batch[1])
+    inputs, targets = (
+        np.array(to_floating(check_inputs("inputs", batch[0]))),
+        np.array(check_array("targets", batch[1])),
+    )
     if targets.shape[:1] != inputs.shape[:1]:
         raise ValueError(f"targets must be one for each of {len(inputs)} inputs, got {describe(targets)}")
     if len(batch) == 2:

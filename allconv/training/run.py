@@ -211,10 +211,8 @@ class Run:
             The training is on batches of the user's own, which no run can go on with in the middle of an epoch.
         """
         if not isinstance(training.loader, Loader):
-            raise TypeError(
-                "training must be on a Loader or arrays, since a run is saved in the middle of epochs, "
-                f"got one on {describe(training.loader.source)}"
-            )
+            rule = "training must be on a Loader or arrays, since a run is saved in the middle of epochs"
+            raise TypeError(f"{rule}, got one on {describe(training.loader.source)}")
         self._training = training
         if self.is_first:
             with atomic_write(self._folder / "config.json") as file:

@@ -87,15 +87,13 @@ class Training(Iterator[Record]):
                 if not self._epoch_ended:  # After an error in the validation, only the record is missing.
                     self._make_step()
                 ended = self._epoch_ended
-                record = None
                 if ended or (self._report_every is not None and self.step % self._report_every == 0):
                     record = self._record(images_before, seconds_before, self._validate() if ended else None)
-                if ended:
-                    assert record is not None  # noqa: S101 - for the type checker
-                    self._end_epoch(record)
-                self._unfinished = ""
-                if record is not None:
+                    if ended:
+                        self._end_epoch(record)
+                    self._unfinished = ""
                     return record
+                self._unfinished = ""
         except BaseException:
             self._batches = None  # An iterator that raised is at its end, and the next call makes another one.
             raise
