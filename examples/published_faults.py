@@ -25,7 +25,6 @@ import allconv as ac
 from allconv.article import FAULTS, rules_for
 from allconv.gradcheck import Report, check, check_loss
 from allconv.rules import Pattern, Rule, override_backward
-from allconv.tables import markdown
 from allconv.typing import Array, Cache
 
 IMAGES = 50  # in a step
@@ -121,6 +120,12 @@ def check_table() -> str:
             cells.append(f"starts in {', '.join(starts)}" if starts else "-")
         rows.append(cells)
     return markdown(rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Return rows of cells, of which the first is the head, as a Markdown table."""
+    head, *body = (f"| {' | '.join(row)} |\n" for row in rows)
+    return head + "|" + "---|" * len(rows[0]) + "\n" + "".join(body)
 
 
 def page() -> str:
