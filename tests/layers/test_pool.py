@@ -2,8 +2,30 @@
 
 import numpy as np
 import pytest
+from helpers.reference_pool import max_pool_reference, mean_pool_reference
 
 from allconv import GlobalAveragePool2D, MaxPool2D, MeanPool2D
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_the_layers_pass_their_arguments_on(ceil_mode):
+    rng = np.random.default_rng(0)
+    x, windows = rng.normal(size=(2, 9, 7, 3)), ((3, 2), (2, 1), ((1, 1), (0, 1)))
+    options = {"stride": (2, 1), "padding": (1, 0, 1, 1), "ceil_mode": ceil_mode}
+    for layer, (y, dy, dx) in (
+        (
+            MaxPool2D((3, 2), dilation=(1, 2), **options),
+            max_pool_reference(x, lambda shape: rng.normal(size=shape), *windows, (1, 2), ceil_mode),
+        ),
+        (
+            MeanPool2D((3, 2), count_padding=True, **options),
+            mean_pool_reference(x, lambda shape: rng.normal(size=shape), *windows, True, ceil_mode),
+        ),
+    ):
+        got, cache = layer.forward(x)
+        assert layer.output_shape(x.shape[1:]) == y.shape[1:]
+        np.testing.assert_allclose(got, y, rtol=1e-12)
+        np.testing.assert_allclose(layer.backward(dy, cache), dx, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
