@@ -73,6 +73,7 @@ REFERENCE = {
         "allconv.training.interrupts",
     ),
     "data": ("Data", "allconv.data"),
+    "interop": ("Other frameworks", "allconv.interop"),
     "models": ("Networks", "allconv.models"),
     "article": ("The experiment", "allconv.article"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),

@@ -34,12 +34,13 @@ ALLOWED = {
     "distributed": GROUND | {"checkpoint", "layers", "optimizers", "parallel", "parameter"},
     "gradcheck": GROUND | {"layers", "parameter", "rules", "tables"},
     "inspection": GROUND | {"layers", "parallel", "rules", "tables"},
+    "interop": GROUND | {"checkpoint", "data", "layers", "models", "parameter"},
     "training": GROUND | {"checkpoint", "data", "distributed", "layers", "losses", "optimizers", "parallel"},
 }
 ROOT_FILES = 16
 EXCEPTIONS = {"allconv.optimizers.dilated": {"allconv.layers.base", "allconv.layers.skip"}}
 OPTIONAL = {
-    *("PIL", "cv2", "imgaug", "matplotlib", "mpi4py", "onnx"),
+    *("PIL", "cv2", "h5py", "imgaug", "matplotlib", "mpi4py", "onnx"),
     *("onnxruntime", "pandas", "skimage", "sklearn", "torch"),
 }
 

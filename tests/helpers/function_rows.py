@@ -156,6 +156,8 @@ FUNCTIONS = {
         {"model": ac.Sequential(ac.ReLU()), "x": ROWS, "rules": {ac.ReLU: ac.rules.guided}},
         {"x": BATCH},
     ),
+    "interop.save_safetensors": Row(ac.interop.save_safetensors, {"model": Untouched(), "path": "none"}),
+    "interop.load_safetensors": Row(ac.interop.load_safetensors, {"path": "none"}),
     "class_activation_map": Row(explain.class_activation_map, PHOTOS, PICTURES | {"model": []}),
 }
 for _method in (explain.saliency, explain.deconvnet, explain.guided_backprop):
