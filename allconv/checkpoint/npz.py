@@ -65,7 +65,7 @@ def open_zip(file: BinaryIO) -> zipfile.ZipFile:
     records = file.read().rjust(98, b"\0")
     large, locator, end = records[:56], records[56:76], records[76:]
     if not end.startswith(b"PK\5\6") or not end.endswith(b"\0\0"):  # the last field: the length of a comment
-        raise CheckpointError("is not a .npz file, or its end is missing")
+        raise CheckpointError("is not a zip file, or its end is missing")
     length = int.from_bytes(end[12:16], "little")
     if locator.startswith(b"PK\6\7") and large.startswith(b"PK\6\6"):
         length = int.from_bytes(large[40:48], "little")

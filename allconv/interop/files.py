@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from allconv.checkpoint.errors import CheckpointError
 from allconv.checkpoint.npz import open_regular
 from allconv.typing import Array
 from allconv.validation import check_path
@@ -48,7 +49,7 @@ def reading(path: str | Path) -> Iterator[tuple[BinaryIO, int]]:
         except OSError:
             raise
         except Exception as error:
-            reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            reason = str(error) if type(error) in (ValueError, CheckpointError) else f"{type(error).__name__}: {error}"
             raise ValueError(f"{path}: {reason[:1000]}") from error
 
 

@@ -158,6 +158,7 @@ FUNCTIONS = {
     ),
     "interop.save_safetensors": Row(ac.interop.save_safetensors, {"model": Untouched(), "path": "none"}),
     "interop.load_safetensors": Row(ac.interop.load_safetensors, {"path": "none"}),
+    "interop.load_torch": Row(ac.interop.load_torch, {"path": "none"}),
     "class_activation_map": Row(explain.class_activation_map, PHOTOS, PICTURES | {"model": []}),
 }
 for _method in (explain.saliency, explain.deconvnet, explain.guided_backprop):

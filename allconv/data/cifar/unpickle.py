@@ -3,9 +3,8 @@
 A pickle is a program for a small stack machine: it may import any name and call it, which is how a data file comes
 to delete a home folder. Python's own reader, `pickle.Unpickler`, is made safe here in two steps:
 
-1. `_check` walks through the instructions before any is obeyed. It knows only those that a batch needs, and it bounds
-   what the C code of Python would take on trust: nine bytes with a large memo index reserve gigabytes, and a key
-   made of nested tuples takes forever to hash.
+1. `check_instructions` walks through the instructions before any is obeyed. It knows only those that a batch needs,
+   and it bounds what the C code of Python would take on trust.
 2. `_Reader` resolves the few names that pickled uint8 arrays and bytes mention, each matched exactly, to stand-ins.
    It imports nothing, and no code of NumPy runs: an array is made over bytes that the file really holds.
 
@@ -16,36 +15,20 @@ It reads what Python 2 wrote (protocols 0 to 2; the official files are protocol 
 import io
 import math
 import pickle
-import pickletools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from allconv.data.pickles import PLAIN, STRINGS, check_instructions, instructions
 from allconv.typing import Array
 
 # Bounds the number of instructions, and with it the time (half a second) and the memory. A batch of 10,000 images
 # takes 30,000; 140,000 where each file name is a call.
 _MAX_STEPS = 200_000
 
-# The instructions of a batch, by what they do to the stack and the memo.
-_STRINGS = {
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-}
-_PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
-_GETS = {"GET", "BINGET", "LONG_BINGET"}
-_CHANGES = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"}  # These instructions change a value in place.
-_OTHERS = {
-    *("PROTO", "FRAME", "MARK", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NONE", "NEWTRUE", "NEWFALSE"),
-    *("INT", "LONG", "LONG1", "BININT", "BININT1", "BININT2", "EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT"),
-    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BYTEARRAY8"),
-}
-_INSTRUCTIONS = {
-    opcode.code.encode("latin-1"): opcode
-    for opcode in pickletools.opcodes
-    if opcode.name in _STRINGS | _PUTS | _GETS | _CHANGES | _OTHERS
-}
+_INSTRUCTIONS = instructions(PLAIN)
+_KEYS = STRINGS | {"REDUCE"}  # a call makes bytes, or raises
 
 # NumPy 2 renamed its package numpy.core to numpy._core.
 _GLOBALS = {
@@ -88,7 +71,8 @@ def loads(data: bytes, name: str = "data") -> dict[str, Any]:
     """
     stream = io.BytesIO(data)
     try:
-        _check(stream, len(data))
+        if check_instructions(stream, len(data), _INSTRUCTIONS, keys=_KEYS, limit=_MAX_STEPS) != len(data):
+            raise ValueError("STOP before the end")  # noqa: TRY301
         stream.seek(0)
         value = _Reader(stream, len(data)).load()
         if not isinstance(value, dict):
@@ -99,74 +83,6 @@ def loads(data: bytes, name: str = "data") -> dict[str, Any]:
             f"{name} must be a pickled dict of ints, strings, lists and uint8 arrays and nothing else, "
             f"got at byte {stream.tell()} of {len(data)}: {str(error)[:200]}"
         ) from error
-
-
-def _check(stream: io.BytesIO, size: int) -> None:
-    """Raise unless the `size` bytes hold the instructions of a batch: whole, few, and harmless to the reader in C."""
-    values: list[str] = []  # The instruction that made each value on the stack.
-    marks: list[int] = []
-    memo: dict[int, str] = {}
-    frame_end = 0
-    for count in range(_MAX_STEPS):
-        start = stream.tell()
-        code = stream.read(1)
-        if code not in _INSTRUCTIONS:
-            raise ValueError(f"the instruction {code!r}, which a batch has no need of" if code else "its early end")
-        opcode = _INSTRUCTIONS[code]
-        # The readline is for STRING: the reader of pickletools refuses what is not ASCII.
-        argument: Any = stream.readline() if opcode.name == "STRING" else opcode.arg and opcode.arg.reader(stream)
-        if stream.tell() > frame_end > start or (opcode.name == "FRAME" and start < frame_end):
-            raise ValueError("an instruction that crosses the end of a frame")  # the reader in C would lose its start
-        match opcode.name:
-            case "STOP":
-                if len(values) != 1 or marks or stream.tell() != size:
-                    raise ValueError("STOP before the end, or with other than one value on the stack")
-                return
-            case "FRAME":
-                frame_end = stream.tell() + argument
-                if frame_end > size:
-                    raise ValueError("its end, in the middle of a frame")
-            case "MARK":
-                marks.append(len(values))
-            case name if name in _PUTS:
-                index = len(memo) if name == "MEMOIZE" else argument
-                if not 0 <= index <= count:  # a writer counts from 0 or 1
-                    raise ValueError("a memo index above the number of instructions")
-                memo[index] = _top(values, marks)
-            case name if name in _GETS:
-                if argument not in memo:
-                    raise ValueError("a reference to what was not stored")
-                values.append(memo[argument])
-            case _:
-                _apply(opcode, values, marks)
-    raise ValueError(f"more than {_MAX_STEPS} instructions")
-
-
-def _apply(opcode: pickletools.OpcodeInfo, values: list[str], marks: list[int]) -> None:
-    """Take from the stack what the instruction takes, and push what it makes, each named by its instruction."""
-    name, before, taken = opcode.name, opcode.stack_before, []
-    if pickletools.markobject in before:
-        if not marks:
-            raise ValueError("a list without a mark")
-        first = marks.pop()
-        taken = values[first:]
-        del values[first:]
-        before = before[: before.index(pickletools.markobject)]
-    if before:
-        _top(values, marks, len(before))
-        taken = values[-len(before) :] + taken
-        del values[-len(before) :]
-    keys = {"DICT": taken[::2], "SETITEM": taken[1::2], "SETITEMS": taken[1::2]}.get(name, [])
-    if not _STRINGS.issuperset(key for key in keys if key != "REDUCE"):  # a call makes bytes, or raises
-        raise TypeError("a key that is not a string")
-    values += [taken[0] if name in _CHANGES else name] * len(opcode.stack_after)
-
-
-def _top(values: list[str], marks: list[int], count: int = 1) -> str:
-    """Return the value on top of the stack, which must have `count` above its last mark."""
-    if len(values) - (marks[-1] if marks else 0) < count:
-        raise ValueError("an empty stack")
-    return values[-1]
 
 
 class _Reader(pickle.Unpickler):
