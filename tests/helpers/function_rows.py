@@ -5,6 +5,7 @@ import numpy as np
 import allconv as ac
 from helpers.argument_rules import (
     BATCH,
+    BOOL,
     CALLABLE_OR_NONE,
     LAYER,
     NON_NEGATIVE_INT,
@@ -15,6 +16,7 @@ from helpers.argument_rules import (
     Row,
     Rule,
     Rules,
+    choice,
     integers,
 )
 
@@ -155,6 +157,28 @@ FUNCTIONS = {
         ac.gradcheck.compare,
         {"model": ac.Sequential(ac.ReLU()), "x": ROWS, "rules": {ac.ReLU: ac.rules.guided}},
         {"x": BATCH},
+    ),
+    "interop.assign": Row(
+        ac.interop.assign,
+        {"model": ac.Linear(2, 3), "arrays": {"weight": np.ones((3, 2)), "bias": np.ones(3)}},
+        {
+            "arrays": [
+                Rule("a mapping of names to arrays", [None, 3, [ROWS], {1: ROWS}]),
+                Bad({"w": [1.0]}, TypeError, "arrays['w'] must be an array, got [1.0]"),
+                Bad(
+                    {"w": ROWS},
+                    ValueError,
+                    "arrays must be those of the model (torch): parameter 'weight' has no array",
+                ),
+            ],
+            "source": choice("torch", "keras", "allconv"),
+            "rename": [
+                Rule("callable, a mapping or None", [1, "x"]),
+                Bad(lambda name: "x", ValueError, "rename must keep names apart, got 'x' twice"),
+            ],
+            "strict": BOOL,
+            "input_shape": [],
+        },
     ),
     "interop.save_safetensors": Row(ac.interop.save_safetensors, {"model": Untouched(), "path": "none"}),
     "interop.load_safetensors": Row(ac.interop.load_safetensors, {"path": "none"}),
