@@ -34,7 +34,7 @@ ALLOWED = {
     "distributed": GROUND | {"checkpoint", "layers", "optimizers", "parallel", "parameter"},
     "gradcheck": GROUND | {"layers", "parameter", "rules", "tables"},
     "inspection": GROUND | {"layers", "parallel", "rules", "tables"},
-    "interop": GROUND | {"checkpoint", "data", "layers", "models", "parameter"},
+    "interop": GROUND | {"checkpoint", "data", "functional", "layers", "models", "parameter"},
     "training": GROUND | {"checkpoint", "data", "distributed", "layers", "losses", "optimizers", "parallel"},
 }
 ROOT_FILES = 16

@@ -145,7 +145,7 @@ def residual_net(
         body = Sequential(*conv(inputs, outputs, stride=stride), ReLU(), *conv(outputs, outputs))
         if stride == 1:
             return [Skip(body), ReLU()]
-        shortcut: Layer = _ZeroFill(inputs, outputs, stride)
+        shortcut: Layer = ZeroFill(inputs, outputs, stride)
         if option == "B":
             shortcut = Sequential(*conv(inputs, outputs, 1, stride))
         return [Skip(body, shortcut=shortcut), ReLU()]
@@ -159,25 +159,28 @@ def residual_net(
     return Sequential(*layers, GlobalAveragePool2D(), Linear(4 * width, classes, dtype=dtype, rng=rng))
 
 
-class _ZeroFill(Layer):
+class ZeroFill(Layer):
     """Option A's shortcut: take every so many pixels, and fill new channels with zeros."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return every so many pixels of x, with the new channels at 0."""
         x = check_images("x", x, channels=self.in_channels)
         y = np.zeros((len(x), *self.output_shape(x.shape[1:])), x.dtype)
         y[..., : self.in_channels] = x[:, :: self.stride, :: self.stride]
         return y, (x.shape, y.shape, x.dtype)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
+        """Return dL/dx: dL/dy at the pixels that were taken, and 0 elsewhere."""
         x_shape, y_shape, dtype = cache
         dx = np.zeros(x_shape, dtype)
         dx[:, :: self.stride, :: self.stride] = check_gradient_shape(dy, y_shape, dtype)[..., : self.in_channels]
         return dx
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (H_out, W_out, out_channels) for (H, W, in_channels)."""
         height, width, _ = check_image_shape(in_shape, self.in_channels)
         return (ceil_div(height, self.stride), ceil_div(width, self.stride), self.out_channels)
 

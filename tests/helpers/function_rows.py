@@ -183,6 +183,18 @@ FUNCTIONS = {
     "interop.save_safetensors": Row(ac.interop.save_safetensors, {"model": Untouched(), "path": "none"}),
     "interop.load_safetensors": Row(ac.interop.load_safetensors, {"path": "none"}),
     "interop.load_torch": Row(ac.interop.load_torch, {"path": "none"}),
+    "interop.to_onnx": Row(
+        ac.interop.to_onnx,
+        {"model": Untouched(), "path": "none", "input_shape": (3,)},
+        {
+            "input_shape": Rule("a tuple of positive ints, without the batch axis", [3, "ab"], [(0,)]),
+            "layout": choice("NHWC", "NCHW"),
+            "opset": [
+                Rule("a positive int", [1.5, None], [0]),
+                *(Bad(version, ValueError, f"opset must be from 13 to 22, got {version}") for version in (12, 23)),
+            ],
+        },
+    ),
     "class_activation_map": Row(explain.class_activation_map, PHOTOS, PICTURES | {"model": []}),
 }
 for _method in (explain.saliency, explain.deconvnet, explain.guided_backprop):
