@@ -18,10 +18,28 @@ INTS = {"INT", "LONG", "LONG1", "BININT", "BININT1", "BININT2"}
 _PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _GETS = {"GET", "BINGET", "LONG_BINGET"}
 _CHANGES = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"}  # These instructions change a value in place.
-PLAIN = STRINGS | INTS | _PUTS | _GETS | _CHANGES | {
-    *("PROTO", "FRAME", "MARK", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NONE", "NEWTRUE", "NEWFALSE"),
-    *("EMPTY_LIST", "LIST", "EMPTY_DICT", "DICT", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "BYTEARRAY8"),
-}
+PLAIN = (
+    STRINGS
+    | INTS
+    | _PUTS
+    | _GETS
+    | _CHANGES
+    | {
+        *("PROTO", "FRAME", "MARK", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NONE", "NEWTRUE", "NEWFALSE"),
+        *(
+            "EMPTY_LIST",
+            "LIST",
+            "EMPTY_DICT",
+            "DICT",
+            "EMPTY_TUPLE",
+            "TUPLE",
+            "TUPLE1",
+            "TUPLE2",
+            "TUPLE3",
+            "BYTEARRAY8",
+        ),
+    }
+)
 
 
 def instructions(names: Collection[str]) -> dict[bytes, pickletools.OpcodeInfo]:
