@@ -7,7 +7,7 @@ from allconv.optimizers.base import Optimizer
 from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.parameter import Parameter
 from allconv.typing import Array
-from allconv.validation import check_bool, check_fraction, check_real
+from allconv.validation import check_bool, check_fraction, check_int, check_real
 
 
 def _check_dampening(name: str, value: object) -> float:
@@ -92,10 +92,19 @@ class SGD(Optimizer):
         if name == "momentum" and self._keep_slot("velocity", needed=value != 0):
             self._first_velocity = self.step_count + 1
 
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold, with the step at which a velocity begins that has yet to begin."""
+        begins_later = "velocity" in self._slots and self._first_velocity > max(1, self.step_count)
+        return super().state() | ({"first_velocity": self._first_velocity} if begins_later else {})
+
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned; the velocity in it has begun, unless it is of before the first step."""
+        """Take over what `state` returned."""
+        first = 1
+        if isinstance(state, Mapping) and "velocity" in self._slots and "first_velocity" in state:
+            first = check_int("first_velocity", state["first_velocity"])
+            state = {name: value for name, value in state.items() if name != "first_velocity"}
         super().load_state(state)
-        self._first_velocity = 1
+        self._first_velocity = first
 
     def update(self, w: Array, g: Array, velocity: Array | None = None) -> None:
         """Change `w` and `velocity` in place."""

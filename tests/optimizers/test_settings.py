@@ -158,3 +158,20 @@ def test_copies_and_pickles_keep_their_settings_and_their_checks(duplicate):
         optimizer.momentum = 2
     with pytest.raises(AttributeError, match="centered must stay"):
         optimizer.centered = True
+
+
+def test_a_late_momentum_that_is_saved_before_its_first_step_starts_undampened_after_the_resume():
+    def step(optimizer):
+        optimizer.parameters[0].add_grad(np.array([1.0]))
+        optimizer.step()
+
+    first = SGD([Parameter(np.array([1.0]))], 0.1, dampening=0.5)
+    step(first)
+    first.momentum = 0.9
+    second = SGD([Parameter(first.parameters[0].value)], 0.1, momentum=0.9, dampening=0.5)
+    second.load_state(first.state())
+    for _ in range(2):
+        step(first)
+        step(second)
+    assert second.parameters[0].value == first.parameters[0].value == pytest.approx(1 - 0.1 - 0.1 - 0.1 * 1.4, rel=1e-15)
+    assert second.state().keys() == {"step_count", "velocity/0"}
