@@ -33,7 +33,7 @@ from allconv.parallel.pool import set_num_threads
 from allconv.parallel.process_group import ProcessGroup, current, set_process_group, shard_of, use_group
 from allconv.parameter import Parameter
 from allconv.typing import Array
-from allconv.validation import check_int, describe
+from allconv.validation import check_int, describe, items_of
 
 # The variables in which mpiexec tells the number of ranks: MPICH's and its relatives', and Open MPI's.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
@@ -199,8 +199,11 @@ def sum_gradients(parameters: Iterable[Parameter]) -> None:
     >>> weight.grad
     array([1., 1.])
     """
+    listed = items_of(parameters)
+    if listed is None or not all(isinstance(parameter, Parameter) for parameter in listed):
+        raise TypeError(f"parameters must be an iterable of Parameters, got {describe(parameters)}")
     group = current()
-    trainable = {index: parameter for index, parameter in enumerate(parameters) if parameter.trainable}
+    trainable = {index: parameter for index, parameter in enumerate(listed) if parameter.trainable}
     if group.size == 1 or not trainable:
         return
     gradients = [gradient_of(parameter, index) for index, parameter in trainable.items()]
@@ -231,6 +234,10 @@ def check_same(what: str, value: bytes) -> None:
     --------
     >>> check_same("the settings", b"rate 0.1")  # a single process agrees with itself
     """
+    if not isinstance(what, str):
+        raise TypeError(f"what must be a str, got {describe(what)}")
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError(f"value must be bytes, got {describe(value)}")
     group = current()
     digest = np.frombuffer(hashlib.blake2b(value, digest_size=16).digest(), np.uint8)
     digests = group.all_gather(digest[None], group.size)
@@ -261,6 +268,8 @@ def check_same_model(model: Layer) -> None:
     >>> from allconv.layers.relu import ReLU
     >>> check_same_model(ReLU())  # a single process agrees with itself
     """
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a Layer, got {describe(model)}")
     if current().size > 1:
         state = model_state(model)
         arrays = b"".join(value.tobytes() for value in state["model"].values())

@@ -12,7 +12,26 @@ from typing import Any
 import numpy as np
 
 from allconv.typing import Array, Initializer
-from allconv.validation import check_positive
+from allconv.validation import check_dtype, check_positive, describe, is_int
+
+# The number of elements that a weight may have. A larger one, of 4 TB, is a mistake, and no memory is asked for it.
+_MOST_ELEMENTS = 1 << 40
+
+
+def _checked(
+    rng: object, shape: object, dtype: Any, axes: int = 1
+) -> tuple[np.random.Generator, tuple[int, ...], np.dtype[Any]]:
+    """Return the arguments of an initializer, whose shape must have at least `axes` axes."""
+    rule = f"shape must be a tuple of at least {axes} positive int{'s' if axes > 1 else ''}"
+    if not isinstance(shape, tuple | list) or not all(is_int(size) for size in shape):
+        raise TypeError(f"{rule}, got {describe(shape)}")
+    if len(shape) < axes or min(shape) < 1:
+        raise ValueError(f"{rule}, got {describe(shape)}")
+    if math.prod(shape) > _MOST_ELEMENTS:
+        raise ValueError(f"shape must be the shape of at most {_MOST_ELEMENTS:,} elements, got {describe(shape)}")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {describe(rng)}")
+    return rng, tuple(int(size) for size in shape), check_dtype("dtype", dtype)
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -21,7 +40,7 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return window * shape[-2], window * shape[-1]
 
 
-def zeros(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:  # noqa: ARG001
+def zeros(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return zeros, without a draw from the generator.
 
     Parameters
@@ -38,11 +57,17 @@ def zeros(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]
     array
         Zeros of that shape and dtype.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `rng` is no Generator, `shape` no shape of a weight, or `dtype` neither float32 nor float64.
+
     Examples
     --------
     >>> zeros(np.random.default_rng(0), (3,), np.dtype(np.float32))
     array([0., 0., 0.], dtype=float32)
     """
+    _, shape, dtype = _checked(rng, shape, dtype)
     return np.zeros(shape, dtype)
 
 
@@ -73,6 +98,7 @@ def normal(std: float) -> Initializer:
     std = check_positive("std", std)
 
     def initializer(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        rng, shape, dtype = _checked(rng, shape, dtype)
         return (std * rng.standard_normal(shape)).astype(dtype)
 
     return initializer
@@ -95,6 +121,11 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[
     array
         The weight.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `rng` is no Generator, `shape` no shape of a weight, or `dtype` neither float32 nor float64.
+
     Notes
     -----
     He et al. (2015), equation 10.
@@ -105,6 +136,7 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[
     >>> round(float(weight.std()), 2)  # sqrt(2 / 200)
     0.1
     """
+    rng, shape, dtype = _checked(rng, shape, dtype, axes=2)
     fan_in, _ = _fans(shape)
     return (math.sqrt(2 / fan_in) * rng.standard_normal(shape)).astype(dtype)
 
@@ -130,6 +162,11 @@ def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.d
     array
         The weight.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `rng` is no Generator, `shape` no shape of a weight, or `dtype` neither float32 nor float64.
+
     Notes
     -----
     Glorot and Bengio (2010), equation 16.
@@ -140,6 +177,7 @@ def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.d
     >>> round(float(np.abs(weight).max()), 3)  # sqrt(6 / 600)
     0.1
     """
+    rng, shape, dtype = _checked(rng, shape, dtype, axes=2)
     limit = math.sqrt(6 / sum(_fans(shape)))
     return rng.uniform(-limit, limit, shape).astype(dtype)
 
@@ -164,6 +202,11 @@ def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype
     array
         The weight.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `rng` is no Generator, `shape` no shape of a weight, or `dtype` neither float32 nor float64.
+
     Notes
     -----
     Saxe et al. (2014), section 3.
@@ -174,6 +217,7 @@ def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype
     >>> np.allclose(weight.T @ weight, np.eye(2))
     True
     """
+    rng, shape, dtype = _checked(rng, shape, dtype)
     rows, columns = math.prod(shape[:-1]), shape[-1]
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
     # Only with these signs is the distribution uniform over the orthogonal matrices.

@@ -24,7 +24,15 @@ from itertools import pairwise
 import numpy as np
 
 from allconv.typing import Schedule
-from allconv.validation import check_choice, check_non_negative, check_positive, check_real, describe
+from allconv.validation import (
+    check_callable,
+    check_choice,
+    check_non_negative,
+    check_positive,
+    check_real,
+    describe,
+    items_of,
+)
 
 # The share of its own size by which a boundary counts as reached early. Rounding makes a few 1e-16 of it; a step of
 # training is longer than 1e-10 of all epochs.
@@ -438,6 +446,8 @@ def chain(schedules: Sequence[Schedule], milestones: Sequence[float]) -> Schedul
     rule = "schedules must be a non-empty sequence of functions of the epochs elapsed"
     if not isinstance(schedules, Sequence) or not all(callable(schedule) for schedule in schedules):
         raise TypeError(f"{rule}, got {describe(schedules)}")
+    for each in schedules:
+        check_callable("schedule", each, takes="epochs")
     if not schedules:
         raise ValueError(f"{rule}, got {describe(schedules)}")
     chained, starts = list(schedules), [0.0, *_milestones(milestones)]
@@ -522,11 +532,11 @@ def _part_of_wave(elapsed: float, first: float, factor: float) -> float:
 def _milestones(milestones: object) -> list[float]:
     """Return positive numbers in increasing order as a list."""
     rule = "milestones must be a sequence of positive numbers in increasing order"
-    if isinstance(milestones, np.ndarray) and milestones.ndim == 1:
-        milestones = milestones.tolist()
-    if not isinstance(milestones, Sequence) or isinstance(milestones, str):
+    ordered = isinstance(milestones, Sequence | np.ndarray) and not isinstance(milestones, str)
+    items = items_of(milestones) if ordered else None
+    if items is None:
         raise TypeError(f"{rule}, got {describe(milestones)}")
-    listed = [check_positive(f"milestones[{index}]", item) for index, item in enumerate(milestones)]
+    listed = [check_positive(f"milestones[{index}]", item) for index, item in enumerate(items)]
     if any(later <= earlier for earlier, later in pairwise(listed)):
         raise ValueError(f"{rule}, got {describe(milestones)}")
     return listed

@@ -14,6 +14,7 @@ from allconv.layers.global_average_pool import GlobalAveragePool2D
 from allconv.layers.mean_pool import MeanPool2D
 from allconv.rules import Pattern, Rule, override_backward
 from allconv.typing import Array, Cache
+from allconv.validation import check_choice, check_floating, check_instance
 
 
 def elu_twice(layer: Layer, dy: Array, cache: Cache) -> Array:
@@ -38,6 +39,11 @@ def elu_twice(layer: Layer, dy: Array, cache: Cache) -> Array:
     array
         What the published code passes on, with the shape of the layer's input.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `layer` is no ELU, or `dy` does not fit its output.
+
     Examples
     --------
     >>> elu = ELU()
@@ -45,7 +51,8 @@ def elu_twice(layer: Layer, dy: Array, cache: Cache) -> Array:
     >>> elu_twice(elu, np.ones(2), cache).round(3)
     array([0.368, 2.   ])
     """
-    y: Array = cache
+    check_instance("layer", layer, ELU)
+    dy, y = check_floating("dy", dy), cache
     dx: Array = layer.backward(dy, cache) + (y > 0) * dy
     return dx
 
@@ -69,6 +76,11 @@ def average_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     array
         What the published code passes on, with the shape of the layer's input.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `layer` is no GlobalAveragePool2D, or `dy` does not fit its output.
+
     Examples
     --------
     >>> pool = GlobalAveragePool2D()
@@ -76,6 +88,7 @@ def average_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     >>> average_undivided(pool, np.ones((1, 1)), cache).ravel()
     array([1., 1., 1., 1.])
     """
+    check_instance("layer", layer, GlobalAveragePool2D)
     (_, H, W, _), _ = cache
     dx: Array = H * W * layer.backward(dy, cache)
     return dx
@@ -100,6 +113,11 @@ def pool_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     array
         What the published code passes on, with the shape of the layer's input.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `layer` is no MeanPool2D, or `dy` does not fit its output.
+
     Examples
     --------
     >>> pool = MeanPool2D(2)
@@ -107,8 +125,8 @@ def pool_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     >>> pool_undivided(pool, np.ones((1, 1, 1, 1)), cache).ravel()
     array([1., 1., 1., 1.])
     """
-    assert isinstance(layer, MeanPool2D)  # noqa: S101 - for the type checker
-    return math.prod(layer.kernel_size) * layer.backward(dy, cache)
+    pool = check_instance("layer", layer, MeanPool2D)
+    return math.prod(pool.kernel_size) * pool.backward(dy, cache)
 
 
 FAULTS: dict[str, dict[Pattern, Rule]] = {
@@ -136,6 +154,11 @@ def rules_for(model: Layer, fault: str) -> dict[Pattern, Rule] | None:
     dict of Layer subclass to rule, or None
         For `override_backward`; None if the fault does not concern the model.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `model` is no Layer, or `fault` is no key of `FAULTS`.
+
     Examples
     --------
     >>> rules_for(ELU(), "mean pool") is None
@@ -143,7 +166,8 @@ def rules_for(model: Layer, fault: str) -> dict[Pattern, Rule] | None:
     >>> list(rules_for(ELU(), "all")) == [ELU]
     True
     """
-    kinds = {type(layer) for layer in model.walk()}
+    check_choice("fault", fault, FAULTS)
+    kinds = {type(layer) for layer in check_instance("model", model, Layer).walk()}
     rules: dict[Pattern, Rule] = {kind: rule for kind, rule in FAULTS[fault].items() if kind in kinds}
     return rules if rules or fault == "summed loss" else None
 

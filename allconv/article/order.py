@@ -14,8 +14,13 @@ import numpy as np
 
 from allconv.data.loader import Batch, Loader
 from allconv.typing import Array
+from allconv.validation import check_int, describe
 
 _SEED = 678
+# The number of images whose order can be had. An order of so many takes 8 GB.
+_MOST_IMAGES = 10**9
+# The last epoch whose order can be had. The order of an epoch takes the shuffles of all epochs before it.
+_MOST_EPOCHS = 10_000
 
 
 def published_orders(count: int, step: int) -> Iterator[Array]:
@@ -33,11 +38,19 @@ def published_orders(count: int, step: int) -> Iterator[Array]:
     array (count,) of int
         The indices of the images in the order of an epoch.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is no positive int.
+
     Examples
     --------
     >>> [order.tolist() for order in islice(published_orders(4, 2), 2)]
     [[3, 0, 2, 1], [0, 2, 3, 1]]
     """
+    count, step = check_int("count", count), check_int("step", step)
+    if count > _MOST_IMAGES:
+        raise ValueError(f"count must be at most {_MOST_IMAGES:,}, got {describe(count)}")
     random = np.random.RandomState(_SEED)
     order = np.arange(count)
     while True:
@@ -90,7 +103,14 @@ class PublishedOrder(Loader):
         -------
         iterator of (array, array)
             Images and labels of each step, and their weights if the data set has some.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is no int of its range; an epoch is at most 10,000.
         """
+        if check_int("epoch", epoch, minimum=0) > _MOST_EPOCHS:
+            raise ValueError(f"epoch must be at most {_MOST_EPOCHS}, got {describe(epoch)}")
         order = next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))
         ordered = copy.copy(self)
         ordered.dataset = self.dataset[order]

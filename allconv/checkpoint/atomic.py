@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from allconv.validation import check_path
+
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.allconv\.tmp", re.DOTALL)
 
 
@@ -51,6 +53,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     ...     (Path(folder) / "log.csv").read_text()
     'epoch,loss\n'
     """
+    path = check_path("path", path)
     with naming(path):
         _check_replaceable(path)
         remove_stale(path.parent, re.compile(re.escape(path.name)))

@@ -3,6 +3,7 @@
 A path names a place in the model, such as ``0.weight``; `Layer.named_parameters` and `Layer.named_layers` give them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def load_model_state(model: Layer, state: dict[str, Any]) -> None:
 
 def _matching(state: dict[str, Any], key: str, wanted: dict[str, Any], problems: list[str]) -> dict[str, Any]:
     """Return ``state[key]``, and add to `problems` the paths that it lacks and those that are not in `wanted`."""
-    found = state.get(key)
+    found = state.get(key) if isinstance(state, Mapping) else state
     if not isinstance(found, dict):
         raise TypeError(f"state[{key!r}] must be a dict by path, got {describe(found)}")
     kind = "parameter" if key == "model" else "state of layer"

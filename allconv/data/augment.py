@@ -12,7 +12,7 @@ import numpy as np
 from allconv.data.dataset import check_uint8_images
 from allconv.data.warp import warp
 from allconv.typing import Array
-from allconv.validation import check_bool, check_generator, check_real, describe
+from allconv.validation import check_bool, check_callable, check_generator, check_real, describe, items_of
 
 Augmenter = Callable[[Array, np.random.Generator], Array]
 Range = tuple[float, float]
@@ -177,7 +177,10 @@ class Sequential:
     """
 
     def __init__(self, augmenters: Sequence[Augmenter], *, random_order: bool = False) -> None:
-        self.augmenters = [_check_augmenter(augmenter) for augmenter in augmenters]
+        listed = items_of(augmenters)
+        if listed is None:
+            raise TypeError(f"augmenters must be a sequence of augmenters, got {describe(augmenters)}")
+        self.augmenters = [_check_augmenter(augmenter) for augmenter in listed]
         self.random_order = check_bool("random_order", random_order)
 
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
@@ -267,6 +270,7 @@ def check_call(images: object, rng: object) -> tuple[Array, np.random.Generator]
 def _check_augmenter(value: Augmenter) -> Augmenter:
     if not callable(value):
         raise TypeError(f"an augmenter must be callable, augmenter(images, rng), got {describe(value)}")
+    check_callable("augmenter", value, takes="images, rng")
     return value
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from allconv.data.dataset import Dataset, check_inputs, to_floating
 from allconv.data.loader import Batch, Loader
-from allconv.validation import check_array, check_weights, describe
+from allconv.validation import check_array, check_callable, check_weights, describe
 
 Data = Loader | Dataset | tuple[Any, ...] | Iterable[Sequence[Any]] | Callable[[], Iterator[Sequence[Any]]]
 """A Loader; a Dataset or arrays ``(inputs, targets)``; or batches of one's own, as `Batches` takes them."""
@@ -63,7 +63,13 @@ class Batches:
         return self._batches(epoch)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
-        batches = iter(self.source() if _is_function(self.source) else self.source)
+        if _is_function(self.source):
+            check_callable(self.name, self.source, takes="")
+        source = self.source() if _is_function(self.source) else self.source
+        try:
+            batches = iter(source)
+        except TypeError:
+            raise TypeError(f"{self.name} must give an iterable of batches, got {describe(source)}") from None
         batch = next(batches, _END)
         if batch is _END:
             raise ValueError(

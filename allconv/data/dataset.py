@@ -6,7 +6,7 @@ import numpy as np
 
 from allconv.data.mapped import MappedRows, part_of
 from allconv.typing import Array
-from allconv.validation import check_array, check_int, check_weights, describe
+from allconv.validation import check_array, check_int, check_weights, describe, items_of
 
 
 def check_uint8_images(name: str, value: object) -> Array:
@@ -204,6 +204,7 @@ def _check_targets(value: object, count: int) -> Array:
 def _check_names(names: Sequence[str] | None) -> tuple[str, ...]:
     if names is None:
         return ()
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    listed = None if isinstance(names, str) else items_of(names)
+    if listed is None or not all(isinstance(name, str) for name in listed):
         raise TypeError(f"names must be a sequence of str, got {describe(names)}")
-    return tuple(names)
+    return tuple(listed)

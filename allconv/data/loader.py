@@ -7,7 +7,7 @@ import numpy as np
 
 from allconv.data.dataset import Dataset, to_floating
 from allconv.typing import Array
-from allconv.validation import check_bool, check_int, describe
+from allconv.validation import check_bool, check_callable, check_int, describe
 
 Augment = Callable[[Array, np.random.Generator], Array]  # (N, ...) -> (k N, ...), of the inputs' dtype
 Normalize = Callable[[Array], Array]  # (N, ...) of the inputs' dtype -> (N, ...) floating
@@ -72,8 +72,7 @@ class Loader:
         if not isinstance(dataset, Dataset):
             raise TypeError(f"dataset must be a Dataset, got {describe(dataset)}; make one: Dataset(inputs, targets)")
         for name, function in (("augment", augment), ("normalize", normalize)):
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} must be callable or None, got {describe(function)}")
+            check_callable(name, function, takes="images, rng" if name == "augment" else "images", optional=True)
         self.dataset = dataset
         self.batch_size = check_int("batch_size", batch_size)
         self.drop_last = check_bool("drop_last", drop_last)

@@ -7,7 +7,7 @@ import numpy as np
 from allconv.data.dataset import check_inputs
 from allconv.parallel.pool import run, slices
 from allconv.typing import Array
-from allconv.validation import check_choice, describe
+from allconv.validation import check_array, check_choice, check_floating, describe
 
 # The size of a slice of inputs, in numbers. The wider temporaries of a slice then stay in the cache of a core.
 _SLICE_SIZE = 1 << 18
@@ -192,10 +192,10 @@ def _parts(images: Array) -> list[slice]:
 
 
 def _check_statistic(name: str, value: object) -> Array:
-    try:
-        statistic = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be an array of numbers, got {describe(value)}") from None
+    given = check_array(name, value)
+    if given.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be an array of numbers, got {describe(value)}")
+    statistic = np.array(check_floating(name, given, np.float64) if given.dtype.kind == "f" else given, np.float64)
     if statistic.ndim not in (1, 3) or statistic.size == 0:
         raise ValueError(f"{name} must have shape (C,) or (H, W, C), got {describe(statistic)}")
     if not np.isfinite(statistic).all():

@@ -7,7 +7,7 @@ import numpy as np
 from allconv.data.dataset import Dataset
 from allconv.parallel.pool import run, slices
 from allconv.typing import Array
-from allconv.validation import check_int
+from allconv.validation import check_int, check_size
 
 # A function from the places u, v (N, P) and the radius (N, 1) to the signed distances (N, P) from the edge of a shape.
 # All lengths are in pixels, and the distance is negative inside the shape.
@@ -53,7 +53,7 @@ def shapes(n: int, *, seed: int) -> Dataset:
     >>> len(train), train.names[:3]
     (50, ('disc', 'ring', 'square'))
     """
-    n = check_int("n", n)
+    n = check_size("n", n)
     seed = check_int("seed", seed, minimum=0)
     labels = np.random.default_rng(seed).permutation(np.arange(n) % len(CLASSES))
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)

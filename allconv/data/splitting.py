@@ -6,7 +6,7 @@ import numpy as np
 
 from allconv.data.dataset import Dataset
 from allconv.typing import Array
-from allconv.validation import check_bool, check_int, check_positive, describe
+from allconv.validation import check_bool, check_int, check_positive, describe, items_of
 
 # The largest distance of the sum of the fractions from 1, which the rounding of fractions such as 0.1 may cause.
 _SUM_TOLERANCE = 1e-9
@@ -70,9 +70,10 @@ def split(dataset: Dataset, fractions: Sequence[float], *, seed: int, stratify: 
 
 def _check_fractions(value: Sequence[float]) -> Array:
     rule = "fractions must be a sequence of positive numbers whose sum is 1"
-    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str):
+    items = items_of(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else None
+    if items is None:
         raise TypeError(f"{rule}, such as (0.8, 0.2), got {describe(value)}")
-    fractions = np.array([check_positive(f"fractions[{i}]", fraction) for i, fraction in enumerate(value)])
+    fractions = np.array([check_positive(f"fractions[{i}]", fraction) for i, fraction in enumerate(items)])
     if abs(fractions.sum() - 1) > _SUM_TOLERANCE:
         raise ValueError(f"{rule}, got {describe(value)}")
     return fractions

@@ -1,7 +1,7 @@
 """Global contrast normalization and ZCA whitening: the preprocessing of the paper "Striving for Simplicity"."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -210,6 +210,8 @@ class ZCA:
         TypeError, ValueError
             If an entry is missing, which the message names, or out of its range.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a dict as from state(), got {describe(state)}")
         missing = [key for key in ("mean", "matrix", "contrast_scale") if key not in state]
         if missing:
             raise ValueError(f"state must be that of a ZCA, got one without {', '.join(missing)}")

@@ -15,7 +15,17 @@ from allconv.gradcheck.report import CheckRow, Report
 from allconv.layers.base import Layer
 from allconv.layers.snapshot import Snapshot
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_instance, check_int, describe
+from allconv.validation import (
+    check_array,
+    check_batch,
+    check_bool,
+    check_callable,
+    check_instance,
+    check_int,
+    describe,
+    quiet,
+    value_and_gradient,
+)
 
 # The largest relative error of a central difference, and of the adjoint identity, with which a row passes.
 TOLERANCE = 1e-7
@@ -99,7 +109,8 @@ def check(
     )
     snapshot = Snapshot(layer)
     try:
-        rows = tuple(_rows(layer, x, "", options))
+        with quiet():
+            rows = tuple(_rows(layer, x, "", options))
     finally:
         snapshot.restore()
     return Report(f"gradient check of {type(layer).__name__} at x {x.shape}, seed {seed}", rows)
@@ -137,7 +148,8 @@ def check_loss(
     >>> check_loss(SoftmaxCrossEntropy(), np.array([[1.0, 2.0, -1.0]]), np.array([0])).passed
     True
     """
-    scores, before = _check_point("scores", scores), np.array(target)
+    check_callable("loss", loss, takes="scores, target")
+    scores, before = _check_point("scores", scores), np.array(check_array("target", target))
     rows = check(_LossLayer(loss, target), scores, seed=seed).rows
     name = type(loss).__name__
     fault = "" if np.array_equal(before, target) else "it writes to target"
@@ -153,7 +165,7 @@ class _LossLayer(Layer):
         self.loss, self.target = loss, target
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
-        value, gradient = self.loss(x, self.target)
+        value, gradient = value_and_gradient(self.loss(x, self.target))
         return np.array([value]), gradient
 
     def backward(self, dy: Array, cache: Cache) -> Array:

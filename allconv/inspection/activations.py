@@ -12,7 +12,7 @@ from allconv.layers.signatures import output_and_cache
 from allconv.layers.snapshot import unchanged
 from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array, Cache, Loss
-from allconv.validation import check_batch, check_callable, check_instance, describe
+from allconv.validation import check_array, check_batch, check_callable, check_instance, describe, value_and_gradient
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def layer_statistics(model: Layer, loss: Loss, images: Array, labels: Array) -> 
     [('0', 3, 1), ('1', 3, 1), ('2', 2, 0)]
     """
     check_instance("model", model, Layer)
-    check_callable("loss", loss)
-    images, labels = check_batch("images", images), np.asarray(labels)
+    check_callable("loss", loss, takes="scores, labels")
+    images, labels = check_batch("images", images), check_array("labels", labels)
     if labels.ndim == 0 or len(labels) != len(images):
         raise ValueError(f"labels must have one entry for each of {len(images)} images, got {describe(labels)}")
     rows: list[LayerStatistics] = []
@@ -117,7 +117,7 @@ def layer_statistics(model: Layer, loss: Loss, images: Array, labels: Array) -> 
 
     with unchanged(model), single_threaded_blas(), observe(model.leaves(), forward=forward, backward=backward):
         scores, cache = output_and_cache(model, model.forward(images))
-        model.backward(loss(scores, labels)[1], cache)
+        model.backward(value_and_gradient(loss(scores, labels))[1], cache)
         return [
             replace(row, parameter_gradient_rms=_of_parameters(layer)) for row, layer in zip(rows, visited, strict=True)
         ]

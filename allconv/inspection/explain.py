@@ -28,7 +28,7 @@ from allconv.layers.skip import Skip
 from allconv.layers.snapshot import unchanged
 from allconv.layers.softmax import LogSoftmax, Softmax
 from allconv.typing import Array, Pair
-from allconv.validation import check_images, check_instance, check_pair, describe
+from allconv.validation import check_array, check_images, check_instance, check_pair, describe
 
 __all__ = ["class_activation_map", "deconvnet", "guided_backprop", "saliency"]
 RECTIFIERS = (ReLU, ReLU6, LeakyReLU, PReLU, ELU, GELU, SiLU)
@@ -278,7 +278,7 @@ def _check_target(target: Target, y: Array) -> Array:
     """Return the classes or channels of y, one for each image."""
     count, channels = len(y), y.shape[-1]
     rule = f"an int in 0..{channels - 1}, or {count} of them"
-    classes = np.asarray(target)
+    classes = check_array("target", target)
     if classes.dtype.kind not in "iu":
         raise TypeError(f"target must be {rule}, got {describe(target)}")
     if classes.shape not in ((), (count,)) or classes.min() < 0 or classes.max() >= channels:

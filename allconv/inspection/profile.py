@@ -10,6 +10,7 @@ import numpy as np
 from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
 from allconv.layers.intercept import Call
+from allconv.layers.nesting import parameters_in
 from allconv.layers.observe import observe
 from allconv.layers.snapshot import clear_gradients, unchanged
 from allconv.layers.summary import LayerSummary
@@ -154,7 +155,7 @@ def profile(model: Layer, images: Array, *, backward: bool = True, runs: int = 5
     check_instance("model", model, Layer)
     images, runs = check_batch("images", images), check_int("runs", runs)
     check_bool("backward", backward)
-    kept = {id(_owner(array)) for array in (images, *(parameter.value for parameter in model.parameters()))}
+    kept = {id(_owner(array)) for array in (images, *(parameter.value for parameter in parameters_in(model)))}
     watches: dict[int, _Watch] = {}
     for path, layer in model.leaves():
         watches.setdefault(id(layer), _Watch(path, layer, kept))
@@ -262,7 +263,7 @@ class _Watch:
             self.path,
             repr(self.layer),
             self.output_shape,
-            sum(parameter.value.size for parameter in self.layer.parameters()),
+            sum(parameter.value.size for parameter in parameters_in(self.layer)),
             self.multiply_adds,
             "/".join(dict.fromkeys(self.algorithms)),
             1e3 * forward,

@@ -12,8 +12,9 @@ from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
 from allconv.layers.conv_transpose import ConvTranspose2D
 from allconv.layers.linear import Linear
+from allconv.layers.shapes import check_shape
 from allconv.typing import Array
-from allconv.validation import check_bool, check_choice, check_instance, describe
+from allconv.validation import check_bool, check_callable, check_choice, check_instance, describe
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def assign(
     check_instance("model", model, Layer)
     check_choice("source", source, ("torch", "keras", "allconv"))
     check_bool("strict", strict)
+    input_shape = None if input_shape is None else check_shape(input_shape, "input_shape")
     renamed = _renamed(arrays, rename)
     ours, theirs = modules_of(model, source), modules_in(renamed, source)
     paths = [path for module in ours for path in module.members.values()]
@@ -131,9 +133,13 @@ def _renamed(arrays: object, rename: Callable[[str], str | None] | Mapping[str, 
             raise TypeError(f"arrays[{name!r}] must be an array, got {describe(array)}")
     if not (rename is None or callable(rename) or isinstance(rename, Mapping)):
         raise TypeError(f"rename must be callable, a mapping or None, got {describe(rename)}")
+    if callable(rename):
+        check_callable("rename", rename, takes="name")
     found: dict[str, Array] = {}
     for name, array in arrays.items():
         new = name if rename is None else rename(name) if callable(rename) else rename.get(name, name)
+        if not isinstance(new, str | None):
+            raise TypeError(f"rename must give a str or None, got {describe(new)} for {name!r}")
         if new in found:
             raise ValueError(f"rename must keep names apart, got {new!r} twice")
         if new is not None:

@@ -1,15 +1,16 @@
 """The contract of a layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from allconv.layers.intercept import unobserved_attributes
-from allconv.layers.nesting import check_registered, leaves_of, nested_layers, parameters_of
+from allconv.layers.nesting import check_registered, leaves_of, nested_layers, parameters_in, parameters_of
 from allconv.layers.shapes import check_shape
-from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache
+from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache, quiet_passes
 from allconv.layers.summary import Summary, summarize
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
+from allconv.validation import describe
 
 
 # Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
@@ -63,6 +64,7 @@ class Layer:
         """Let the class's backward methods be called with ``release=``, whether they are written with it or not."""
         super().__init_subclass__(**options)
         let_backward_take_release(cls)
+        quiet_passes(cls)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle of the layer consists of; observers stay with the layer itself."""
@@ -274,7 +276,7 @@ class Layer:
         bool
             False for a layer without parameters too.
         """
-        return any(parameter.trainable for parameter in self.parameters())
+        return any(parameter.trainable for parameter in parameters_in(self))
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold besides the parameters, as plain values.
@@ -296,8 +298,10 @@ class Layer:
 
         Raises
         ------
-        ValueError
-            If the keys are not those of `state`.
+        TypeError, ValueError
+            If `state` is no dict, or its keys are not those of `state`.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a dict as from state(), got {describe(state)}")
         if set(state) != set(self.state()):
-            raise ValueError(f"state must have the keys {sorted(self.state())}, got {sorted(state)}")
+            raise ValueError(f"state must have the keys {sorted(self.state())}, got {describe(list(state))}")

@@ -25,9 +25,9 @@ from allconv.validation import (
     check_dtype,
     check_gradient_shape,
     check_images,
-    check_int,
     check_positive,
     check_real,
+    check_size,
     describe,
 )
 
@@ -97,7 +97,7 @@ class BatchNorm(Layer):
         frozen: bool = False,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        self.channels = check_int("channels", channels)
+        self.channels = check_size("channels", channels)
         self.momentum = check_real("momentum", momentum, minimum=0.0, maximum=1.0)
         self.frozen = frozen
         kind = check_dtype("dtype", dtype)

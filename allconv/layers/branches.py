@@ -84,7 +84,7 @@ class Branches(Layer):
         """Yield each layer with its share of dy and its cache, which is forgotten after its use with `release`."""
         caches, widths, shape, dtype = cache
         dy = check_gradient_shape(dy, shape, dtype)
-        caches = caches if release else list(caches)
+        caches = caches if check_bool("release", release) else list(caches)
         ends = list(itertools.accumulate(widths))
         for layer, end, width in zip(self.layers, ends, widths, strict=True):
             yield layer, dy[..., end - width : end] if self.merge == "concat" else dy, caches.pop(0)

@@ -11,6 +11,7 @@ from allconv.initializers import he_normal
 from allconv.layers.base import Layer
 from allconv.layers.shapes import check_image_shape
 from allconv.layers.short import short_pair
+from allconv.layers.weight import initial_weight
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache, Initializer, Pair
 from allconv.validation import (
@@ -21,6 +22,8 @@ from allconv.validation import (
     check_images,
     check_int,
     check_pair,
+    describe,
+    is_int,
 )
 
 
@@ -142,7 +145,7 @@ class Conv2D(Layer):
         kind = check_dtype("dtype", dtype)
         shape = (*self.kernel_size, self.in_channels // self.groups, self.out_channels)
         with_bias = check_bool("bias", bias)
-        self.weight = Parameter(initializer(check_generator("rng", rng), shape, kind))
+        self.weight = Parameter(initial_weight(initializer, check_generator("rng", rng), shape, kind))
         self.bias = Parameter(np.zeros(self.out_channels, kind)) if with_bias else None
 
     @property
@@ -166,7 +169,17 @@ class Conv2D(Layer):
         -------
         Geometry
             The shapes of input and output, the stride, the padding and the dilation.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x_shape` is no such shape.
         """
+        rule = f"x_shape must be the shape of a batch, (N, H, W, {self.in_channels})"
+        if not isinstance(x_shape, tuple | list) or not all(is_int(size) for size in x_shape):
+            raise TypeError(f"{rule}, got {describe(x_shape)}")
+        if len(x_shape) != 4 or min(x_shape) < 1 or x_shape[3] != self.in_channels:
+            raise ValueError(f"{rule}, got {describe(x_shape)}")
         return geometry_of(x_shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
 
     def chosen_algorithm(self, x_shape: tuple[int, ...], *, backward: bool = False) -> str:
@@ -183,8 +196,13 @@ class Conv2D(Layer):
         -------
         str
             The name: "im2col", "banded", "winograd" or "depthwise".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is out of its range.
         """
-        return choose(self.geometry(x_shape), self.algorithm, backward=backward)
+        return choose(self.geometry(x_shape), self.algorithm, backward=check_bool("backward", backward))
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y = conv(x, W) + b for x of shape ``(N, H, W, C)``."""

@@ -10,6 +10,7 @@ from allconv.initializers import he_normal
 from allconv.layers.base import Layer
 from allconv.layers.shapes import check_image_shape
 from allconv.layers.short import short_pair
+from allconv.layers.weight import initial_weight
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache, Initializer, Pair
 from allconv.validation import (
@@ -122,7 +123,7 @@ class ConvTranspose2D(Layer):
         kind = check_dtype("dtype", dtype)
         shape = (*self.kernel_size, self.out_channels // self.groups, self.in_channels)
         with_bias = check_bool("bias", bias)
-        self.weight = Parameter(initializer(check_generator("rng", rng), shape, kind))
+        self.weight = Parameter(initial_weight(initializer, check_generator("rng", rng), shape, kind))
         self.bias = Parameter(np.zeros(self.out_channels, kind)) if with_bias else None
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002

@@ -75,7 +75,8 @@ class GELU(Layer):
 def _exact(x: Array) -> Array:
     from scipy.special import ndtr  # Importing scipy.special takes longer than importing the rest of the library.
 
-    return np.asarray(ndtr(x), dtype=x.dtype)  # ndtr returns float32 for float16.
+    # ndtr returns float32 for float16, and takes no longdouble.
+    return np.asarray(ndtr(x if x.dtype.itemsize <= 8 else x.astype(np.float64)), dtype=x.dtype)
 
 
 def _exact_gradient(x: Array) -> Array:

@@ -10,7 +10,7 @@ from allconv.layers.shapes import check_channels, check_channels_shape
 from allconv.parallel.reductions import column_sum
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
-from allconv.validation import check_dtype, check_gradient_shape, check_int
+from allconv.validation import check_dtype, check_gradient_shape, check_int, check_size
 
 
 class GroupNorm(Layer):
@@ -57,7 +57,7 @@ class GroupNorm(Layer):
 
     def __init__(self, groups: int, channels: int, *, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
         self.groups = check_int("groups", groups)
-        self.channels = check_int("channels", channels)
+        self.channels = check_size("channels", channels)
         if channels % groups:
             raise ValueError(f"groups must divide channels, got {groups} for {channels}")
         kind = check_dtype("dtype", dtype)

@@ -10,7 +10,7 @@ from allconv.layers.shapes import check_channels, check_channels_shape
 from allconv.parallel.reductions import column_sum
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
-from allconv.validation import check_dtype, check_gradient, check_int
+from allconv.validation import check_dtype, check_gradient, check_size
 
 
 class LayerNorm(Layer):
@@ -54,7 +54,7 @@ class LayerNorm(Layer):
     """
 
     def __init__(self, channels: int, *, eps: float = 1e-5, dtype: DTypeLike = np.float32) -> None:
-        self.channels = check_int("channels", channels)
+        self.channels = check_size("channels", channels)
         kind = check_dtype("dtype", dtype)
         self.eps = check_eps(eps, kind)
         self.weight = Parameter(np.ones(self.channels, kind))

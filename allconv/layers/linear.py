@@ -6,6 +6,7 @@ from numpy.typing import DTypeLike
 from allconv.initializers import he_normal
 from allconv.layers.base import Layer
 from allconv.layers.shapes import check_shape
+from allconv.layers.weight import initial_weight
 from allconv.parallel.blas import single_threaded_blas
 from allconv.parallel.pool import run, slices
 from allconv.parallel.reductions import column_sum
@@ -80,7 +81,7 @@ class Linear(Layer):
         kind = check_dtype("dtype", dtype)
         with_bias = check_bool("bias", bias)
         shape = (self.in_features, self.out_features)
-        self.weight = Parameter(initializer(check_generator("rng", rng), shape, kind))
+        self.weight = Parameter(initial_weight(initializer, check_generator("rng", rng), shape, kind))
         self.bias = Parameter(np.zeros(self.out_features, kind)) if with_bias else None
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002

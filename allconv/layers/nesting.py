@@ -43,6 +43,12 @@ def parameters_of(layers: list[tuple[str, Layer]]) -> Iterator[tuple[str, Parame
         check_registered(layer, Parameter, found)
 
 
+def parameters_in(layer: Layer) -> list[Parameter]:
+    """Return each parameter of a layer and of those in it once, and leave the names that a whole model gave them."""
+    values = (value for inner in layer.walk() for value in vars(inner).values() if isinstance(value, Parameter))
+    return list({id(value): value for value in values}.values())
+
+
 def check_registered(layer: Layer, kind: type[Layer] | type[Parameter], registered: Mapping[int, object]) -> None:
     """Raise TypeError if a container among the layer's attributes holds a `kind` that is not `registered`, by id."""
     for name, value in vars(layer).items():

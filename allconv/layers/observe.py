@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from allconv.layers.base import Layer
 from allconv.layers.intercept import Call, Observer, attach
 from allconv.typing import Array, Cache
-from allconv.validation import describe
+from allconv.validation import check_callable, describe, items_of
 
 ForwardObserver = Callable[[Call, Array], tuple[Array, Cache]]
 BackwardObserver = Callable[[Call, Array, Cache], Array | None]
@@ -79,8 +79,7 @@ def observe(
     """
     pairs = list(layers.named_layers()) if isinstance(layers, Layer) else _pairs(layers)
     for name, function in (("forward", forward), ("backward", backward)):
-        if function is not None and not callable(function):
-            raise TypeError(f"{name} must be callable or None, got {describe(function)}")
+        check_callable(name, function, takes="call, x" if name == "forward" else "call, dy, cache", optional=True)
     if not isinstance(rule, str | None):
         raise TypeError(f"rule must be a str or None, got {describe(rule)}")
     observed: dict[int, tuple[Layer, Observer]] = {}
@@ -92,7 +91,8 @@ def observe(
 def _pairs(layers: object) -> list[tuple[str, Layer]]:
     """Return the (path, layer) pairs of an iterable."""
     pairs: list[tuple[str, Layer]] = []
-    for pair in layers if isinstance(layers, Iterable) else [layers]:
+    items = items_of(layers)
+    for pair in [layers] if items is None else items:
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], Layer)):
             raise TypeError(f"layers must be a Layer or pairs (path, Layer), got {describe(pair)}")
         pairs.append((pair[0], pair[1]))

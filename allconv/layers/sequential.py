@@ -91,14 +91,14 @@ class Sequential(Layer):
 
         With `release` the list is emptied on the way, so that each cache is freed as soon as it was used.
         """
-        caches: list[Cache] = cache if release else list(cache)
+        caches: list[Cache] = cache if check_bool("release", release) else list(cache)
         for layer in reversed(self.layers):
             dy = layer.backward(dy, caches.pop(), release=release)
         return dy
 
     def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
         """Add the parameters' gradients, and go no further down than the first layer that trains any."""
-        caches: list[Cache] = cache if release else list(cache)
+        caches: list[Cache] = cache if check_bool("release", release) else list(cache)
         first = next((k for k, layer in enumerate(self.layers) if layer.is_trainable()), None)
         if first is not None:
             for layer in reversed(self.layers[first + 1 :]):

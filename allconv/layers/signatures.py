@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, TypeVar
 
 from allconv.typing import Array, Cache
-from allconv.validation import describe
+from allconv.validation import check_bool, describe, quietly
 
 if TYPE_CHECKING:
     from allconv.layers.base import Layer
@@ -42,7 +42,8 @@ def accept_release(method: Callable[..., Result]) -> BackwardMethod[Result]:
         return method
 
     @functools.wraps(method)
-    def without_release(*arguments: Any, release: bool = False, **options: Any) -> Result:  # noqa: ARG001
+    def without_release(*arguments: Any, release: bool = False, **options: Any) -> Result:
+        check_bool("release", release)
         result: Result = method(*arguments, **options)
         return result
 
@@ -58,6 +59,13 @@ def let_backward_take_release(layer_class: type[Layer]) -> None:
         accepting = accept_release(method)
         if accepting is not method:
             setattr(layer_class, name, accepting)
+
+
+def quiet_passes(layer_class: type[Layer]) -> None:
+    """Keep NumPy's default warnings out of the passes that a class of the library defines, unless it holds layers."""
+    if layer_class.__module__.startswith("allconv.") and "children" not in vars(layer_class):
+        for name in vars(layer_class).keys() & {"forward", "backward", "backward_parameters"}:
+            setattr(layer_class, name, quietly(vars(layer_class)[name]))
 
 
 def output_and_cache(layer: Layer, returned: Any) -> tuple[Array, Cache]:

@@ -9,7 +9,7 @@ from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.parallel.pool import elementwise
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_floating, check_real, describe
+from allconv.validation import check_batch, check_bool, check_floating, check_real, describe, quiet
 
 
 # Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
@@ -106,7 +106,7 @@ class Skip(Layer):
         r"""Return :math:`dL/dx = J_f^\top dy + J_g^\top s\,dy`; with `release` the caches are freed on the way."""
         body_cache, shortcut_cache, scale = cache
         dy = check_floating("dy", dy)
-        if release:
+        if check_bool("release", release):
             cache.clear()
         dx = self.body.backward(dy, body_cache, release=release)
         if not self.in_backward:
@@ -119,7 +119,7 @@ class Skip(Layer):
     def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
         """Add the gradients of the body's parameters and of the shortcut's."""
         body_cache, shortcut_cache, scale = cache
-        if release:
+        if check_bool("release", release):
             cache.clear()
         self.body.backward_parameters(dy, body_cache, release=release)
         if self.in_backward and self.shortcut is not None:
@@ -140,7 +140,8 @@ class Skip(Layer):
             raise ValueError(self._misfit(shortcut.shape, main.shape))
         if scale == 0:
             return main
-        return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
+        with quiet():
+            return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
 
     def _misfit(self, shortcut: tuple[int, ...], out: tuple[int, ...]) -> str:
         """Return the message for a body whose output has another shape than what it is to be added to."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from allconv.layers.intercept import rules_in_force
+from allconv.layers.nesting import parameters_in
 from allconv.layers.shapes import check_shape
 from allconv.tables import align
 
@@ -109,7 +110,7 @@ def _rows(layer: Layer, path: str, shape: tuple[int, ...]) -> list[LayerSummary]
     """Return the rows of what the layer holds, if it holds layers in a row or side by side, or else its own."""
     out_shape = layer.output_shape(shape)
     own = LayerSummary(
-        path, repr(layer), out_shape, sum(p.value.size for p in layer.parameters()), layer.multiply_adds(shape)
+        path, repr(layer), out_shape, sum(p.value.size for p in parameters_in(layer)), layer.multiply_adds(shape)
     )
     if any(leaf is layer for _, leaf in layer.leaves()):
         return [own]

@@ -186,6 +186,10 @@ class SoftmaxCrossEntropy:
             non-negative numbers.
         """
         target = check_array("target", target)
+        if target.dtype.kind == "f" and (target.size == 0 or target.ndim < 2):
+            raise ValueError(f"target must be labels (N,) or rows of probabilities (N, K), got {describe(target)}")
+        if weights is not None and (target.ndim == 0 or target.size == 0):
+            raise ValueError(f"target must hold at least one example, (N, ...), got {describe(target)}")
         rows = target.size // target.shape[-1] if target.dtype.kind == "f" else target.size
         each = None if weights is None else _weights_of_rows(weights, len(target), rows)
         counted = None if target.dtype.kind == "f" else self._counted(target)

@@ -111,6 +111,8 @@ class ElementwiseLoss:
         target = check_array("target", target)
         if weights is None:
             return float(target.size)
+        if target.ndim == 0 or target.size == 0:
+            raise ValueError(f"target must hold at least one example, (N, ...), got {describe(target)}")
         return float(check_weights("weights", weights, len(target)).sum()) * (target.size // len(target))
 
     def __repr__(self) -> str:

@@ -12,12 +12,12 @@ from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.optimizers.pieces import Piece, limited_square
 from allconv.parameter import Parameter
 from allconv.typing import Array
-from allconv.validation import check_bool, check_fraction, check_positive, describe
+from allconv.validation import check_bool, check_fraction, check_positive, describe, items_of
 
 
 def check_betas(name: str, value: Any) -> tuple[float, float]:
     """Return `value`, which must be a pair of numbers in [0, 1), as floats."""
-    betas = value.tolist() if isinstance(value, np.ndarray) else value
+    betas = items_of(value) if isinstance(value, np.ndarray) else value
     if not isinstance(betas, tuple | list):
         raise TypeError(f"{name} must be a pair of numbers in [0, 1), got {describe(value)}")
     if len(betas) != 2:

@@ -1,20 +1,18 @@
 """The checks of parameters and their gradients, which the optimizers and the limits on gradients share."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from allconv.parameter import Parameter
 from allconv.typing import Array
-from allconv.validation import check_floating, describe
+from allconv.validation import check_floating, describe, items_of
 
 
 def check_parameters(parameters: object) -> list[Parameter]:
     """Return `parameters` as a list, which must hold at least one Parameter and none of them twice."""
     rule = "parameters must be a non-empty iterable of distinct Parameters"
-    if not isinstance(parameters, Iterable):
+    listed = items_of(parameters)
+    if listed is None:
         raise TypeError(f"{rule}, got {describe(parameters)}")
-    listed = list(parameters)
     for index, parameter in enumerate(listed):
         if not isinstance(parameter, Parameter):
             raise TypeError(f"{rule}, got {describe(parameter)} at {index}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from allconv.validation import Checked
+from allconv.validation import Checked, describe
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Hyperparameter(Checked[T]):
 
     def __set__(self, instance: Any, value: Any) -> None:
         if self.fixed and self.name in vars(instance):
-            raise AttributeError(f"{self.name} must stay as it was made, got {value!r}: {self.fixed}")
+            raise AttributeError(f"{self.name} must stay as it was made, got {describe(value)}: {self.fixed}")
         value = self.check(self.name, value)
         instance.before_setting(self.name, value)
         vars(instance)[self.name] = value

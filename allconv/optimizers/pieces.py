@@ -9,6 +9,7 @@ import numpy as np
 
 from allconv.parallel.pool import SLICE_ELEMENTS, run, slices
 from allconv.typing import Array
+from allconv.validation import quiet
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ _overflow = _Overflow()
 
 def watch_overflow() -> np.errstate:
     """Return a context in which `overflowed` works, in place of NumPy's warnings; a step enters it once."""
-    return np.errstate(over="call", call=_overflow)
+    return quiet(over="call", call=_overflow)
 
 
 def overflowed() -> bool:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from allconv.layers.base import Layer
+from allconv.layers.nesting import parameters_in
 from allconv.typing import Array, Cache
-from allconv.validation import check_real
+from allconv.validation import check_floating, check_instance, check_real, quiet
 
 Rule = Callable[[Layer, Array, Cache], Array]
 """``rule(layer, dy, cache) -> dx``."""
@@ -34,6 +35,11 @@ def guided(layer: Layer, dy: Array, cache: Cache) -> Array:
     array
         The gradient at the layer's input, in its shape.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `layer` is no Layer, or `dy` is not floating.
+
     Notes
     -----
     Springenberg et al. (2015), section 4 and figure 1.
@@ -46,7 +52,7 @@ def guided(layer: Layer, dy: Array, cache: Cache) -> Array:
     >>> guided(relu, np.array([3.0, -3.0, 3.0]), cache)
     array([3., 0., 0.])
     """
-    return layer.backward(np.maximum(dy, 0), cache)
+    return check_instance("layer", layer, Layer).backward(np.maximum(check_floating("dy", dy), 0), cache)
 
 
 def deconvnet(layer: Layer, dy: Array, cache: Cache) -> Array:  # noqa: ARG001 - what the forward pass saw plays no part
@@ -66,6 +72,11 @@ def deconvnet(layer: Layer, dy: Array, cache: Cache) -> Array:  # noqa: ARG001 -
     array
         The gradient at the layer's input, in the shape of `dy`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `dy` is not floating.
+
     Notes
     -----
     Zeiler and Fergus (2014), section 2.1; Springenberg et al. (2015), section 4.
@@ -76,7 +87,7 @@ def deconvnet(layer: Layer, dy: Array, cache: Cache) -> Array:  # noqa: ARG001 -
     >>> deconvnet(ReLU(), np.array([3.0, -3.0]), None)
     array([3., 0.])
     """
-    return np.maximum(dy, 0)
+    return np.maximum(check_floating("dy", dy), 0)
 
 
 def straight_through(layer: Layer, dy: Array, cache: Cache) -> Array:
@@ -96,6 +107,11 @@ def straight_through(layer: Layer, dy: Array, cache: Cache) -> Array:
     array
         `dy` itself.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `layer` is no Layer, or `dy` is not floating.
+
     Notes
     -----
     Bengio, Leonard and Courville (2013), section 2.3.
@@ -106,7 +122,8 @@ def straight_through(layer: Layer, dy: Array, cache: Cache) -> Array:
     >>> straight_through(ReLU(), np.array([3.0, -3.0]), None)
     array([ 3., -3.])
     """
-    if layer.parameters():
+    dy = check_floating("dy", dy)
+    if parameters_in(check_instance("layer", layer, Layer)):
         layer.backward(dy, cache)
     return dy
 
@@ -140,8 +157,9 @@ def scaled(factor: float) -> Rule:
     factor = check_real("factor", factor)
 
     def rule(layer: Layer, dy: Array, cache: Cache) -> Array:
-        dx = layer.backward(dy, cache)
-        return factor * dx if factor else np.zeros_like(dx)  # 0 stops an infinite gradient too.
+        dx = check_instance("layer", layer, Layer).backward(dy, cache)
+        with quiet():
+            return factor * dx if factor else np.zeros_like(dx)  # 0 stops an infinite gradient too.
 
     rule.__name__ = f"scaled({factor:g})"
     return rule

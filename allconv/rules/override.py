@@ -12,7 +12,7 @@ from allconv.layers.intercept import Call, rules_in_force
 from allconv.layers.observe import observe
 from allconv.rules.named import Rule
 from allconv.typing import Array, Cache
-from allconv.validation import check_instance, describe
+from allconv.validation import check_callable, check_instance, describe
 
 Pattern = type[Layer] | str
 """A class of layers, or the path of one layer."""
@@ -99,6 +99,7 @@ def match(model: Layer, rules: Mapping[Pattern, Rule]) -> dict[str, Rule]:
     for pattern, rule in rules.items():
         if not callable(rule):
             raise TypeError(f"rules must map to functions rule(layer, dy, cache) -> dx, got {describe(rule)}")
+        check_callable("rule", rule, takes="layer, dy, cache")
         if isinstance(pattern, str):
             found = pattern in layers
         elif isinstance(pattern, type) and issubclass(pattern, Layer):
@@ -149,12 +150,19 @@ def rule_name(rule: Rule) -> str:
     str
         The name of a function, and the repr of any other callable.
 
+    Raises
+    ------
+    TypeError
+        If `rule` can't be called.
+
     Examples
     --------
     >>> from allconv.rules import guided, scaled
     >>> rule_name(guided), rule_name(scaled(0.5))
     ('guided', 'scaled(0.5)')
     """
+    if not callable(rule):
+        raise TypeError(f"rule must be callable, got {describe(rule)}")
     return getattr(rule, "__name__", None) or repr(rule)
 
 

@@ -12,14 +12,6 @@ from allconv.typing import Loss
 from allconv.validation import describe
 
 
-def check_loss(loss: object) -> None:
-    """Raise TypeError unless `loss` can be called with scores and labels."""
-    if isinstance(loss, type):
-        raise TypeError(f"loss must be an object, such as {loss.__name__}(), got the class {loss.__name__}")
-    if not callable(loss):
-        raise TypeError(f"loss must be callable, got {describe(loss)}")
-
-
 def check_fit(model: Layer, loss: Loss, loader: Loader | Batches) -> None:
     """Check model, loss and data against each other before any work.
 

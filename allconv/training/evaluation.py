@@ -15,9 +15,17 @@ from allconv.losses import SoftmaxCrossEntropy
 from allconv.losses.elementwise import ElementwiseLoss
 from allconv.parallel.blas import single_threaded_blas
 from allconv.parallel.process_group import shared_over
-from allconv.training.checks import check_fit, check_loss
+from allconv.training.checks import check_fit
 from allconv.typing import Array, Loss
-from allconv.validation import check_array, check_floating, check_instance, check_int, describe
+from allconv.validation import (
+    check_array,
+    check_callable,
+    check_floating,
+    check_instance,
+    check_int,
+    describe,
+    value_and_gradient,
+)
 
 
 def measured(loss: Loss, scores: Array, *target: Array) -> tuple[float, Array]:
@@ -25,16 +33,14 @@ def measured(loss: Loss, scores: Array, *target: Array) -> tuple[float, Array]:
 
     `target` is the batch without its inputs: the targets and, if there are any, the weights of the examples.
     """
-    result = loss(scores, *target)
-    if not isinstance(result, tuple | list) or len(result) != 2:
-        raise TypeError(f"loss must return (value, gradient), got {describe(result)}")
-    value = check_array("the loss's value", result[0])
+    returned, slope = value_and_gradient(loss(scores, *target))
+    value = check_array("the loss's value", returned)
     if value.ndim != 0 or value.dtype.kind not in "fiu":
         raise TypeError(
-            f"loss must return a number as its value, got {describe(result[0])}; reduction='none' is for calls of "
+            f"loss must return a number as its value, got {describe(returned)}; reduction='none' is for calls of "
             "one's own"
         )
-    gradient = check_floating("the loss's gradient", result[1])
+    gradient = check_floating("the loss's gradient", slope)
     if gradient.shape != scores.shape:
         raise ValueError(
             f"loss must return a gradient of the shape of the scores, {scores.shape}, got {describe(gradient)}"
@@ -199,7 +205,7 @@ def evaluate(model: Layer, loss: Loss, loader: Data, *, batch_size: int | None =
     0.1
     """
     check_instance("model", model, Layer)
-    check_loss(loss)
+    check_callable("loss", loss, takes="scores, labels")
     source = as_loader("loader", loader, batch_size=batch_size, shuffle=False)
     check_fit(model, loss, source)
     return evaluated(model, loss, source)

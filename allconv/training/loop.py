@@ -7,11 +7,11 @@ from allconv.data.batches import Batches, Data, as_loader
 from allconv.layers.base import Layer
 from allconv.optimizers.base import Optimizer
 from allconv.parallel.process_group import current
-from allconv.training.checks import check_fit, check_loss
+from allconv.training.checks import check_fit
 from allconv.training.resume import state_to_resume
 from allconv.training.training import Training
 from allconv.typing import Loss, Schedule
-from allconv.validation import check_bool, check_instance, check_int, describe
+from allconv.validation import check_bool, check_callable, check_instance, check_int, describe
 
 
 def train(
@@ -99,10 +99,9 @@ def train(
     True
     """
     check_instance("model", model, Layer)
-    check_loss(loss)
+    check_callable("loss", loss, takes="scores, labels")
     check_instance("optimizer", optimizer, Optimizer)
-    if schedule is not None and not callable(schedule):
-        raise TypeError(f"schedule must be callable or None, got {describe(schedule)}")
+    check_callable("schedule", schedule, takes="epochs", optional=True)
     epochs = check_int("epochs", epochs)
     if report_every is not None:
         report_every = check_int("report_every", report_every)

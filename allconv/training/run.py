@@ -21,7 +21,7 @@ from allconv.training.progress import ProgressBar, print_above_bar
 from allconv.training.record import Record
 from allconv.training.settings import check_same_settings, with_environment
 from allconv.training.training import Training
-from allconv.validation import check_bool, check_int, check_path, check_positive, describe
+from allconv.validation import check_bool, check_int, check_path, check_positive, describe, items_of
 
 
 class Stopped(Exception):  # noqa: N818 - this exception reports no error
@@ -118,6 +118,13 @@ def open_run(
     """
     folder, is_first = check_path("folder", folder), current().rank == 0
     resume, progress = check_bool("resume", resume), check_bool("progress", progress)
+    names = None if isinstance(columns, str) else items_of(columns)
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"columns must be a sequence of str, got {describe(columns)}")
+    if defaults is not None and not isinstance(defaults, Mapping):
+        raise TypeError(f"defaults must be a dict of settings or None, got {describe(defaults)}")
+    if best is not None and not isinstance(best, str):
+        raise TypeError(f"best must be a str or None, got {describe(best)}")
     cadence = _Cadence(
         steps=check_int("checkpoint_every", checkpoint_every),
         seconds=60 * check_positive("checkpoint_minutes", checkpoint_minutes),
@@ -131,7 +138,7 @@ def open_run(
         saved = checkpoint.load(checkpoints) if resume and checkpoint.exists(checkpoints) else None
         if saved is not None:
             check_same_settings(dict(defaults or {}) | saved["config"], config, folder)
-        log = Log(columns, config, saved or {}, best=best)
+        log = Log(names, config, saved or {}, best=best)
         run = Run(folder, config, saved, log, cadence, stop, progress=progress)
         try:
             yield run

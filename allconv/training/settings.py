@@ -11,6 +11,7 @@ import scipy
 
 from allconv.parallel.pool import get_num_threads
 from allconv.parallel.process_group import current
+from allconv.validation import describe
 
 # A resumed run may differ in these settings. The last three are those that `with_environment` adds.
 _MAY_CHANGE = ("epochs", "threads", "ranks", "versions")
@@ -18,6 +19,8 @@ _MAY_CHANGE = ("epochs", "threads", "ranks", "versions")
 
 def with_environment(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings as JSON gives them back, with what else the bits of a run depend on."""
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config must be a dict of settings, got {describe(config)}")
     from allconv import __version__  # The package imports this module, so the import can't stand at the top.
 
     versions = {
@@ -30,9 +33,12 @@ def with_environment(config: Mapping[str, Any]) -> dict[str, Any]:
     environment = {
         "threads": get_num_threads(),
         "ranks": current().size,
-        "versions": versions | config.get("versions", {}),
+        "versions": versions | dict(config.get("versions", {})),
     }
-    complete: dict[str, Any] = json.loads(json.dumps(dict(config) | environment))
+    try:
+        complete: dict[str, Any] = json.loads(json.dumps(dict(config) | environment))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"config must hold what JSON can write, got {describe(config)}: {error}") from error
     return complete
 
 

@@ -19,7 +19,10 @@ from allconv.validation.arguments import (  # noqa: I001 - one import for each m
     check_path as check_path,
     check_positive as check_positive,
     check_real as check_real,
+    check_size as check_size,
     is_int as is_int,
+    items_of as items_of,
+    value_and_gradient as value_and_gradient,
 )
 from allconv.validation.arrays import (
     check_array as check_array,
@@ -35,6 +38,8 @@ from allconv.validation.arrays import (
 )
 from allconv.validation.attributes import Checked as Checked
 from allconv.validation.describing import describe
+from allconv.validation.floating_point import quiet as quiet
+from allconv.validation.floating_point import quietly as quietly
 
 # Layers of one's own need these most; the library uses the others too.
 __all__ = ["check_dtype", "check_gradient", "check_images", "check_int", "describe"]

@@ -1,15 +1,18 @@
 """Checks of numbers, flags, choices, paths and generators."""
 
+import inspect
 import math
 import numbers
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from allconv.typing import Pair
+from allconv.validation.arrays import MOST_BYTES
 from allconv.validation.describing import describe
 
 T = TypeVar("T")
@@ -49,12 +52,22 @@ def check_int(name: str, value: object, *, minimum: int = 1) -> int:
     >>> check_int("stride", np.int64(2))
     2
     """
+    if not is_int(minimum):
+        raise TypeError(f"minimum must be an int, got {describe(minimum)}")
     rule = {0: "a non-negative int", 1: "a positive int"}.get(minimum, f"an int of at least {minimum}")
     if not is_int(value):
         raise TypeError(f"{name} must be {rule}, got {describe(value)}")
     if value < minimum:  # type: ignore[operator]
         raise ValueError(f"{name} must be {rule}, got {describe(value)}")
     return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def check_size(name: str, value: object) -> int:
+    """Return a positive int that an axis can have as its length, far beyond what a memory holds."""
+    size = check_int(name, value)
+    if size > MOST_BYTES:
+        raise ValueError(f"{name} must be at most {MOST_BYTES:,}, got {describe(value)}")
+    return size
 
 
 def check_pair(name: str, value: object, *, minimum: int = 1) -> Pair:
@@ -144,17 +157,53 @@ def check_instance(name: str, value: object, kind: type[T]) -> T:
     return value
 
 
-def check_callable(name: str, value: object) -> None:
-    """Check that `value` can be called, as a function can."""
+def check_callable(name: str, value: object, *, takes: str | None = None, optional: bool = False) -> None:
+    """Check that `value` can be called, as a function can, with the arguments `takes`, or is None if `optional`.
+
+    Where the arguments are known, a class counts as a mistake for one of its objects.
+    """
+    if value is None and optional:
+        return
+    if isinstance(value, type) and takes is not None:
+        raise TypeError(f"{name} must be an object, such as {value.__name__}(), got the class {value.__name__}")
     if not callable(value):
-        raise TypeError(f"{name} must be callable, got {describe(value)}")
+        raise TypeError(f"{name} must be callable{' or None' if optional else ''}, got {describe(value)}")
+    if takes is not None:
+        with suppress(ValueError):  # A function that is written in C may have no signature.
+            try:
+                inspect.signature(value).bind(*(takes.split(", ") if takes else ()))
+            except TypeError:
+                raise TypeError(f"{name} must be callable as {name}({takes}), got {describe(value)}") from None
+
+
+def value_and_gradient(result: Any) -> tuple[Any, Any]:
+    """Return what a loss has returned, which must be a pair."""
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise TypeError(f"loss must return (value, gradient), got {describe(result)}")
+    return result[0], result[1]
+
+
+def items_of(value: Any) -> list[Any] | None:
+    """Return what an iterable yields, or None for a value that is none, an array without axes included."""
+    if isinstance(value, np.ndarray) and value.nbytes > MOST_BYTES:
+        return None
+    try:
+        return list(value)
+    except (TypeError, NotImplementedError):  # A memoryview of several axes raises the latter.
+        return None
 
 
 def check_path(name: str, value: object) -> Path:
     """Return `value`, which must be a str or a path object, as a Path."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a path, got {describe(value)}")
-    return Path(value)
+    try:
+        encoded = os.fsencode(value)
+    except (TypeError, ValueError):  # What __fspath__ returned is no text, or no file name can hold its characters.
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ValueError(f"{name} must be a path that the file system can have, got {describe(value)}")
+    return Path(os.fsdecode(value))
 
 
 def check_generator(name: str, value: object) -> np.random.Generator:

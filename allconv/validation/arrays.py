@@ -8,6 +8,10 @@ from numpy.typing import DTypeLike
 from allconv.typing import Array
 from allconv.validation.describing import describe
 
+# The size of an array that is read, in bytes. Only a view that repeats its elements can be larger than 1 TiB; no memory
+# holds what a computation would make of it.
+MOST_BYTES = 1 << 40
+
 
 def check_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:
     """Return the dtype of a layer's parameters, in native byte order.
@@ -36,9 +40,9 @@ def check_dtype(name: str, value: DTypeLike) -> np.dtype[Any]:
     """
     try:
         dtype = np.dtype(value)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         raise TypeError(f"{name} must be float32 or float64, got {describe(value)}") from None
-    if value is None or dtype not in (np.float32, np.float64):
+    if value is None or isinstance(value, np.generic) or dtype not in (np.float32, np.float64):
         raise TypeError(f"{name} must be float32 or float64, got {describe(value)}")
     return dtype.newbyteorder("=")
 
@@ -49,17 +53,23 @@ def check_array(name: str, value: object) -> Array:
     Refused are masked arrays, lists of unequal rows, and tensors that live on a GPU or record gradients.
     """
     if type(value) is np.ndarray:
-        return value
+        return _check_size(name, value)
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} must be a plain array, got a masked {describe(value)[3:]}; "
             f"replace what is masked first, e.g. {name}.filled(0)"
         )
     try:
-        return np.asarray(value)
+        return _check_size(name, np.asarray(value))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         hint = f"; convert it first: {name}.detach().numpy()" if hasattr(value, "detach") else ""
         raise TypeError(f"{name} must be an array, got {describe(value)}{hint}: {error}") from error
+
+
+def _check_size(name: str, array: Array) -> Array:
+    if array.nbytes > MOST_BYTES:
+        raise ValueError(f"{name} must have at most {MOST_BYTES:,} bytes, got {describe(array)}")
+    return array
 
 
 def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
@@ -97,7 +107,7 @@ def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> 
             f"{name} must be an array of real floating dtype, got {describe(value)}; "
             f"convert it first, e.g. {name}.astype(np.float32){' / 255' if _like_pixels(array) else ''}"
         )
-    wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
+    wanted = array.dtype.newbyteorder("=") if dtype is None else _floating_dtype(dtype)
     if array.dtype == wanted:
         return array
     if array.dtype.itemsize <= wanted.itemsize:
@@ -117,6 +127,16 @@ def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> 
 def _like_pixels(array: Array) -> bool:
     """Tell whether an array looks like images of bytes, which a network takes as numbers in [0, 1]."""
     return array.dtype == np.uint8 and array.ndim == 4
+
+
+def _floating_dtype(value: DTypeLike) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise TypeError(f"dtype must be a floating dtype, got {describe(value)}") from None
+    if dtype.kind != "f" or isinstance(value, np.generic):
+        raise TypeError(f"dtype must be a floating dtype, got {describe(value)}")
+    return dtype
 
 
 def check_batch(name: str, value: object, dtype: DTypeLike | None = None) -> Array:
@@ -182,6 +202,8 @@ def check_images(name: str, value: object, dtype: DTypeLike | None = None, chann
     (5, 32, 32, 3)
     """
     array = check_batch(name, value, dtype)
+    if channels is not None and not isinstance(channels, int | np.integer):
+        raise TypeError(f"channels must be an int or None, got {describe(channels)}")
     if array.ndim != 4 or channels not in (None, array.shape[3]):
         wanted = "(N, H, W, C)" if channels is None else f"(N, H, W, {channels})"
         raise ValueError(
@@ -241,6 +263,8 @@ def check_gradient(dy: object, like: Array) -> Array:
     >>> check_gradient(np.ones(3), np.zeros(3, np.float32)).dtype
     dtype('float32')
     """
+    if not isinstance(like, np.ndarray):
+        raise TypeError(f"like must be an array, got {describe(like)}")
     return check_gradient_shape(dy, like.shape, like.dtype)
 
 

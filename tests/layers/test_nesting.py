@@ -189,3 +189,24 @@ class TestForgottenCache:
         for call in (observed, checked, forgets, *nested, *(layer.forward for layer in nested)):
             with pytest.raises(TypeError, match=r"forward must return \(y, cache\), got an array of .* from Forgets"):
                 call(x)
+
+
+def test_what_looks_at_a_part_leaves_the_names_that_the_whole_model_gave():
+    model = ac.Sequential(ac.Linear(3, 3, dtype=np.float64), ac.Skip(ac.Linear(3, 3, dtype=np.float64)))
+    names, x = [p.name for p in model.parameters()], np.ones((2, 3))
+    assert names == ["0.weight", "0.bias", "1.body.weight", "1.body.bias"]
+
+    def train():
+        y, cache = model.forward(x, training=True)
+        model.backward_parameters(np.ones_like(y), cache)
+
+    def follow_a_rule():
+        y, cache = model[0].forward(x)
+        ac.rules.straight_through(model[0], np.ones_like(y), cache)
+
+    part = model[1]
+    calls = train, follow_a_rule, lambda: model.summary((3,)), lambda: ac.profile(model, x, runs=1)
+    for call in (*calls, lambda: ac.profile(part, x, runs=1), part.is_trainable):
+        call()
+        values = [p for layer in model.walk() for p in vars(layer).values() if isinstance(p, ac.Parameter)]
+        assert [p.name for p in values] == names

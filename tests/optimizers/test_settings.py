@@ -173,5 +173,7 @@ def test_a_late_momentum_that_is_saved_before_its_first_step_starts_undampened_a
     for _ in range(2):
         step(first)
         step(second)
-    assert second.parameters[0].value == first.parameters[0].value == pytest.approx(1 - 0.1 - 0.1 - 0.1 * 1.4, rel=1e-15)
+    assert (
+        second.parameters[0].value == first.parameters[0].value == pytest.approx(1 - 0.1 - 0.1 - 0.1 * 1.4, rel=1e-15)
+    )
     assert second.state().keys() == {"step_count", "velocity/0"}

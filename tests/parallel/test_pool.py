@@ -223,3 +223,10 @@ def test_what_the_caller_ignores_warns_in_no_thread(workers):
         for _ in range(5):
             pool.elementwise(lambda a: (a * a) - a, x)
             layer(x)
+
+
+def test_a_layer_warns_of_no_overflow_and_keeps_to_what_its_caller_asks_for(workers):
+    layer, x = ac.Linear(4, 4, rng=np.random.default_rng(0)), np.full((2000, 4), 3e38, np.float32)
+    assert not np.isfinite(layer(x)).all()  # a warning would be an error
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        layer(x)

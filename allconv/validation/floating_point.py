@@ -1,0 +1,48 @@
+"""What NumPy says of overflows and invalid operations inside the library."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def quiet(**kinds: Any) -> np.errstate:
+    """Return a context without NumPy's warnings of overflow, division by zero and invalid operations.
+
+    A number that is not finite shows in the result, and a warning would name a line of the library that is not at
+    fault. Only the default, "warn", is silenced: a caller's ``numpy.errstate(all="raise")`` holds.
+
+    Parameters
+    ----------
+    **kinds : object
+        What `numpy.errstate` shall do instead, by the kind of error.
+
+    Returns
+    -------
+    context manager
+        The context.
+
+    Examples
+    --------
+    >>> with quiet():
+    ...     np.ones(1) / np.zeros(1)
+    array([inf])
+    """
+    now = np.geterr()
+    silenced = {kind: "ignore" for kind in ("over", "invalid", "divide") if now[kind] == "warn"}
+    return np.errstate(**silenced | kinds)
+
+
+def quietly(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Return a function that runs in `quiet`."""
+
+    @functools.wraps(function)
+    def call(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
+        with quiet():
+            return function(*args, **options)
+
+    return call
