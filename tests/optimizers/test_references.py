@@ -46,3 +46,9 @@ def test_scalar_reference(cls, reference, names, tolerance, w, gradients, rate, 
         options["betas"] = (options.pop("beta1"), options.pop("beta2"))
     got = one_weight(lambda p: cls(p, rate, **options), w, gradients)
     assert got == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
+def test_the_first_step_is_not_dampened():
+    # u = g at first, and then 0.9 u + 0.5 g: gradients 1, 1 make u 1, 1.4.
+    after = one_weight(lambda p: SGD(p, 0.1, momentum=0.9, dampening=0.5), 1.0, [1.0, 1.0])
+    assert after == pytest.approx(1 - 0.1 * (1 + 1.4), rel=1e-15)
