@@ -36,7 +36,7 @@ def test_the_ledger_has_what_the_layers_are():
     assert [row.output_shape for row in ledger.rows] == [(4, *row.output_shape) for row in summary.rows]
     assert [row.parameters for row in ledger.rows] == [row.parameters for row in summary.rows]
     assert [row.multiply_adds for row in ledger.rows] == [4 * row.multiply_adds for row in summary.rows]
-    assert [row.algorithm for row in ledger.rows] == ["im2col", "", "depthwise", "", "", "", "", ""]
+    assert [row.algorithm for row in ledger.rows] == ["banded", "", "depthwise", "", "", "", "", ""]
 
 
 def test_the_share_of_the_peak_counts_the_passes(monkeypatch):

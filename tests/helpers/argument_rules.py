@@ -55,7 +55,8 @@ class Row:
     bad: dict[str, Rules] = field(default_factory=dict)
 
     def build(self, **options):
-        return self.make(**copy.deepcopy(self.given | options))
+        anew = {name: copy.deepcopy(value) if isinstance(value, ac.Layer) else value for name, value in options.items()}
+        return self.make(**copy.deepcopy(self.given) | anew)
 
     def rules(self):
         """Return {argument: its rules}."""
