@@ -7,8 +7,10 @@ Cost decides only where the bilinear algorithm keeps its error in float32 within
 Elsewhere im2col is taken. float64 has the same choice, so that its gradient checks test the same algorithm.
 """
 
+import math
+
 from allconv.functional import tuning
-from allconv.functional.cost import best_outputs, im2col_cost, winograd_cost
+from allconv.functional.cost import best_outputs, best_plan, im2col_cost, im2col_gradient_cost, winograd_cost
 from allconv.functional.geometry import Geometry
 from allconv.functional.winograd.error import error_bound
 from allconv.functional.winograd.tiling import applies, best_tile
@@ -95,11 +97,15 @@ def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = Fals
         return "banded"
     if algorithm != "auto":
         return "im2col"
-    outputs = best_outputs(geometry, backward=backward)
-    if bilinear and _keeps_to_bound(geometry):
-        columns = im2col_cost(geometry, outputs, backward=backward)
-        if winograd_cost(geometry, backward=backward, transformed=transformed) < columns:
-            return "winograd"
+    if backward:
+        plan = best_plan(geometry)
+        outputs, columns = plan.outputs, im2col_gradient_cost(geometry, plan)
+    else:
+        outputs = best_outputs(geometry)
+        columns = im2col_cost(geometry, outputs)
+    tiles = winograd_cost(geometry, backward=backward, transformed=transformed) if bilinear else math.inf
+    if tiles < columns and _keeps_to_bound(geometry):
+        return "winograd"
     return "im2col" if outputs == 1 else "banded"
 
 

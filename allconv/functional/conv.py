@@ -14,7 +14,7 @@ import numpy as np
 
 from allconv.functional import depthwise, im2col, winograd
 from allconv.functional.choice import choose
-from allconv.functional.cost import best_outputs
+from allconv.functional.cost import best_outputs, best_plan
 from allconv.functional.geometry import Geometry
 from allconv.parallel.reductions import column_sum
 from allconv.typing import Array
@@ -128,7 +128,7 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm
         return winograd.input_grad(dy, weight, geometry)
     if chosen == "depthwise":
         return depthwise.input_grad(dy, weight, geometry)
-    return im2col.input_grad(dy, weight, geometry, outputs=_outputs_of_gradients(algorithm, geometry))
+    return im2col.input_grad(dy, weight, geometry, _plan(algorithm, geometry))
 
 
 def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
@@ -165,7 +165,8 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: st
         return winograd.weight_grad(x, dy, geometry)
     if chosen == "depthwise":
         return depthwise.weight_grad(x, dy, geometry)
-    return im2col.weight_grad(x, dy, geometry, outputs=_outputs_of_gradients(algorithm, geometry))
+    outputs = best_outputs(geometry) if chosen == "banded" else 1
+    return im2col.weight_grad(x, dy, geometry, im2col.GradientPlan(outputs=outputs))
 
 
 def conv2d_bias_grad(dy: Array) -> Array:
@@ -222,10 +223,10 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
     if chosen == "depthwise":
         dx, dw = depthwise.input_grad(dy, weight, geometry), depthwise.weight_grad(x, dy, geometry)
     else:
-        dx, dw = im2col.grads(x, dy, weight, geometry, outputs=_outputs_of_gradients(algorithm, geometry))
+        dx, dw = im2col.grads(x, dy, weight, geometry, _plan(algorithm, geometry))
     return ConvGradients(dx, dw, conv2d_bias_grad(dy))
 
 
-def _outputs_of_gradients(algorithm: str, geometry: Geometry) -> int:
-    """Return how many neighbours the gradients compute at once: always the same number, for dx, dW and both."""
-    return 1 if algorithm == "im2col" else best_outputs(geometry, backward=True)
+def _plan(algorithm: str, geometry: Geometry) -> im2col.GradientPlan:
+    """Return how im2col computes dx, or dx and dW."""
+    return best_plan(geometry, banded=algorithm != "im2col")

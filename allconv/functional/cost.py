@@ -19,7 +19,8 @@ from functools import lru_cache
 
 from allconv.functional.geometry import Geometry
 from allconv.functional.im2col.banded import widened
-from allconv.functional.im2col.mirrored import is_mirrored, mirrored
+from allconv.functional.im2col.convolution import GradientPlan
+from allconv.functional.im2col.mirrored import can_mirror, mirrored
 from allconv.functional.rounding import ceil_div
 from allconv.functional.winograd.tiling import best_tile, products_of_tile
 
@@ -93,86 +94,137 @@ class CostModel:
 COST = CostModel()
 
 # Bounds the outputs that a banded kernel computes at once. More multiply zeros for longer than they save.
-_MOST_OUTPUTS = 8
+_MOST_OUTPUTS = 16
+
+
+def possible_outputs(geometry: Geometry) -> list[int]:
+    """Return the numbers of neighbouring outputs that im2col may compute at once.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The sizes of the convolution.
+
+    Returns
+    -------
+    list of int
+        Divisors of W_out from 1 on, in order.
+    """
+    if geometry.groups > 1 or geometry.dilation[1] > 1 or geometry.kernel[1] == 1:
+        return [1]
+    return [w for w in range(1, _MOST_OUTPUTS + 1) if geometry.out[1] % w == 0]
 
 
 @lru_cache(maxsize=256)
-def best_outputs(geometry: Geometry, *, backward: bool = False) -> int:
+def best_outputs(geometry: Geometry) -> int:
     """Return how many neighbouring outputs im2col should compute at once.
 
     Parameters
     ----------
     geometry : Geometry
         The sizes of the convolution.
-    backward : bool, default False
-        Whether the pass computes the gradients.
 
     Returns
     -------
     int
-        A divisor of the number of outputs in a row, which are those of dx where the convolution `is_mirrored`; 1 is
-        im2col without a band.
+        One of `possible_outputs`; 1 is im2col without a band.
     """
-    possible = possible_outputs(geometry, backward=backward)
-    return min(possible, key=lambda w: im2col_cost(geometry, w, backward=backward))
+    return min(possible_outputs(geometry), key=lambda outputs: im2col_cost(geometry, outputs))
 
 
-def possible_outputs(geometry: Geometry, *, backward: bool = False) -> list[int]:
-    """Return the numbers of neighbouring outputs among which `best_outputs` chooses.
+def possible_plans(geometry: Geometry) -> list[GradientPlan]:
+    """Return the ways in which im2col may compute the gradients.
 
     Parameters
     ----------
     geometry : Geometry
         The sizes of the convolution.
-    backward : bool, default False
-        Whether the pass computes the gradients.
 
     Returns
     -------
-    list of int
-        From 1 on, in order.
+    list of GradientPlan
     """
-    if geometry.groups > 1 or geometry.dilation[1] > 1 or geometry.kernel[1] == 1:
-        return [1]
-    width = geometry.x_shape[2] if backward and is_mirrored(geometry) else geometry.out[1]
-    return [w for w in range(1, _MOST_OUTPUTS + 1) if width % w == 0]
+    plans = [GradientPlan(False, outputs) for outputs in possible_outputs(geometry)]
+    if can_mirror(geometry):
+        plans += [GradientPlan(True, outputs) for outputs in possible_outputs(mirrored(geometry))]
+    return plans
 
 
-def im2col_cost(geometry: Geometry, outputs: int = 1, *, backward: bool = False) -> float:
-    """Return the cost of an im2col pass that computes `outputs` neighbours at once.
+@lru_cache(maxsize=256)
+def best_plan(geometry: Geometry, *, banded: bool = True) -> GradientPlan:
+    """Return how im2col should compute the gradients.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The sizes of the convolution.
+    banded : bool, default True
+        Whether several neighbours may be computed at once.
+
+    Returns
+    -------
+    GradientPlan
+        One of `possible_plans`.
+    """
+    plans = [plan for plan in possible_plans(geometry) if banded or plan.outputs == 1]
+    return min(plans, key=lambda plan: im2col_gradient_cost(geometry, plan))
+
+
+def im2col_cost(geometry: Geometry, outputs: int = 1) -> float:
+    """Return the cost of a forward pass by im2col.
 
     Parameters
     ----------
     geometry : Geometry
         The sizes of the convolution.
     outputs : int, default 1
-        As `best_outputs` returns.
-    backward : bool, default False
-        Whether the pass computes the gradients.
+        The neighbouring outputs that are computed at once.
 
     Returns
     -------
     float
         In multiply-adds.
     """
-    by_columns_of_dy = backward and is_mirrored(geometry)
-    wide = widened(mirrored(geometry) if by_columns_of_dy else geometry, outputs)
+    return _columns_cost(widened(geometry, outputs), backward=False) + COST.output_entry * math.prod(geometry.y_shape)
+
+
+def im2col_gradient_cost(geometry: Geometry, plan: GradientPlan) -> float:
+    """Return the cost of all gradients by im2col.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        The sizes of the convolution.
+    plan : GradientPlan
+        How they are computed.
+
+    Returns
+    -------
+    float
+        In multiply-adds.
+    """
+    if plan.from_dy:
+        return _columns_cost(widened(mirrored(geometry), plan.outputs), backward=True)
+    wide = widened(geometry, plan.outputs)
+    positions = math.prod(wide.y_shape[:3])
+    entries, runs = positions * math.prod(wide.kernel) * wide.in_channels, positions * wide.kernel[0]
+    return _columns_cost(wide, backward=True) + COST.added_entry * entries + COST.added_run * runs
+
+
+def _columns_cost(wide: Geometry, *, backward: bool) -> float:
+    """Return the cost of gathering the columns of a convolution and of their products."""
     (n, height, width, channels), (kh, kw) = wide.y_shape, wide.kernel
-    depth = kh * kw * wide.in_channels
-    entries, runs = n * height * width * depth, n * height * width * kh
-    multiplied = entries * max(channels / wide.groups, COST.least_channels)
+    depth, positions = kh * kw * wide.in_channels, n * height * width
+    multiplied = positions * depth * max(channels / wide.groups, COST.least_channels)
     cost = COST.product.of(backward) * multiplied + COST.im2col_calls.of(backward)
-    if outputs > 1:
+    if wide.stride[1] > 1:
         cost += COST.banded_entry * depth * channels
-    if not backward:
-        cost += COST.output_entry * n * height * width * channels
-    elif not by_columns_of_dy:
-        cost += COST.added_entry * entries + COST.added_run * runs
     if wide.kernel == wide.stride == (1, 1):
         return cost
+    runs = positions * kh
     if wide.in_channels == 1 and width > kw:
         runs = kh * kw * n * height  # `gather_columns` gathers the rows of one channel transposed
-    return cost + COST.gathered_entry.of(backward) * entries + COST.gathered_run.of(backward) * runs
+    return cost + COST.gathered_entry.of(backward) * positions * depth + COST.gathered_run.of(backward) * runs
 
 
 def winograd_cost(geometry: Geometry, *, backward: bool = False, transformed: bool = False) -> float:

@@ -15,6 +15,6 @@ A 1x1 convolution with stride 1 has its input for columns, and is one product.
 weights of several groups as matrices, and `passes` has the three passes.
 """
 
-from allconv.functional.im2col.convolution import forward, grads, input_grad, weight_grad
+from allconv.functional.im2col.convolution import GradientPlan, forward, grads, input_grad, weight_grad
 
-__all__ = ["forward", "grads", "input_grad", "weight_grad"]
+__all__ = ["GradientPlan", "forward", "grads", "input_grad", "weight_grad"]

@@ -106,7 +106,7 @@ def _parts_of_images(geometry: Geometry, rows_that_fit: int) -> list[Block]:
 def _groups_of_images(geometry: Geometry, images_that_fit: int) -> list[Block]:
     """Take whole images together: as many as fit, or fewer where threads would otherwise have nothing to do."""
     images, (rows, width) = geometry.x_shape[0], geometry.out
-    wanted = min(max(_work(geometry) // tuning.IM2COL.least_block_work, 1), tuning.PARTIAL_SUMS)
+    wanted = min(_work(geometry) // tuning.IM2COL.least_block_work, tuning.PARTIAL_SUMS) if is_shared(geometry) else 1
     size = min(images_that_fit, ceil_div(images, wanted))
     return [Block(slice(i, min(i + size, images)), slice(0, rows), slice(0, width)) for i in range(0, images, size)]
 

@@ -1,14 +1,33 @@
 """A convolution and its gradients by im2col, with one output or several at a time."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from allconv.functional.geometry import Geometry
 from allconv.functional.im2col import passes
 from allconv.functional.im2col.banded import banded_kernel, banded_kernel_adjoint, widened
-from allconv.functional.im2col.mirrored import is_mirrored, mirrored, mirrored_kernel
+from allconv.functional.im2col.mirrored import mirrored, mirrored_kernel
 from allconv.typing import Array
+
+
+class GradientPlan(NamedTuple):
+    """How the gradients are computed.
+
+    Attributes
+    ----------
+    from_dy : bool, default False
+        Whether from the columns of dy, as the module `mirrored` describes. This needs `mirrored.can_mirror`.
+    outputs : int, default 1
+        The neighbours that are computed at once: a divisor of W with `from_dy`, else of W_out.
+    """
+
+    from_dy: bool = False
+    outputs: int = 1
+
+
+_PLAIN = GradientPlan()
 
 
 def forward(
@@ -54,7 +73,7 @@ def forward(
     return y.reshape(geometry.y_shape)
 
 
-def grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, outputs: int = 1) -> tuple[Array, Array]:
+def grads(x: Array, dy: Array, weight: Array, geometry: Geometry, plan: GradientPlan = _PLAIN) -> tuple[Array, Array]:
     """Return dL/dx and dL/dW.
 
     Parameters
@@ -64,26 +83,22 @@ def grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, outputs: in
     weight : array (kh, kw, C / groups, O)
     geometry : Geometry
         The sizes of the convolution.
-    outputs : int, default 1
-        The neighbours that are computed at once: a divisor of W where the convolution `is_mirrored`, else of W_out.
+    plan : GradientPlan, optional
 
     Returns
     -------
     dx : array (N, H, W, C)
     dw : array (kh, kw, C / groups, O)
     """
-    if not is_mirrored(geometry):
-        return (
-            input_grad(dy, weight, geometry, outputs=outputs),
-            weight_grad(x, dy, geometry, outputs=outputs),
-        )
-    wide = widened(mirrored(geometry), outputs)
-    kernel = banded_kernel(mirrored_kernel(weight), outputs, 1)
+    if not plan.from_dy:
+        return input_grad(dy, weight, geometry, plan), weight_grad(x, dy, geometry, plan)
+    wide = widened(mirrored(geometry), plan.outputs)
+    kernel = banded_kernel(mirrored_kernel(weight), plan.outputs, 1)
     dx, d_kernel = passes.output_and_weight_grad(dy, kernel, x.reshape(wide.y_shape), wide)
-    return dx.reshape(x.shape), mirrored_kernel(banded_kernel_adjoint(d_kernel, outputs, 1, weight.shape[1]))
+    return dx.reshape(x.shape), mirrored_kernel(banded_kernel_adjoint(d_kernel, plan.outputs, 1, weight.shape[1]))
 
 
-def input_grad(dy: Array, weight: Array, geometry: Geometry, *, outputs: int = 1) -> Array:
+def input_grad(dy: Array, weight: Array, geometry: Geometry, plan: GradientPlan = _PLAIN) -> Array:
     """Return dL/dx alone.
 
     Parameters
@@ -92,8 +107,7 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry, *, outputs: int = 1
     weight : array (kh, kw, C / groups, O)
     geometry : Geometry
         The sizes of the convolution.
-    outputs : int, default 1
-        As in `grads`.
+    plan : GradientPlan, optional
 
     Returns
     -------
@@ -108,13 +122,13 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry, *, outputs: int = 1
            [2., 4., 2.],
            [1., 2., 1.]])
     """
-    if is_mirrored(geometry):
-        return forward(dy, mirrored_kernel(weight), mirrored(geometry), outputs=outputs)
-    wide = widened(geometry, outputs)
-    return passes.input_grad(dy.reshape(wide.y_shape), banded_kernel(weight, outputs, geometry.stride[1]), wide)
+    if plan.from_dy:
+        return forward(dy, mirrored_kernel(weight), mirrored(geometry), outputs=plan.outputs)
+    wide = widened(geometry, plan.outputs)
+    return passes.input_grad(dy.reshape(wide.y_shape), banded_kernel(weight, plan.outputs, geometry.stride[1]), wide)
 
 
-def weight_grad(x: Array, dy: Array, geometry: Geometry, *, outputs: int = 1) -> Array:
+def weight_grad(x: Array, dy: Array, geometry: Geometry, plan: GradientPlan = _PLAIN) -> Array:
     """Return dL/dW alone.
 
     Parameters
@@ -123,8 +137,7 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry, *, outputs: int = 1) ->
     dy : array (N, H_out, W_out, O)
     geometry : Geometry
         The sizes of the convolution.
-    outputs : int, default 1
-        As in `grads`.
+    plan : GradientPlan, optional
 
     Returns
     -------
@@ -138,10 +151,10 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry, *, outputs: int = 1) ->
     array([[ 8., 12.],
            [20., 24.]])
     """
-    if is_mirrored(geometry):
-        wide = widened(mirrored(geometry), outputs)
+    if plan.from_dy:
+        wide = widened(mirrored(geometry), plan.outputs)
         d_kernel = passes.weight_grad(dy, x.reshape(wide.y_shape), wide)
-        return mirrored_kernel(banded_kernel_adjoint(d_kernel, outputs, 1, geometry.kernel[1]))
-    wide = widened(geometry, outputs)
+        return mirrored_kernel(banded_kernel_adjoint(d_kernel, plan.outputs, 1, geometry.kernel[1]))
+    wide = widened(geometry, plan.outputs)
     d_kernel = passes.weight_grad(x, dy.reshape(wide.y_shape), wide)
-    return banded_kernel_adjoint(d_kernel, outputs, geometry.stride[1], geometry.kernel[1])
+    return banded_kernel_adjoint(d_kernel, plan.outputs, geometry.stride[1], geometry.kernel[1])
