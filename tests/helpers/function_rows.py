@@ -54,6 +54,7 @@ OUTSIDE = [
     Rule("a non-negative int or a pair of them", [1.5, "0"], [(-1, 0)]),
 ]
 PHOTOS = {"model": NET, "images": np.ones((3, 4, 4, 2))}
+SHAPE = Rule("a tuple of positive ints, without the batch axis", [3, "ab"], [(0,)])
 OTHERS = [None, 3, "x"]
 SOURCES = "a Loader, arrays (inputs, targets), an object whose iter() starts anew with batches, or a function that "
 SOURCES += "returns an iterator"
@@ -187,7 +188,7 @@ FUNCTIONS = {
         ac.interop.to_onnx,
         {"model": Untouched(), "path": "none", "input_shape": (3,)},
         {
-            "input_shape": Rule("a tuple of positive ints, without the batch axis", [3, "ab"], [(0,)]),
+            "input_shape": SHAPE,
             "layout": choice("NHWC", "NCHW"),
             "opset": [
                 Rule("a positive int", [1.5, None], [0]),
@@ -195,6 +196,7 @@ FUNCTIONS = {
             ],
         },
     ),
+    "interop.from_onnx": Row(ac.interop.from_onnx, {"path": "none"}, {"input_shape": SHAPE}),
     "class_activation_map": Row(explain.class_activation_map, PHOTOS, PICTURES | {"model": []}),
 }
 for _method in (explain.saliency, explain.deconvnet, explain.guided_backprop):

@@ -2,30 +2,16 @@
 
 import numpy as np
 import pytest
+from helpers.onnx_files import NETS, run, stirred
 from helpers.registry import LAYERS
 
 import allconv as ac
 from allconv.interop import to_onnx
 
 onnx = pytest.importorskip("onnx")
-runtime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 
 RNG = np.random.default_rng(0)
-
-
-def stirred(model):
-    """Return the model with other parameters than at the start, running statistics among them."""
-    for name, parameter in model.named_parameters():
-        noise = RNG.uniform(0.5, 1.5, parameter.value.shape)
-        parameter.value = (noise if "var" in name else parameter.value + 0.3 * (noise - 1)).astype(
-            parameter.value.dtype
-        )
-    return model
-
-
-def run(path, x):
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
 def check(model, path, shape, layout="NHWC", **options):
@@ -52,19 +38,6 @@ def test_every_layer_in_all_its_variants(tmp_path, name, opset):
             continue
         with pytest.raises(ValueError, match=r"must pool \(7, 6\) to a divisor of it for ONNX, got AdaptiveAverage"):
             to_onnx(layer, tmp_path / "a.onnx", row.shape[1:])
-
-
-NETS = {
-    "the article's": (lambda: ac.models.article_net("convpool", rng=RNG), (32, 32, 3)),
-    "All-CNN-C": (lambda: ac.models.all_cnn("C", rng=RNG), (32, 32, 3)),
-    "LeNet": (lambda: ac.models.lenet(rng=RNG), (28, 28, 1)),
-    "ResNet-20 A": (lambda: ac.models.resnet20("A", rng=RNG), (16, 16, 3)),
-    "ResNet-20 B": (lambda: ac.models.resnet20("B", rng=RNG), (16, 16, 3)),
-    "MLP": (lambda: ac.Sequential(ac.Branches(ac.Linear(5, 2), ac.GroupNorm(1, 5)), ac.Softmax()), (5,)),
-    "images in, images out": (lambda: ac.Sequential(ac.Conv2D(3, 4, 3, stride=2), ac.Upsample2D(2)), (7, 6, 3)),
-    "flatten": (lambda: ac.Sequential(ac.Conv2D(3, 4, 3, stride=2), ac.Flatten(), ac.Linear(48, 2)), (7, 6, 3)),
-    "adaptive pooling": (lambda: ac.Sequential(*map(ac.AdaptiveAveragePool2D, [(2, 1), 1])), (4, 3, 2)),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])

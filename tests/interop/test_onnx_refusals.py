@@ -1,0 +1,122 @@
+"""ONNX files that are damaged, hostile or beyond the layers here: refused by name, reason and within bounds."""
+
+import numpy as np
+import pytest
+from helpers.onnx_files import graph_of, numbers
+from helpers.refusal import check_refusal
+
+from allconv.interop import from_onnx
+
+onnx = pytest.importorskip("onnx")
+
+KERNEL, MATRIX = numbers(2, 3, 3, 3), numbers(2, 6)
+
+
+def external(location, offset="0"):
+    """Return a graph whose weight lies in another file."""
+    model = graph_of([("MatMul", ["x", "w"], ["y"], {})], {"w": MATRIX.T}, (1, 6))
+    (tensor,) = model.graph.initializer
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset)):
+        tensor.external_data.add(key=key, value=value)
+    return model
+
+
+def lying(**fields):
+    """Return a graph whose weight has other dims than numbers."""
+    model = graph_of([("MatMul", ["x", "w"], ["y"], {})], {"w": MATRIX.T}, (1, 6))
+    del model.graph.initializer[0].dims[:]
+    model.graph.initializer[0].dims.extend(fields["dims"])
+    return model
+
+
+X = ["x"]
+REFUSED = {
+    "an operator": (
+        lambda: graph_of([("LSTM", ["x", "w"], ["y"], {"hidden_size": 2})], {"w": KERNEL}),
+        "node 'LSTM0' (LSTM) is an operator",
+    ),
+    "a curve": (lambda: graph_of([("Exp", X, ["y"], {})], {}), "a function of elements that no layer here computes"),
+    "a domain": (
+        lambda: graph_of([("Relu", X, ["y"], {"domain": "com.microsoft"})], {}),
+        "is of the domain 'com.microsoft'",
+    ),
+    "a circle": (
+        lambda: graph_of([("Add", ["x", "b"], ["a"], {}), ("Relu", ["a"], ["b"], {})], {}, outputs=["b"]),
+        "takes 'b', which is missing",
+    ),
+    "a missing weight": (
+        lambda: graph_of([("Conv", ["x", "w"], ["y"], {})], {}),
+        "node 'Conv0' (Conv) takes 'w', which is missing",
+    ),
+    "weights of another shape": (
+        lambda: graph_of([("Conv", ["x", "w"], ["y"], {})], {"w": numbers(2, 4, 3, 3)}),
+        "node 'Conv0' (Conv): ",
+    ),
+    "a weight that lies": (lambda: lying(dims=[1 << 40, 2]), "weight 'w' "),
+    "a weight outside": (lambda: external("../secret"), "weight 'w' lies in '../secret', which is no plain file name"),
+    "an offset outside": (lambda: external("beside", "64"), "weight 'w' "),
+    "a bomb": (
+        lambda: graph_of(
+            [("ConstantOfShape", ["s"], ["a"], {}), ("Add", ["x", "a"], ["y"], {})], {"s": np.array([1 << 20, 1 << 20])}
+        ),
+        "(ConstantOfShape) is an operator",
+    ),
+    "two branches that share": (
+        lambda: graph_of(
+            [
+                ("Relu", X, ["a"], {}),
+                ("Tanh", ["a"], ["b"], {}),
+                ("Add", ["a", "x"], ["c"], {}),
+                ("Add", ["b", "c"], ["y"], {}),
+            ],
+            {},
+        ),
+        "node 'Relu0' is part of two branches",
+    ),
+    "a sum of shapes": (
+        lambda: graph_of([("GlobalAveragePool", X, ["a"], {}), ("Add", ["a", "x"], ["y"], {})], {}),
+        "node 'Add1' (Add) has summands",
+    ),
+    "two outputs": (
+        lambda: graph_of([("Relu", X, ["y"], {}), ("Tanh", X, ["z"], {})], {}, outputs=["y", "z"]),
+        "has 2 outputs",
+    ),
+    "open sizes": (
+        lambda: graph_of([("Relu", X, ["y"], {})], {}, shape=(1, 3, None, None)),
+        "leaves sizes open, (0, 0, 3); state input_shape",
+    ),
+    "a flattened image as the output": (
+        lambda: graph_of([("Flatten", X, ["y"], {})], {}),
+        "returns a flattened NCHW image as 'y'",
+    ),
+    "one dimension": (lambda: graph_of([("Relu", X, ["y"], {})], {}, shape=(1, 3, 4)), "neither images nor rows"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_read_is_refused_by_name(tmp_path, make, reason):
+    (tmp_path / "beside").write_bytes(bytes(60))
+    (tmp_path / "a.onnx").write_bytes(make().SerializeToString())
+    check_refusal(from_onnx, tmp_path / "a.onnx", reason)
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "a.onnx"
+    for content, reason in [
+        (b"", "holds no ONNX graph"),
+        (b"\x7fELF" * 9, "DecodeError"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
+    ]:
+        path.write_bytes(content)
+        check_refusal(from_onnx, path, reason)
+
+
+def test_weights_beside_the_file_and_open_sizes(tmp_path):
+    (tmp_path / "beside").write_bytes(bytes(8) + MATRIX.T.tobytes())
+    onnx.save(external("beside", "8"), tmp_path / "a.onnx")
+    x = numbers(2, 6)
+    np.testing.assert_allclose(from_onnx(tmp_path / "a.onnx")(x), x @ MATRIX.T, atol=1e-6)
+    onnx.save(graph_of([("Relu", ["x"], ["y"], {})], {}, shape=(None, 3, None, None)), tmp_path / "b.onnx")
+    assert from_onnx(tmp_path / "b.onnx", input_shape=(5, 6, 3))(numbers(2, 4, 4, 3)).shape == (2, 4, 4, 3)
