@@ -260,6 +260,27 @@ def test_a_resume_says_what_changed(change, message):
     assert parts.bits() == before
 
 
+def test_a_resume_of_groups_goes_on_with_the_same_bits_and_is_refused_with_other_settings():
+    def parts(momentum=0.5, learning_rate=0.3):
+        made = Parts()
+        first, *rest = made.model.parameters()
+        groups = [
+            {"parameters": [first], "momentum": momentum, "learning_rate": learning_rate},
+            {"parameters": rest, "weight_decay": 0.0},
+        ]
+        made.optimizer = ac.SGD(groups, 0.1, weight_decay=1e-3)
+        return made
+
+    whole = parts()
+    list(whole.train())
+    state = next(parts().train(report_every=7)).state
+    resumed = parts(learning_rate=0.2)  # The rates are the checkpoint's.
+    list(resumed.train(resume=state))
+    assert resumed.bits() == whole.bits()
+    with pytest.raises(ValueError, match=r"another groups\.0\.momentum was 0\.5, is 0\.6$"):
+        parts(momentum=0.6).train(resume=state)
+
+
 def test_a_resume_with_another_schedule_is_refused_where_it_had_other_rates():
     state = next(record.state for record in Parts().train() if record.epoch == 1)
     with pytest.raises(ValueError, match="rates was .*, is "):

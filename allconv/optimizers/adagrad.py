@@ -7,6 +7,7 @@ import numpy as np
 
 from allconv.optimizers.base import Optimizer
 from allconv.optimizers.epsilon import check_eps_fits
+from allconv.optimizers.groups import Groups
 from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.optimizers.pieces import limited_square, overflowed
 from allconv.parameter import Parameter
@@ -23,8 +24,8 @@ class AdaGrad(Optimizer):
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        The parameters to update, at least one.
+    parameters : iterable of Parameter, or list of dict
+        The parameters to update, at least one, or groups of them; see `Optimizer`.
     learning_rate : float, default 1e-2
         The learning rate :math:`\eta`, at least 0.
     eps : float, default 1e-10
@@ -58,7 +59,7 @@ class AdaGrad(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Iterable[Parameter] | Groups,
         learning_rate: float = 1e-2,
         *,
         eps: float = 1e-10,
@@ -68,7 +69,11 @@ class AdaGrad(Optimizer):
         super().__init__(parameters, learning_rate, weight_decay=weight_decay)
         self.eps = eps
         self.initial_accumulator = initial_accumulator
-        self.add_slot("squares", self.initial_accumulator)
+
+    def after_setting(self, name: str) -> None:
+        """Start the sum of squares."""
+        if name == "initial_accumulator":
+            self.add_slot("squares", self.initial_accumulator)
 
     def before_setting(self, name: str, value: Any) -> None:
         """Check a setting as `Optimizer` does, and that `eps` counts beside the smallest sum of squares."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from allconv.optimizers.base import Optimizer
 from allconv.optimizers.epsilon import check_eps_fits, negligible_square
+from allconv.optimizers.groups import Groups
 from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.optimizers.pieces import Piece, limited_square
 from allconv.parameter import Parameter
@@ -35,8 +36,8 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        The parameters to update, at least one.
+    parameters : iterable of Parameter, or list of dict
+        The parameters to update, at least one, or groups of them; see `Optimizer`.
     learning_rate : float, default 1e-3
         The learning rate :math:`\eta`, at least 0.
     betas : pair of float, default (0.9, 0.999)
@@ -80,7 +81,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Iterable[Parameter] | Groups,
         learning_rate: float = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -144,8 +145,8 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        The parameters to update, at least one.
+    parameters : iterable of Parameter, or list of dict
+        The parameters to update, at least one, or groups of them; see `Optimizer`.
     learning_rate : float, default 1e-3
         The learning rate :math:`\eta`, at least 0.
     betas : pair of float, default (0.9, 0.999)
@@ -177,7 +178,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Iterable[Parameter] | Groups,
         learning_rate: float = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from allconv.optimizers.adam import Adam
+from allconv.optimizers.groups import Groups
 from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.optimizers.pieces import Piece, over_slices
 from allconv.parameter import Parameter
@@ -32,8 +33,8 @@ class AMSGrad(Adam):
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        The parameters to update, at least one.
+    parameters : iterable of Parameter, or list of dict
+        The parameters to update, at least one, or groups of them; see `Optimizer`.
     learning_rate : float, default 1e-3
         The learning rate :math:`\eta`, at least 0.
     betas : pair of float, default (0.9, 0.999)
@@ -82,7 +83,7 @@ class AMSGrad(Adam):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Iterable[Parameter] | Groups,
         learning_rate: float = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),

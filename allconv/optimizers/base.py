@@ -1,11 +1,14 @@
 """What all optimizers share: the parameters, the step, weight decay, and the state that a checkpoint keeps."""
 
+# This file is longer than 300 lines because its docstrings hold the contract of all optimizers.
+
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from allconv.optimizers.checking import check_parameters, check_paths, gradient_of
+from allconv.optimizers.checking import check_groups, check_paths, gradient_of
+from allconv.optimizers.groups import Grouped, Groups
 from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.optimizers.pieces import Piece, over_slices, watch_overflow
 from allconv.parameter import Parameter, writable
@@ -19,15 +22,17 @@ _FLUSH_PERIOD = 64
 _FLUSH_MARGIN = 1e8
 
 
-class Optimizer:
+class Optimizer(Grouped):
     """The base of all optimizers.
 
     A subclass defines `update`, and calls `add_slot` in ``__init__`` for each array that it keeps per parameter.
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        The parameters to update, usually ``model.parameters()``: at least one, and each of them once.
+    parameters : iterable of Parameter, or list of dict
+        The parameters to update, usually ``model.parameters()``: at least one, and each of them once. A list of dicts
+        makes groups: each dict has the key ``"parameters"``, and settings of its own by name. All other settings of a
+        group are those of the optimizer.
     learning_rate : float
         The learning rate, at least 0.
     weight_decay : float, default 0.0
@@ -40,6 +45,9 @@ class Optimizer:
         The parameters. A step skips those that are not trainable at that time.
     step_count : int
         The number of steps so far.
+    groups : list of Optimizer
+        The groups, each an optimizer of the same class whose settings can be read and assigned. An optimizer without
+        groups is its own only group.
 
     Raises
     ------
@@ -51,6 +59,12 @@ class Optimizer:
     -----
     The settings of an optimizer, such as its learning rate, may be assigned at any time, and count from the next step
     on. Those that decide what the slots hold stay as they were made, and an assignment raises AttributeError.
+
+    An assignment to a setting of the optimizer reaches all groups without a value of their own. An assignment to
+    ``groups[i]`` reaches that group, which has a value of its own from then on. The learning rate is the exception: an
+    assignment to the optimizer's multiplies the rates of all groups by the same factor, so that a schedule serves all
+    of them. A subclass declares each setting that a group may have as a `Hyperparameter`; a group finds all other
+    attributes in the whole optimizer.
 
     A step updates the values in place. It reads the gradients, never writes to them, and sets ``grad`` to None at its
     end. The number of steps belongs to the optimizer and not to a parameter: while a parameter is frozen, its slots
@@ -72,52 +86,45 @@ class Optimizer:
     >>> Descent([p], learning_rate=0.01).step()
     >>> p.value
     array([0.9, 2. ])
+
+    The second group has ten times the rate of the first, whatever a schedule assigns:
+
+    >>> q = Parameter(np.array([1.0]))
+    >>> optimizer = Descent([{"parameters": [p]}, {"parameters": [q], "learning_rate": 1.0}], learning_rate=0.1)
+    >>> optimizer.learning_rate = 0.02
+    >>> [group.learning_rate for group in optimizer.groups]
+    [0.02, 0.2]
     """
 
-    def __init__(self, parameters: Iterable[Parameter], learning_rate: float, *, weight_decay: float = 0.0) -> None:
-        self.parameters = check_parameters(parameters)
-        self._narrowest = min((p.value.dtype for p in self.parameters), key=lambda dtype: dtype.itemsize)
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+    # The number of the step at which the velocity of a group begins.
+    _first_velocity = 1
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter] | Groups,
+        learning_rate: float,
+        *,
+        weight_decay: float = 0.0,
+    ) -> None:
+        groups = check_groups(parameters, self._settings())
         self.step_count = 0
-        self._slots: dict[str, list[Array]] = {}
+        self._own_parameters([parameter for group, _ in groups for parameter in group], first=0)
         # The names are taken now, because listing the parameters of a part of the model renames them.
         self._paths = check_paths(self.parameters)
+        self._make_groups(groups)
+        self._set_rates(learning_rate)
+        self.weight_decay = weight_decay
 
     weight_decay = Hyperparameter(check_non_negative)
 
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate, a non-negative number."""
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: float) -> None:
-        rate = check_non_negative("learning_rate", rate)
-        self.before_setting("learning_rate", rate)
-        self._learning_rate = rate
-
-    def before_setting(self, name: str, value: Any) -> None:
-        """Check a new value of a setting against the parameters and the other settings, before it is stored.
+    def after_setting(self, name: str) -> None:
+        """Act on a setting that was just stored in an optimizer without groups, or in a group; by default do nothing.
 
         Parameters
         ----------
         name : str
             The name of the setting.
-        value : object
-            The value, which has passed the check of the setting itself.
-
-        Raises
-        ------
-        ValueError
-            If the value does not fit; nothing is changed then.
         """
-        largest = float(np.finfo(self._narrowest).max)
-        if isinstance(value, float) and abs(value) > largest:
-            raise ValueError(
-                f"{name} must be at most {largest:.3g}, the largest number of {self._narrowest}, which parameters "
-                f"have, got {value!r}"
-            )
 
     def add_slot(self, name: str, fill: float = 0.0) -> None:
         """Give every parameter an array of its shape and dtype, which `update` gets as a slice.
@@ -129,7 +136,8 @@ class Optimizer:
         fill : float, default 0.0
             The initial value of all elements.
         """
-        self._slots[name] = [np.full_like(parameter.value, fill) for parameter in self.parameters]
+        for group in self.groups:
+            group._slots[name] = [np.full_like(parameter.value, fill) for parameter in group.parameters]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over what was pickled or copied; read-only slots are copied, as `Parameter` does with its arrays."""
@@ -202,27 +210,35 @@ class Optimizer:
         Raises
         ------
         RuntimeError
-            If a trainable parameter has no gradient, or its gradient has another shape; nothing is changed then.
+            If a trainable parameter has no gradient, or its gradient has another shape, or this is a group of another
+            optimizer; nothing is changed then.
         TypeError
             If a gradient is not of a real floating dtype; nothing is changed then.
         """
-        pieces = [
+        self._check_whole()
+        work = [(group, group._pieces()) for group in self.groups]
+        self.step_count += 1
+        with watch_overflow():
+            for group, pieces in work:
+                group._apply(pieces)
+        if self.step_count % _FLUSH_PERIOD == 0:
+            for group, pieces in work:
+                over_slices(group._flush, pieces)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def _pieces(self) -> list[Piece]:
+        """Return the trainable parameters of a group with their gradients and slots."""
+        return [
             Piece(
                 parameter.value.reshape(-1),
-                gradient_of(parameter, index).reshape(-1),
+                gradient_of(parameter, self._numbers[index]).reshape(-1),
                 {name: arrays[index].reshape(-1) for name, arrays in self._slots.items()},
                 parameter.decay,
             )
             for index, parameter in enumerate(self.parameters)
             if parameter.trainable
         ]
-        self.step_count += 1
-        with watch_overflow():
-            self._apply(pieces)
-        if self.step_count % _FLUSH_PERIOD == 0:
-            over_slices(self._flush, pieces)
-        for parameter in self.parameters:
-            parameter.grad = None
 
     def _apply(self, pieces: list[Piece]) -> None:
         """Update all pieces in one sweep; an optimizer that needs sums over whole tensors makes several sweeps."""
@@ -248,9 +264,16 @@ class Optimizer:
         -------
         dict
             The int ``step_count``, and a copy of each slot under the key ``slot/parameter path``. The path is the name
-            that the parameter had when the optimizer was made, or its index in the list if it had no name.
+            that the parameter had when the optimizer was made, or its index in the list if it had no name. With groups,
+            the array ``rate_factors`` has the learning rate of each divided by the optimizer's. A velocity that has yet
+            to begin has the number of its first step under ``first_velocity``.
         """
-        return {"step_count": self.step_count} | {key: array.copy() for key, array in self._entries().items()}
+        state = {"step_count": self.step_count} | {key: array.copy() for key, array in self._entries().items()}
+        for key, group in self._velocities().items():
+            if group._first_velocity > max(1, self.step_count):
+                state[key] = group._first_velocity
+        factors = [group._rate_factor for group in self._all_inner()]
+        return state | ({"rate_factors": np.array(factors)} if factors else {})
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned, bit by bit; a state that does not fit changes nothing.
@@ -269,9 +292,12 @@ class Optimizer:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a dict as from state(), got {describe(state)}")
-        entries = self._entries()
+        self._check_whole()
+        entries, inner = self._entries(), self._all_inner()
         missing = [key for key in ("step_count", *entries) if key not in state]
-        unexpected = [str(key) for key in state if key != "step_count" and key not in entries]
+        velocities = self._velocities()
+        others = ("step_count", *velocities, *(["rate_factors"] if inner else []))
+        unexpected = [str(key) for key in state if key not in others and key not in entries]
         if missing or unexpected:
             raise ValueError(
                 "state must hold exactly the entries of this optimizer; "
@@ -282,17 +308,36 @@ class Optimizer:
         for key, array in entries.items():
             if loaded[key].shape != array.shape:
                 raise ValueError(f"{key} must have shape {array.shape}, got {describe(loaded[key])}")
+        # A state from before there were groups has no factors.
+        factors = check_floating("rate_factors", state.get("rate_factors", [group._rate_factor for group in inner]))
+        if factors.shape != (len(inner),):
+            raise ValueError(f"rate_factors must have shape ({len(inner)},), got {describe(factors)}")
+        firsts = {key: check_int(key, state.get(key, 1)) for key in velocities}
         self.step_count = step_count
+        for group, factor in zip(inner, factors.tolist(), strict=True):
+            group._rate_factor = factor
         for key, array in entries.items():
             array[...] = loaded[key]
+        for key, group in velocities.items():
+            group._first_velocity = firsts[key]
+
+    def _velocities(self) -> dict[str, "Optimizer"]:
+        """Return the groups with a velocity, each under the key that its first step has in the state."""
+        return {
+            f"first_velocity/{index}" if self._inner else "first_velocity": group
+            for index, group in enumerate(self.groups)
+            if "velocity" in group._slots
+        }
 
     def _entries(self) -> dict[str, Array]:
         """Return the slots themselves under their keys in the state."""
         return {
-            f"{name}/{path}": array
-            for name, arrays in self._slots.items()
-            for path, array in zip(self._paths, arrays, strict=True)
+            f"{name}/{self._paths[number]}": array
+            for group in self.groups
+            for name, arrays in group._slots.items()
+            for number, array in zip(group._numbers, arrays, strict=True)
         }
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self.parameters)} parameters, learning_rate={self.learning_rate:g})"
+        groups = f" in {len(self.groups)} groups" if self._inner else ""
+        return f"{type(self).__name__}({len(self.parameters)} parameters{groups}, learning_rate={self.learning_rate:g})"

@@ -1,10 +1,15 @@
 """The checks of parameters and their gradients, which the optimizers and the limits on gradients share."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_floating, describe, items_of
+
+Settings = dict[str, Any]
 
 
 def check_parameters(parameters: object) -> list[Parameter]:
@@ -24,6 +29,32 @@ def check_parameters(parameters: object) -> list[Parameter]:
         if first != index:
             raise ValueError(f"{rule}, got {parameter!r} twice, at {first} and {index}")
     return listed
+
+
+def check_groups(
+    parameters: object, settings: Iterable[str]
+) -> Sequence[tuple[list[Parameter], dict[str, Any] | None]]:
+    """Return the groups of `parameters` as pairs of a list of Parameters and a dict of the group's own settings.
+
+    Each dict of a list of dicts is a group: it has ``"parameters"`` and some of `settings`. Anything else must be
+    Parameters, which are one group, and None stands for its settings.
+    """
+    listed = parameters if isinstance(parameters, list | tuple) else []
+    if not listed or not all(isinstance(group, Mapping) for group in listed):
+        return [(check_parameters(parameters), None)]
+    known = sorted(settings)
+    groups = []
+    for index, group in enumerate(listed):
+        own = dict(group)
+        unknown = [str(name) for name in own if name != "parameters" and name not in known]
+        if "parameters" not in own or unknown:
+            raise ValueError(
+                f"a group must be a dict with 'parameters' and perhaps {', '.join(known)}, "
+                f"got one with {', '.join(map(str, own)) or 'nothing'} at {index}"
+            )
+        groups.append((check_parameters(own.pop("parameters")), own))
+    check_parameters([parameter for group, _ in groups for parameter in group])
+    return groups
 
 
 def check_paths(parameters: list[Parameter]) -> list[str]:

@@ -35,6 +35,26 @@ class Hyperparameter(Checked[T]):
     def __set__(self, instance: Any, value: Any) -> None:
         if self.fixed and self.name in vars(instance):
             raise AttributeError(f"{self.name} must stay as it was made, got {describe(value)}: {self.fixed}")
-        value = self.check(self.name, value)
-        instance.before_setting(self.name, value)
-        vars(instance)[self.name] = value
+        changes = [(target, self.check(self.name, wanted)) for target, wanted in self._targets(instance, value)]
+        # All values are checked before any is stored, so that a refusal changes nothing.
+        for target, checked in changes:
+            target.before_setting(self.name, checked)
+        for target, checked in changes:
+            vars(target)[self.name] = checked
+            if target.groups == [target]:
+                target.after_setting(self.name)
+        if instance._whole is not None:
+            instance._own[self.name] = value
+
+    def _targets(self, instance: Any, value: Any) -> list[tuple[Any, Any]]:
+        """Return pairs of an optimizer and its new value: the instance, and its groups without a value of their own.
+
+        A group takes a value of its own when the optimizer is made, and keeps it from then on.
+        """
+        targets = [(instance, value)]
+        for group in instance._inner:
+            if self.name not in group._own:
+                targets.append((group, value))
+            elif self.name not in vars(group):
+                targets.append((group, group._own[self.name]))
+        return targets

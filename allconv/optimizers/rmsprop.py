@@ -7,6 +7,7 @@ import numpy as np
 
 from allconv.optimizers.base import Optimizer
 from allconv.optimizers.epsilon import check_eps_fits, negligible_square
+from allconv.optimizers.groups import Groups
 from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.optimizers.pieces import limited_square
 from allconv.parameter import Parameter
@@ -28,8 +29,8 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        The parameters to update, at least one.
+    parameters : iterable of Parameter, or list of dict
+        The parameters to update, at least one, or groups of them; see `Optimizer`.
     learning_rate : float, default 1e-2
         The learning rate :math:`\eta`, at least 0.
     decay : float, default 0.99
@@ -69,7 +70,7 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Iterable[Parameter] | Groups,
         learning_rate: float = 1e-2,
         *,
         decay: float = 0.99,
@@ -84,16 +85,19 @@ class RMSprop(Optimizer):
         self.eps = eps
         self.centered = centered
         self.momentum = momentum
-        if self.centered:
-            self.add_slot("mean")
 
     def before_setting(self, name: str, value: Any) -> None:
-        """Check a setting as `Optimizer` does, and that `eps` counts; make or forget the velocity of a momentum."""
+        """Check a setting as `Optimizer` does, and that `eps` counts."""
         super().before_setting(name, value)
         if name == "eps":
             check_eps_fits(value, self.parameters)
+
+    def after_setting(self, name: str) -> None:
+        """Make or forget the velocity of a momentum, and the running mean of a centered divisor."""
         if name == "momentum":
-            self._keep_slot("velocity", needed=value != 0)
+            self._keep_slot("velocity", needed=self.momentum != 0)
+        if name == "centered":
+            self._keep_slot("mean", needed=self.centered)
 
     def negligible(self, slot: str, dtype: np.dtype[Any]) -> float:
         """Return the size below which an element of a slot is set to zero; that of v depends on `eps`."""

@@ -1,13 +1,14 @@
 """Gradient descent with momentum."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from allconv.optimizers.base import Optimizer
+from allconv.optimizers.groups import Groups
 from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.parameter import Parameter
 from allconv.typing import Array
-from allconv.validation import check_bool, check_fraction, check_int, check_real
+from allconv.validation import check_bool, check_fraction, check_real
 
 
 def _check_dampening(name: str, value: object) -> float:
@@ -25,8 +26,8 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        The parameters to update, at least one.
+    parameters : iterable of Parameter, or list of dict
+        The parameters to update, at least one, or groups of them; see `Optimizer`.
     learning_rate : float
         The learning rate :math:`\eta`, at least 0.
     momentum : float, default 0.0
@@ -66,7 +67,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        parameters: Iterable[Parameter] | Groups,
         learning_rate: float,
         *,
         momentum: float = 0.0,
@@ -75,13 +76,12 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay=weight_decay)
-        self._first_velocity = 1  # the number of the step at which the velocity begins
         self.momentum = momentum
         self.dampening = dampening
         self.nesterov = nesterov
 
     def before_setting(self, name: str, value: Any) -> None:
-        """Check a setting as `Optimizer` does, and against the others; make or forget the velocity of a momentum."""
+        """Check a setting as `Optimizer` does, and against the others."""
         super().before_setting(name, value)
         settings = vars(self) | {name: value}
         if settings.get("nesterov") and (settings["momentum"] == 0 or settings["dampening"] != 0):
@@ -89,22 +89,11 @@ class SGD(Optimizer):
                 "nesterov must be False without a momentum or with a dampening, "
                 f"got nesterov=True, momentum={settings['momentum']:g}, dampening={settings['dampening']:g}"
             )
-        if name == "momentum" and self._keep_slot("velocity", needed=value != 0):
+
+    def after_setting(self, name: str) -> None:
+        """Make or forget the velocity of a momentum."""
+        if name == "momentum" and self._keep_slot("velocity", needed=self.momentum != 0):
             self._first_velocity = self.step_count + 1
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold, with the step at which a velocity begins that has yet to begin."""
-        begins_later = "velocity" in self._slots and self._first_velocity > max(1, self.step_count)
-        return super().state() | ({"first_velocity": self._first_velocity} if begins_later else {})
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` returned."""
-        first = 1
-        if isinstance(state, Mapping) and "velocity" in self._slots and "first_velocity" in state:
-            first = check_int("first_velocity", state["first_velocity"])
-            state = {name: value for name, value in state.items() if name != "first_velocity"}
-        super().load_state(state)
-        self._first_velocity = first
 
     def update(self, w: Array, g: Array, velocity: Array | None = None) -> None:
         """Change `w` and `velocity` in place."""

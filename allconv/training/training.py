@@ -202,6 +202,11 @@ class Training(Iterator[Record]):
             "model": layer_reprs(self.model),
             "loss": config_fingerprint(self.loss),
             "optimizer": config_fingerprint(self.optimizer),
+            "groups": {
+                str(index): config_fingerprint(group)
+                for index, group in enumerate(self.optimizer.groups)
+                if group is not self.optimizer
+            },
             "data": self._data,
             "rates": None if self.schedule is None else [self.schedule(past) for past in range(epoch + 1)],
         }
