@@ -53,7 +53,9 @@ from allconv.optimizers.adam import Adam, AdamW
 from allconv.optimizers.amsgrad import AMSGrad
 from allconv.optimizers.base import Optimizer
 from allconv.optimizers.clipping import clip_grad_norm, clip_grad_value
+from allconv.optimizers.combined import Combined
 from allconv.optimizers.dilated import DilatedAMSGrad
+from allconv.optimizers.muon import Muon
 from allconv.optimizers.rmsprop import RMSprop
 from allconv.optimizers.sgd import SGD
 from allconv.parallel.buffers import free_memory, get_memory_limit, set_memory_limit
@@ -79,6 +81,7 @@ __all__ = [
     "BatchNorm",
     "BinaryCrossEntropy",
     "Branches",
+    "Combined",
     "Conv2D",
     "ConvTranspose2D",
     "DilatedAMSGrad",
@@ -98,6 +101,7 @@ __all__ = [
     "MeanAbsoluteError",
     "MeanPool2D",
     "MeanSquaredError",
+    "Muon",
     "Optimizer",
     "PReLU",
     "Parameter",

@@ -5,7 +5,9 @@ from allconv.optimizers.adam import Adam, AdamW
 from allconv.optimizers.amsgrad import AMSGrad
 from allconv.optimizers.base import Optimizer
 from allconv.optimizers.clipping import clip_grad_norm, clip_grad_value
+from allconv.optimizers.combined import Combined
 from allconv.optimizers.dilated import DilatedAMSGrad
+from allconv.optimizers.muon import Muon
 from allconv.optimizers.rmsprop import RMSprop
 from allconv.optimizers.sgd import SGD
 
@@ -15,7 +17,9 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "Combined",
     "DilatedAMSGrad",
+    "Muon",
     "Optimizer",
     "RMSprop",
     "clip_grad_norm",

@@ -142,11 +142,23 @@ MILESTONES = [
 ]
 BY_NAME: dict[str, Rules] = {
     **dict.fromkeys(["in_channels", "out_channels", "in_features", "out_features", "channels"], POSITIVE_INT),
-    **dict.fromkeys(["classes", "blocks", "width", "runs", "batch_size"], POSITIVE_INT),
+    **dict.fromkeys(["classes", "blocks", "width", "runs", "batch_size", "iterations"], POSITIVE_INT),
     **dict.fromkeys(["seed", "elements"], NON_NEGATIVE_INT),
     **dict.fromkeys(["kernel_size", "stride", "dilation"], PAIR),
     **dict.fromkeys(["bias", "count_padding", "ceil_mode", "keepdims", "in_forward", "in_backward"], BOOL),
-    **dict.fromkeys(["nesterov", "epsilon_hat", "centered", "random_order", "dilated", "unpadded_last"], BOOL),
+    **dict.fromkeys(
+        [
+            "nesterov",
+            "exact",
+            "normalize_weights",
+            "epsilon_hat",
+            "centered",
+            "random_order",
+            "dilated",
+            "unpadded_last",
+        ],
+        BOOL,
+    ),
     **dict.fromkeys(["dropout", "backward", "training", "check_finite", "frozen", "drop_last", "shuffle"], BOOL),
     **dict.fromkeys(["eps", "alpha", "std", "gamma", "step_size", "epochs", "power", "first"], POSITIVE),
     **dict.fromkeys(["start_divisor", "final_divisor", "clip_value"], POSITIVE),

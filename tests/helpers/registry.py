@@ -12,6 +12,7 @@ import pytest
 import allconv as ac
 from helpers.argument_rules import (
     BOOL,
+    BY_NAME,
     FINITE,
     FRACTION,
     LAYER,
@@ -242,6 +243,7 @@ GIVEN = {"parameters": [P], "learning_rate": 0.01}
 NESTEROV = "nesterov must be False without a momentum or with a dampening, got nesterov=True"
 ARTICLE = {"betas": (0.9, 0.9), "bias_correction": "none", "maximum": "tensor"}
 NO_SKIP = "model must be a Layer that holds a Skip, got "
+NEW_OPTIMIZERS = "a non-empty sequence of new Optimizers"
 OPTIMIZERS = {
     "SGD": OptimizerRow(
         ac.SGD,
@@ -264,6 +266,31 @@ OPTIMIZERS = {
         ac.RMSprop, GIVEN, {"decay": FRACTION}, {"RMSprop": {}, "RMSprop, all": {"centered": True, "momentum": 0.9}}
     ),
     "AdaGrad": OptimizerRow(ac.AdaGrad, GIVEN, variants={"AdaGrad": {"learning_rate": 0.1}}),
+    "Muon": OptimizerRow(
+        ac.Muon,
+        {"parameters": [ac.Parameter(np.eye(2))], "learning_rate": 0.01},
+        {
+            "coefficients": [
+                Rule("three finite numbers", [None, 3.0, "abc"], [(3.0, 1.0), [1, 2, 3, 4]]),
+                Bad((1.0, "b", 2.0), TypeError, "coefficients[1] must be a finite number, got 'b'"),
+            ],
+            "scaling": choice("shape", "rms", "none"),
+            "parameters": [
+                *BY_NAME["parameters"],
+                Bad([P], ValueError, "parameters must have at least two axes to be orthogonalized, got Parameter("),
+            ],
+        },
+    ),
+    "Combined": OptimizerRow(
+        ac.Combined,
+        {"optimizers": [ac.SGD([P], 0.1)]},
+        {
+            "optimizers": [
+                Rule(NEW_OPTIMIZERS, [None, ac.SGD([P], 0.1), [P], [ac.SGD]], [[]]),
+                Bad([ac.SGD([P], 0.1), ac.SGD([P], 0.2)], ValueError, LIST + "Parameter("),
+            ]
+        },
+    ),
     "DilatedAMSGrad": OptimizerRow(
         ac.DilatedAMSGrad,
         {"model": ac.Skip(ac.Linear(2, 2))},

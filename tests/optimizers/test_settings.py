@@ -11,7 +11,7 @@ from helpers.registry import OPTIMIZERS
 from allconv.optimizers import SGD, AdaGrad, Adam, AdamW, AMSGrad, RMSprop
 from allconv.parameter import Parameter
 
-FIXED = {"parameters", "model", "bias_correction", "maximum", "centered", "initial_accumulator"}
+FIXED = {"parameters", "optimizers", "model", "bias_correction", "maximum", "centered", "initial_accumulator"}
 ROWS = [
     pytest.param(row, argument, value, id=f"{name}-{argument}-{index}")
     for name, row in OPTIMIZERS.items()
