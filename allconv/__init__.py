@@ -39,6 +39,7 @@ from allconv.layers.observe import observe
 from allconv.layers.prelu import PReLU
 from allconv.layers.relu import ReLU
 from allconv.layers.relu6 import ReLU6
+from allconv.layers.scale import Scale
 from allconv.layers.sequential import Sequential
 from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
@@ -61,6 +62,7 @@ from allconv.optimizers.sgd import SGD
 from allconv.parallel.buffers import free_memory, get_memory_limit, set_memory_limit
 from allconv.parallel.pool import get_num_threads, set_num_threads
 from allconv.parameter import Parameter
+from allconv.training.averaging import AveragedWeights
 from allconv.training.evaluation import Evaluation, evaluate, predict
 from allconv.training.interrupts import stop_on_signals
 from allconv.training.loop import train
@@ -78,6 +80,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AdaptiveAveragePool2D",
+    "AveragedWeights",
     "BatchNorm",
     "BinaryCrossEntropy",
     "Branches",
@@ -110,6 +113,7 @@ __all__ = [
     "ReLU6",
     "Record",
     "Run",
+    "Scale",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -223,3 +223,76 @@ def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype
     # Only with these signs is the distribution uniform over the orthogonal matrices.
     q *= np.sign(np.diag(r))
     return (q if rows >= columns else q.T).reshape(shape).astype(dtype)
+
+
+def fan_in_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    r"""Draw from the uniform distribution on :math:`[-a, a)` with :math:`a = 1 / \sqrt{\text{fan in}}`.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The generator that draws the weight.
+    shape : tuple of int
+        The shape of the weight, with at least two axes.
+    dtype : dtype
+        The dtype of the weight.
+
+    Returns
+    -------
+    array
+        The weight.
+
+    Notes
+    -----
+    This is how PyTorch's convolutions and linear layers start. LeCun et al. (1998), Efficient backprop, section 4.6,
+    have a bound that is larger by the factor :math:`\sqrt 3`.
+
+    Examples
+    --------
+    >>> weight = fan_in_uniform(np.random.default_rng(0), (100, 300), np.dtype(np.float64))
+    >>> round(float(np.abs(weight).max()), 3)  # 1 / sqrt(100)
+    0.1
+    """
+    limit = 1 / math.sqrt(_fans(shape)[0])
+    return rng.uniform(-limit, limit, shape).astype(dtype)
+
+
+def identity(rest: Initializer = fan_in_uniform) -> Initializer:
+    """Return the initializer of a weight whose first outputs repeat the inputs, as far as there are both.
+
+    With n inputs and m outputs, each of the first min(n, m) outputs is the input of the same number. In a convolution
+    the weight of 1 lies at the centre of the kernel.
+
+    Parameters
+    ----------
+    rest : callable, default fan_in_uniform
+        The initializer that draws the weight first; its other outputs stay.
+
+    Returns
+    -------
+    callable
+        The initializer ``(rng, shape, dtype) -> array``.
+
+    Notes
+    -----
+    Jordan (2024), 94% on CIFAR-10 in 3.29 seconds on a single GPU, section 3.3. Zagoruyko and Komodakis (2017),
+    DiracNets, call such a weight a Dirac.
+
+    Examples
+    --------
+    >>> weight = identity(zeros)(np.random.default_rng(0), (3, 3, 1, 2), np.dtype(np.float64))
+    >>> weight[:, :, 0, 0]
+    array([[0., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 0.]])
+    """
+
+    def initializer(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        weight = rest(rng, shape, dtype)
+        centre: tuple[Any, ...] = tuple((length - 1) // 2 for length in shape[:-2])
+        passed = np.arange(min(shape[-2:]))
+        weight[..., passed] = 0
+        weight[(*centre, passed, passed)] = 1
+        return weight
+
+    return initializer

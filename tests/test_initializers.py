@@ -67,6 +67,25 @@ def test_orthogonal_matrices_are_uniform():
     assert np.mean(np.linalg.det(matrices) > 0) == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_fan_in_uniform(shape):
+    limit = 1 / math.sqrt(fans(shape)[0])
+    values = pooled(initializers.fan_in_uniform, shape)
+    assert 0.999 * limit < np.abs(values).max() <= limit
+    assert stats.kstest(values, stats.uniform(-limit, 2 * limit).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(3, 5), (5, 3), (4, 4)])
+def test_identity_passes_the_first_inputs_on_and_leaves_the_rest(inputs, outputs):
+    layer = Conv2D(inputs, outputs, 3, bias=False, dtype=np.float64, initializer=initializers.identity())
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, inputs))
+    passed = min(inputs, outputs)
+    np.testing.assert_array_equal(layer(x)[..., :passed], x[..., :passed])
+    drawn = draw(initializers.fan_in_uniform, (3, 3, inputs, outputs))
+    changed = draw(initializers.identity(), (3, 3, inputs, outputs))
+    np.testing.assert_array_equal(changed[..., passed:], drawn[..., passed:])
+
+
 def test_zeros_draw_nothing():
     rng = np.random.default_rng(0)
     assert not initializers.zeros(rng, (3, 4), np.dtype(np.float32)).any()

@@ -14,7 +14,7 @@ RESULTS = {"Evaluation", "LayerStatistics", "Record", "Run", "Stopped"}
 # What users of rules call with them, and what allconv.data offers beside augmenters.
 USES_OF_RULES = {"active_rules", "match", "override_backward", "rule_name"}
 DATA = {"CIFAR10_CLASSES", "Dataset", "Loader", "cifar10", "download_cifar10", "find_cifar10", "shapes", "split"}
-NORMALIZERS = {"GlobalContrast", "Standardize", "ZCA", "per_step"}
+NORMALIZERS = {"GlobalContrast", "Standardize", "ZCA", "per_step", "whitening_filters"}
 IMGAUG = {"Imgaug", "imgaug_article_augment", "import_imgaug"}
 
 

@@ -9,6 +9,7 @@ from allconv.data.dataset import Dataset
 from allconv.data.imgaug_adapter import Imgaug, imgaug_article_augment, import_imgaug
 from allconv.data.loader import Loader
 from allconv.data.normalize import Standardize, per_step
+from allconv.data.patches import whitening_filters
 from allconv.data.shapes import shapes
 from allconv.data.splitting import split
 from allconv.data.whitening import ZCA, GlobalContrast
@@ -38,6 +39,7 @@ __all__ = [
     "per_step",
     "shapes",
     "split",
+    "whitening_filters",
 ]
 
 

@@ -204,4 +204,4 @@ BY_NAME: dict[str, Rules] = {
     "milestones": MILESTONES,
 }
 # Arguments without a rule of their own: any function of the right signature, or what the tests of a file are about.
-WITHOUT_RULE = {"initializer", "target", "resume", "layer", "position", "loss", "rules"}
+WITHOUT_RULE = {"initializer", "rest", "target", "resume", "layer", "position", "loss", "rules"}

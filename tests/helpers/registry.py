@@ -185,6 +185,7 @@ LAYERS = {
         bad_shapes=[(3, 7, 6, 5), (3, 5), (4,), (), (0, 4)],
         kinks=True,
     ),
+    "Scale": LayerRow(ac.Scale, {"factor": 0.3}, {"factor": FINITE}, variants=[{}, {"factor": -2.0}]),
     "LeakyReLU": LayerRow(ac.LeakyReLU, variants=[{}, {"negative_slope": 0.3}, {"negative_slope": 1.5}], kinks=True),
     "ELU": LayerRow(ac.ELU, variants=[{}, {"alpha": 0.5}], kinks=True),
     "GELU": LayerRow(ac.GELU, variants=[{}, {"approximate": "tanh"}]),
@@ -350,13 +351,26 @@ PARAMETERS = {
             "trainable": BOOL,
             "decay": BOOL,
         },
-    )
+    ),
+    "AveragedWeights": Row(
+        ac.AveragedWeights,
+        {"model": ac.Linear(2, 1, bias=False)},
+        {
+            "values": [
+                Rule("a dict of arrays by the names of parameters", [[np.zeros((2, 1))], "weight"]),
+                Bad({"bias": np.zeros(1)}, ValueError, "values must have the names of the model's parameters, got"),
+                Bad({"weight": np.zeros(2)}, ValueError, "values['weight'] must have shape (2, 1), got an array"),
+                Bad({"weight": [1]}, TypeError, "values['weight'] must be an array of real floating dtype, got"),
+            ]
+        },
+    ),
 }
 INITIALIZERS = {
     "normal": Row(ac.initializers.normal, {"std": 0.05}),
+    "identity": Row(ac.initializers.identity),
     **{
         name: Row(lambda name=name: getattr(ac.initializers, name))
-        for name in ("he_normal", "glorot_uniform", "orthogonal", "zeros")
+        for name in ("fan_in_uniform", "he_normal", "glorot_uniform", "orthogonal", "zeros")
     },
 }
 RULES = {

@@ -1,0 +1,63 @@
+"""Whitening filters beside the patches one by one, and on published figures."""
+
+import numpy as np
+import pytest
+
+from allconv import Conv2D
+from allconv.data import whitening_filters
+
+
+def images(count=40, height=6, width=5, channels=3):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(count, height, width, channels)).cumsum(axis=1).cumsum(axis=2).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_outputs_are_uncorrelated_with_the_variance_that_eps_leaves(size):
+    x, eps = images(), 0.01
+    filters = whitening_filters(x, size, eps=eps)
+    half = size * size * 3
+    assert filters.shape == (size, size, 3, 2 * half)
+    np.testing.assert_array_equal(filters[..., half:], -filters[..., :half])
+
+    patches = np.array(
+        [
+            image[row : row + size, column : column + size].ravel()
+            for image in x.astype(np.float64)
+            for row in range(6 - size + 1)
+            for column in range(5 - size + 1)
+        ]
+    )
+    eigenvalues = np.linalg.eigvalsh(patches.T @ patches / len(patches))[::-1]
+    layer = Conv2D(3, 2 * half, size, padding="valid", bias=False, dtype=np.float64)
+    layer.weight.value = filters.astype(np.float64)
+    outputs = layer(x.astype(np.float64)).reshape(-1, 2 * half)[:, :half]
+    np.testing.assert_allclose(
+        outputs.T @ outputs / len(outputs), np.diag(eigenvalues / (eigenvalues + eps)), atol=1e-4
+    )
+
+
+def test_parts_of_the_images_do_not_matter(monkeypatch):
+    whole = whitening_filters(images())
+    monkeypatch.setattr("allconv.data.patches._BLOCK_IMAGES", 7)
+    np.testing.assert_allclose(np.abs(whitening_filters(images())), np.abs(whole), rtol=1e-4)
+
+
+def test_a_direction_without_variance_is_scaled_by_eps():
+    filters = whitening_filters(np.ones((2, 2, 2, 1), np.float32), eps=0.01).reshape(4, 8)
+    np.testing.assert_allclose(np.linalg.norm(filters, axis=0), 2 * [1 / 4.01**0.5, 10, 10, 10], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "error", "message"),
+    [
+        (images().astype(int), {}, TypeError, "images must be an array of real floating dtype"),
+        (images()[0], {}, ValueError, r"images must have shape \(N, H, W, C\)"),
+        (images(), {"size": 6}, ValueError, "size must be at most the height and width of the images, got 6"),
+        (images(), {"size": 0}, ValueError, "size must be a positive int, got 0"),
+        (images(), {"eps": 0}, ValueError, "eps must be a positive number, got 0"),
+    ],
+)
+def test_bad_arguments_are_refused(value, options, error, message):
+    with pytest.raises(error, match=message):
+        whitening_filters(value, **options)
