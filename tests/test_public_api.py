@@ -15,6 +15,7 @@ RESULTS = {"Evaluation", "LayerStatistics", "Record", "Run", "Stopped"}
 USES_OF_RULES = {"active_rules", "match", "override_backward", "rule_name"}
 DATA = {"CIFAR10_CLASSES", "Dataset", "Loader", "cifar10", "download_cifar10", "find_cifar10", "shapes", "split"}
 NORMALIZERS = {"GlobalContrast", "Standardize", "ZCA", "per_step", "whitening_filters"}
+VIEWS = {"mirror_views", "shift_views"}
 IMGAUG = {"Imgaug", "imgaug_article_augment", "import_imgaug"}
 
 
@@ -37,7 +38,7 @@ def functions(module):
         (functions(ac.initializers), registry.INITIALIZERS),
         (functions(ac.rules) - USES_OF_RULES, registry.RULES),
         (set(ac.models.__all__), registry.MODELS),
-        (set(ac.data.__all__) - DATA - NORMALIZERS - IMGAUG, registry.AUGMENTERS),
+        (set(ac.data.__all__) - DATA - NORMALIZERS - VIEWS - IMGAUG, registry.AUGMENTERS),
     ],
     ids=["classes", "optimizers", "schedules", "initializers", "rules", "models", "data"],
 )

@@ -245,6 +245,7 @@ def change_data(parts):
         (lambda parts: setattr(parts.loader, "normalize", ac.data.per_step), "normalize was None, is .*per_step"),
         (lambda parts: setattr(parts.loader, "shuffle", False), "shuffle was True, is False"),
         (lambda parts: setattr(parts.loader, "seed", 6), "seed was 5, is 6"),
+        (lambda parts: setattr(parts.loader, "alternate_flip", True), "alternate_flip was False, is True"),
         (lambda parts: setattr(parts.optimizer, "eps", 1e-7), "optimizer.eps was 1e-08, is 1e-07"),
         (lambda parts: setattr(parts.loss, "label_smoothing", 0.1), "loss.label_smoothing was 0.0, is 0.1"),
         (lambda parts: setattr(parts.model.layers[4], "rate", 0.3), "model.4 was 'Dropout\\(0.2\\)', is"),

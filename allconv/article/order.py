@@ -6,7 +6,6 @@ step. Nothing else in the published code draws from that generator. It takes its
 ``os.walk`` lists them; here they are taken in the order of their names.
 """
 
-import copy
 from collections.abc import Iterator
 from itertools import islice
 
@@ -81,9 +80,12 @@ class PublishedOrder(Loader):
         As for `Loader`.
     seed : int, default 0
         The seed of the augmentation.
+    alternate_flip, prefetch : bool, default False
+        As for `Loader`.
 
     Examples
     --------
+    >>> from allconv.data.dataset import Dataset
     >>> dataset = Dataset(np.zeros((4, 2, 2, 3), np.uint8), np.arange(4))
     >>> [labels.tolist() for images, labels in PublishedOrder(dataset, 2).epoch(0)]
     [[3, 0], [2, 1]]
@@ -111,8 +113,8 @@ class PublishedOrder(Loader):
         """
         if check_int("epoch", epoch, minimum=0) > _MOST_EPOCHS:
             raise ValueError(f"epoch must be at most {_MOST_EPOCHS}, got {describe(epoch)}")
-        order = next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))
-        ordered = copy.copy(self)
-        ordered.dataset = self.dataset[order]
-        ordered.shuffle = False
-        return Loader.epoch(ordered, epoch, start)
+        return super().epoch(epoch, start)
+
+    def _order(self, epoch: int) -> Array:
+        """Return the published order of an epoch."""
+        return next(islice(published_orders(len(self.dataset), self.batch_size), epoch, None))

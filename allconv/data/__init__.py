@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from allconv.data.augment import Affine, Fliplr, KeepOriginals, Sequential, Sometimes, article_augment
+from allconv.data.augment import Affine, Fliplr, KeepOriginals, RandomShift, Sequential, Sometimes, article_augment
 from allconv.data.cifar import CLASSES as CIFAR10_CLASSES
 from allconv.data.cifar import cifar10, find_cifar10
 from allconv.data.dataset import Dataset
@@ -12,6 +12,7 @@ from allconv.data.normalize import Standardize, per_step
 from allconv.data.patches import whitening_filters
 from allconv.data.shapes import shapes
 from allconv.data.splitting import split
+from allconv.data.views import mirror_views, shift_views
 from allconv.data.whitening import ZCA, GlobalContrast
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "Imgaug",
     "KeepOriginals",
     "Loader",
+    "RandomShift",
     "Sequential",
     "Sometimes",
     "Standardize",
@@ -36,8 +38,10 @@ __all__ = [
     "find_cifar10",
     "imgaug_article_augment",
     "import_imgaug",
+    "mirror_views",
     "per_step",
     "shapes",
+    "shift_views",
     "split",
     "whitening_filters",
 ]

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from allconv.data.dataset import check_uint8_images
+from allconv.data.views import reflected
 from allconv.data.warp import warp
 from allconv.typing import Array
-from allconv.validation import check_bool, check_callable, check_generator, check_real, describe, items_of
+from allconv.validation import check_bool, check_callable, check_generator, check_int, check_real, describe, items_of
 
 Augmenter = Callable[[Array, np.random.Generator], Array]
 Range = tuple[float, float]
@@ -53,6 +54,50 @@ class Fliplr:
 
     def __repr__(self) -> str:
         return f"Fliplr({self.p:g})"
+
+
+class RandomShift:
+    """Shift each image by whole pixels, and fill it up by reflection at its border pixels.
+
+    Parameters
+    ----------
+    pixels : int, default 2
+        The largest shift to either side, the same for both axes. Each image draws both of its shifts by itself, and all
+        are as likely. It must be less than the height and width of the images.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `pixels` is no positive int; from a call, if the images are not uint8 images that are larger, or `rng` is no
+        Generator.
+
+    Examples
+    --------
+    >>> images = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1)
+    >>> RandomShift(1)(images, np.random.default_rng(0))[0, :, :, 0]  # down by one row
+    array([[2, 3],
+           [0, 1]], dtype=uint8)
+    """
+
+    def __init__(self, pixels: int = 2) -> None:
+        self.pixels = check_int("pixels", pixels)
+
+    def __call__(self, images: Array, rng: np.random.Generator) -> Array:
+        """Return the shifted images."""
+        images, rng = check_call(images, rng)
+        count, height, width, _ = images.shape
+        if self.pixels >= min(height, width):
+            raise ValueError(f"pixels must be less than the height and width of {height}x{width}, got {self.pixels}")
+        tops, lefts = rng.integers(0, 2 * self.pixels + 1, (2, count))
+        # The windows of the larger images are views; indexing copies one window of each image.
+        windows = np.lib.stride_tricks.sliding_window_view(
+            reflected(images, self.pixels), (height, width), axis=(1, 2)
+        ).transpose(0, 1, 2, 4, 5, 3)
+        shifted: Array = windows[np.arange(count), tops, lefts]
+        return shifted
+
+    def __repr__(self) -> str:
+        return f"RandomShift({self.pixels})"
 
 
 class Affine:

@@ -6,6 +6,7 @@ from typing import NoReturn
 import numpy as np
 
 from allconv.data.dataset import Dataset, to_floating
+from allconv.data.prefetch import prefetched
 from allconv.typing import Array
 from allconv.validation import check_bool, check_callable, check_int, describe
 
@@ -44,6 +45,11 @@ class Loader:
         unchanged.
     seed : int, default 0
         The seed of order and augmentation, at least 0.
+    alternate_flip : bool, default False
+        Whether each image is mirrored left to right in every second epoch: about half of them, which the seed chooses,
+        in the even epochs, and the others in the odd ones. Two epochs then show each image both ways, before `augment`.
+    prefetch : bool, default False
+        Whether a thread makes each step while the caller works on the step before. It changes no number.
 
     Raises
     ------
@@ -68,6 +74,8 @@ class Loader:
         augment: Augment | None = None,
         normalize: Normalize | None = None,
         seed: int = 0,
+        alternate_flip: bool = False,
+        prefetch: bool = False,
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise TypeError(f"dataset must be a Dataset, got {describe(dataset)}; make one: Dataset(inputs, targets)")
@@ -85,6 +93,10 @@ class Loader:
         self.augment = augment
         self.normalize = normalize
         self.seed = check_int("seed", seed, minimum=0)
+        self.alternate_flip = check_bool("alternate_flip", alternate_flip)
+        if self.alternate_flip and len(dataset.inputs.shape) != 4:
+            raise ValueError(f"alternate_flip must be False unless the inputs are images, got True for {dataset!r}")
+        self.prefetch = check_bool("prefetch", prefetch)
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""
@@ -124,18 +136,33 @@ class Loader:
         start = check_int("start", start, minimum=0)
         if start > len(self):
             raise ValueError(f"start must be at most the number of steps, {len(self)}, got {start}")
-        return self._steps(epoch, start)
+        return prefetched(self._steps(epoch, start)) if self.prefetch else self._steps(epoch, start)
 
     def _steps(self, epoch: int, start: int) -> Iterator[Batch]:
         data = self.dataset
-        order = self._generator(epoch, 0).permutation(len(data)) if self.shuffle else np.arange(len(data))
+        order, mirrored = self._order(epoch), self._mirrored(epoch)
         for step in range(start, len(self)):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             inputs, rows = data.inputs[chosen], chosen
+            if mirrored is not None:
+                inputs[mirrored[chosen]] = inputs[mirrored[chosen], :, ::-1]
             if self.augment is not None:
                 inputs, rows = self._augmented(inputs, chosen, self._generator(epoch, step + 1))
             batch = self._normalized(inputs), data.targets[rows]
             yield batch if data.weights is None else (*batch, data.weights[rows])
+
+    def _order(self, epoch: int) -> Array:
+        """Return the numbers of the examples in the order of an epoch."""
+        count = len(self.dataset)
+        return self._generator(epoch, 0).permutation(count) if self.shuffle else np.arange(count)
+
+    def _mirrored(self, epoch: int) -> Array | None:
+        """Return which images of the data set an epoch mirrors, as a mask; None without alternating flips."""
+        if not self.alternate_flip:
+            return None
+        # The keys of orders and steps have two numbers, so no other generator has this one.
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0,)))
+        return (rng.random(len(self.dataset)) < 0.5) ^ (epoch % 2 == 1)
 
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         """Return the generator of an epoch's order, for `stream` 0, or of a step, for `stream` step + 1."""

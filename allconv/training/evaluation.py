@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from allconv.data.batches import Batches, Data, as_loader
 from allconv.data.dataset import check_inputs, to_floating
 from allconv.data.loader import Loader
+from allconv.data.views import View, check_views
 from allconv.layers.base import Layer
 from allconv.losses import SoftmaxCrossEntropy
 from allconv.losses.elementwise import ElementwiseLoss
@@ -164,7 +166,9 @@ class Evaluation:
     seconds: float
 
 
-def evaluate(model: Layer, loss: Loss, loader: Data, *, batch_size: int | None = None) -> Evaluation:
+def evaluate(
+    model: Layer, loss: Loss, loader: Data, *, batch_size: int | None = None, views: Sequence[View] | None = None
+) -> Evaluation:
     """Return the means of loss and accuracy over all examples, at inference.
 
     The means do not depend on the batch size. Labels that the loss ignores count in neither of them, and a batch
@@ -180,6 +184,9 @@ def evaluate(model: Layer, loss: Loss, loader: Data, *, batch_size: int | None =
         The data: a Loader, of which epoch 0 is taken, or what else `train` takes. Arrays keep their order.
     batch_size : int, optional
         The number of examples in memory at the same time, for a Dataset or arrays; 32 by default.
+    views : sequence of (float, callable), optional
+        Views of the images, such as ``ac.data.mirror_views()``: the scores are the sum over the views, each times its
+        weight.
 
     Returns
     -------
@@ -206,25 +213,34 @@ def evaluate(model: Layer, loss: Loss, loader: Data, *, batch_size: int | None =
     """
     check_instance("model", model, Layer)
     check_callable("loss", loss, takes="scores, labels")
+    views = None if views is None else check_views(views)
     source = as_loader("loader", loader, batch_size=batch_size, shuffle=False)
     check_fit(model, loss, source)
-    return evaluated(model, loss, source)
+    return evaluated(model, loss, source, views)
 
 
-def evaluated(model: Layer, loss: Loss, loader: Loader | Batches) -> Evaluation:
+def evaluated(model: Layer, loss: Loss, loader: Loader | Batches, views: Sequence[View] | None = None) -> Evaluation:
     """Return what `evaluate` returns, for arguments that were checked."""
     sums, started = Sums(), time.perf_counter()
     with single_threaded_blas():
         for inputs, *target in loader.epoch(0):
             with shared_over(len(inputs)) as group:
-                scores = group.all_gather(model(inputs[group.shard(len(inputs))]), len(inputs))
+                scores = group.all_gather(_scores(model, inputs[group.shard(len(inputs))], views), len(inputs))
             # Of a batch in which nothing counts, a mean would be 0 / 0.
             value = measured(loss, scores, *target)[0] if divisor_of(loss, *target) else 0.0
             sums.add(loss, value, scores, *target)
     return Evaluation(sums.mean_loss, sums.accuracy, sums.images, time.perf_counter() - started)
 
 
-def predict(model: Layer, inputs: Array, *, batch_size: int = 256) -> Array:
+def _scores(model: Layer, inputs: Array, views: Sequence[View] | None) -> Array:
+    """Return the scores of inputs: those of the views, each times its weight and added."""
+    if views is None:
+        return model(inputs)
+    scores: Array = sum(weight * model(view(inputs)) for weight, view in views)  # type: ignore[assignment]
+    return scores
+
+
+def predict(model: Layer, inputs: Array, *, batch_size: int = 256, views: Sequence[View] | None = None) -> Array:
     """Return the scores for inputs, `batch_size` at a time.
 
     Parameters
@@ -236,6 +252,8 @@ def predict(model: Layer, inputs: Array, *, batch_size: int = 256) -> Array:
         by 255, as a Loader without `normalize` does.
     batch_size : int, default 256
         The number of inputs in memory at the same time, at least 1.
+    views : sequence of (float, callable), optional
+        Views of the images, as in `evaluate`.
 
     Returns
     -------
@@ -256,6 +274,7 @@ def predict(model: Layer, inputs: Array, *, batch_size: int = 256) -> Array:
     check_instance("model", model, Layer)
     batch_size = check_int("batch_size", batch_size)
     inputs = check_inputs("inputs", inputs)
+    views = None if views is None else check_views(views)
     batches = (inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size))
     with single_threaded_blas():
-        return np.concatenate([model(to_floating(batch)) for batch in batches])
+        return np.concatenate([_scores(model, to_floating(batch), views) for batch in batches])

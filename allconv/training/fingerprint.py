@@ -84,6 +84,7 @@ def loader_fingerprint(loader: Loader | Batches) -> dict[str, Any]:
         "seed": loader.seed,
         "shuffle": loader.shuffle,
         "drop_last": loader.drop_last,
+        "alternate_flip": loader.alternate_flip,
         "augment": config_fingerprint(loader.augment),
         "normalize": config_fingerprint(loader.normalize),
     }

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from allconv.data import Affine, Fliplr, KeepOriginals, Sequential, Sometimes, article_augment
+from allconv.data import Affine, Fliplr, KeepOriginals, RandomShift, Sequential, Sometimes, article_augment
 
 
 def noise(n=8, height=32, width=32, channels=3, seed=0):
@@ -213,7 +213,8 @@ def test_an_images_slice_does_not_change_its_pixels():
 
 
 @pytest.mark.parametrize(
-    "augment", [article_augment(), Affine(), Fliplr(), Sometimes(1.0, Affine()), KeepOriginals(Affine())]
+    "augment",
+    [article_augment(), Affine(), Fliplr(), RandomShift(1), Sometimes(1.0, Affine()), KeepOriginals(Affine())],
 )
 def test_bad_images_and_generators_are_named(augment):
     with pytest.raises(TypeError, match="images must be uint8 images"):
@@ -222,3 +223,21 @@ def test_bad_images_and_generators_are_named(augment):
         augment(noise()[0], rng())
     with pytest.raises(TypeError, match="rng must be a numpy"):
         augment(noise(), 0)
+
+
+def test_random_shifts_are_windows_of_the_reflected_image_and_all_come():
+    images = np.random.default_rng(0).integers(0, 256, (2000, 5, 4, 2), dtype=np.uint8)
+    shifted = RandomShift(2)(images, rng())
+    larger = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    counts = np.zeros((5, 5))
+    for image, result in zip(larger, shifted, strict=True):
+        places = [(i, j) for i in range(5) for j in range(5) if (image[i : i + 5, j : j + 4] == result).all()]
+        assert len(places) == 1
+        counts[places[0]] += 1
+    assert counts.min() > 40  # of 80 on average
+    assert counts.max() < 130
+
+
+def test_a_shift_as_large_as_the_image_is_refused():
+    with pytest.raises(ValueError, match="pixels must be less than the height and width of 8x3, got 3"):
+        RandomShift(3)(np.zeros((1, 8, 3, 1), np.uint8), rng())

@@ -206,3 +206,29 @@ def test_a_wrong_kind_for_floating_inputs_is_named():
         next(Loader(features(), 5, augment=lambda x, rng: x.astype(np.float32)).epoch(0))
     with pytest.raises(ValueError, match=r"normalize must return floating inputs of shape \(5, 2\), got .*int64"):
         next(Loader(features(), 5, normalize=lambda x: x.astype(int)).epoch(0))
+
+
+def test_alternating_flips_show_each_image_both_ways_in_two_epochs():
+    data = noise()
+    data = Dataset(data.inputs, np.arange(60))
+    loader = Loader(data, 25, alternate_flip=True, normalize=lambda images: images.astype(np.float32), seed=3)
+
+    def flipped(epoch):
+        """Return by image whether the epoch shows its mirror image."""
+        shown = {
+            int(label): image
+            for images, labels in loader.epoch(epoch)
+            for image, label in zip(images, labels, strict=True)
+        }
+        both = [(shown[i] == image[:, ::-1]).all() for i, image in enumerate(data.inputs)]
+        assert all(mirrored or (shown[i] == data.inputs[i]).all() for i, mirrored in enumerate(both))
+        return np.array(both)
+
+    first = flipped(0)
+    assert 15 < first.sum() < 45
+    np.testing.assert_array_equal(flipped(1), ~first)
+    np.testing.assert_array_equal(flipped(4), first)
+    other = Loader(data, 25, alternate_flip=True, seed=4)
+    assert not same_steps(loader.epoch(0), other.epoch(0))
+    with pytest.raises(ValueError, match="alternate_flip must be False unless the inputs are images, got True"):
+        Loader(Dataset(np.ones((4, 2)), np.arange(4)), 2, alternate_flip=True)

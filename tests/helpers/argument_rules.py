@@ -159,7 +159,11 @@ BY_NAME: dict[str, Rules] = {
         ],
         BOOL,
     ),
-    **dict.fromkeys(["dropout", "backward", "training", "check_finite", "frozen", "drop_last", "shuffle"], BOOL),
+    **dict.fromkeys(
+        ["dropout", "backward", "training", "check_finite", "frozen", "drop_last", "shuffle"],
+        BOOL,
+    ),
+    **dict.fromkeys(["alternate_flip", "prefetch"], BOOL),
     **dict.fromkeys(["eps", "alpha", "std", "gamma", "step_size", "epochs", "power", "first"], POSITIVE),
     **dict.fromkeys(["start_divisor", "final_divisor", "clip_value"], POSITIVE),
     **dict.fromkeys(["negative_slope", "learning_rate", "weight_decay", "initial_accumulator"], NON_NEGATIVE),

@@ -53,6 +53,11 @@ OUTSIDE = [
     *(Bad(place, ValueError, "position must lie in an output of 2x2, got (") for place in ((2, 0), (0, 2))),
     Rule("a non-negative int or a pair of them", [1.5, "0"], [(-1, 0)]),
 ]
+VIEWS: Rules = [
+    Rule("a non-empty sequence of pairs (weight, function)", [3, "xy"], [[]]),
+    Bad([(1.0, "flip")], TypeError, "views must be a non-empty sequence of pairs (weight, function), got one"),
+    Bad([(0, abs)], ValueError, "the weight of a view must be a positive number, got 0"),
+]
 PHOTOS = {"model": NET, "images": np.ones((3, 4, 4, 2))}
 SHAPE = Rule("a tuple of positive ints, without the batch axis", [3, "ab"], [(0,)])
 OTHERS = [None, 3, "x"]
@@ -128,6 +133,7 @@ FUNCTIONS = {
             "loss": Rule("callable", OTHERS),
             "loader": Rule(SOURCES, [None, 3, "x", {}, ac.data.Loader]),
             "batch_size": BATCH_SIZE,
+            "views": VIEWS,
         },
     ),
     "predict": Row(
@@ -138,8 +144,10 @@ FUNCTIONS = {
                 Rule("uint8 images (N, H, W, C) or a floating array (N, ...)", [ROWS.astype(int), "abc"]),
                 Rule("at least one image, (N, H, W, C)", [], [ROWS.astype(np.uint8)]),
             ],
+            "views": VIEWS,
         },
     ),
+    "data.shift_views": Row(ac.data.shift_views, {}, {"pixels": POSITIVE_INT}),
     "clip_grad_norm": Row(ac.clip_grad_norm, {"parameters": [P], "max_norm": 1.0}, {"parameters": []}),
     "clip_grad_value": Row(ac.clip_grad_value, {"parameters": [P], "clip_value": 1.0}, {"parameters": []}),
     "gradcheck.check": Row(

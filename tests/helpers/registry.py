@@ -384,6 +384,7 @@ NO_AUGMENTER: Rules = [Bad(value, TypeError, f"{AUGMENTER} {value!r}") for value
 AXES = "a number, a pair or a dict with keys 'x', 'y'"
 AUGMENTERS = {
     "Fliplr": Row(ac.data.Fliplr),
+    "RandomShift": Row(ac.data.RandomShift, {}, {"pixels": POSITIVE_INT}),
     "Sometimes": Row(ac.data.Sometimes, {"p": 1.0, "augmenter": ac.data.Affine()}, {"augmenter": NO_AUGMENTER}),
     "Sequential": Row(
         ac.data.Sequential,
