@@ -89,6 +89,8 @@ class Linear(Layer):
         x = check_batch("x", x, self.weight.value.dtype)
         if x.ndim != 2 or x.shape[1] != self.in_features:
             hint = "; put a Flatten before it" if x.ndim > 2 else ""
+            if x.ndim == 2:
+                hint = f"; an example has {x.shape[1]} numbers, and the layer's in_features is {self.in_features}"
             if x.ndim == 1:
                 hint = "; N single numbers are x[:, None]" if self.in_features == 1 else "; one example is x[None]"
             raise ValueError(f"x must have shape (N, {self.in_features}), got {describe(x)}{hint}")

@@ -167,7 +167,8 @@ def check_callable(name: str, value: object, *, takes: str | None = None, option
     if isinstance(value, type) and takes is not None:
         raise TypeError(f"{name} must be an object, such as {value.__name__}(), got the class {value.__name__}")
     if not callable(value):
-        raise TypeError(f"{name} must be callable{' or None' if optional else ''}, got {describe(value)}")
+        hint = f"; it has no names, pass the {name} itself" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be callable{' or None' if optional else ''}, got {describe(value)}{hint}")
     if takes is not None:
         with suppress(ValueError):  # A function that is written in C may have no signature.
             try:
