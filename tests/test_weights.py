@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -143,6 +145,21 @@ def test_a_layer_that_refuses_its_state_leaves_the_model_as_it_was(path, bad):
     with pytest.raises(ValueError, match=f"{path.name}: "):
         load_weights(net, path)
     assert snapshot(net) == before
+
+
+def test_an_interrupt_between_two_lines_of_a_save_comes_through(path, monkeypatch):
+    save_weights(Net(), path)
+    before, opened, members = path.read_bytes(), zipfile.ZipFile.open, []
+
+    def interrupted(*arguments, **options):
+        members.append(opened(*arguments, **options))  # as the frame of an interrupted function does
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights(Net(), path)
+    assert path.read_bytes() == before
+    assert [*path.parent.iterdir()] == [path]
 
 
 def test_files_that_are_no_weights(path):

@@ -79,7 +79,7 @@ def write(path: str | Path, state: dict[str, Any]) -> None:
         )
     entries: list[dict[str, Any]] = []
     manifest = {"format": FORMAT, "versions": _versions(), "values": values, "arrays": entries}
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_write(path) as file, npz.NewZip(file, "w") as archive:
         for name, array in arrays.items():
             data = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
             digest = hashlib.sha256(npz.bytes_of(data)).hexdigest()

@@ -37,6 +37,21 @@ def bytes_of(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
+class NewZip(zipfile.ZipFile):
+    """A zip to be written, of which nothing is left to do after an error.
+
+    Closing a zip writes its directory. After an interrupt in the middle of a member it raises ValueError instead, which
+    would hide the interrupt.
+    """
+
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
+        """Write the directory, unless an error ends the block: the file is thrown away then."""
+        if kind is None:
+            self.close()
+        else:
+            self.fp = None  # zipfile takes this as closed
+
+
 def write_member(archive: zipfile.ZipFile, name: str, data: Array) -> None:
     """Add the C-contiguous little-endian array `data` to the zip, as the member ``NAME.npy``."""
     info = zipfile.ZipInfo(name + ".npy", date_time=(1980, 1, 1, 0, 0, 0))  # the earliest that zip can hold
