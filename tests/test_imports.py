@@ -40,7 +40,7 @@ ALLOWED = {
 ROOT_FILES = 16
 EXCEPTIONS = {"allconv.optimizers.dilated": {"allconv.layers.base", "allconv.layers.skip"}}
 OPTIONAL = {
-    *("PIL", "cv2", "h5py", "imgaug", "matplotlib", "mpi4py", "onnx"),
+    *("PIL", "cv2", "h5py", "imgaug", "keras", "matplotlib", "mpi4py", "onnx"),
     *("onnxruntime", "pandas", "skimage", "sklearn", "torch"),
 }
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from allconv.interop.building import blank, with_weights
 from allconv.interop.flattening import from_channels_first
 from allconv.interop.onnx_reader import Act, Reader
 from allconv.interop.onnx_shapes import padding_of, pair_of
@@ -15,19 +16,7 @@ from allconv.layers.group_norm import GroupNorm
 from allconv.layers.layer_norm import LayerNorm
 from allconv.layers.linear import Linear
 from allconv.layers.prelu import PReLU
-from allconv.parameter import Parameter
 from allconv.typing import Array
-
-
-def _with_weights(layer: Any, weight: Array, bias: Array | None) -> Any:
-    layer.weight = Parameter(np.ascontiguousarray(weight, np.float32))
-    layer.bias = None if bias is None else Parameter(np.array(bias, np.float32).reshape(-1))
-    return layer
-
-
-def _blank(_rng: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return the start of weights that are replaced at once; zeros take no memory until they are written."""
-    return np.zeros(shape, dtype)
 
 
 def convolution(reader: Reader, attributes: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Act:
@@ -36,7 +25,7 @@ def convolution(reader: Reader, attributes: dict[str, Any], x: Any, weight: Any,
     reader.refuse_unless(weight.ndim == 4, f"a weight of shape {weight.shape}")
     groups = attributes.get("group", 1)
     options = {"stride": pair_of(attributes, "strides"), "dilation": pair_of(attributes, "dilations"), "groups": groups}
-    options |= {"padding": padding_of(reader, attributes), "initializer": _blank}
+    options |= {"padding": padding_of(reader, attributes), "initializer": blank}
     if reader.node.op_type == "Conv":
         layer: Any = Conv2D(weight.shape[1] * groups, len(weight), weight.shape[2:], **options)
     else:
@@ -45,7 +34,7 @@ def convolution(reader: Reader, attributes: dict[str, Any], x: Any, weight: Any,
         more = tuple(attributes.get("output_padding", (0, 0)))
         layer = ConvTranspose2D(len(weight), weight.shape[1] * groups, weight.shape[2:], output_padding=more, **options)
     return reader.add(
-        _with_weights(layer, weight.transpose(2, 3, 1, 0), None if bias is None else reader.constant(bias)), act
+        with_weights(layer, weight.transpose(2, 3, 1, 0), None if bias is None else reader.constant(bias)), act
     )
 
 
@@ -54,11 +43,11 @@ def _linear(reader: Reader, act: Act, weight: Array, bias: Array | None) -> Act:
     reader.refuse_unless(act.axes == (0, 1) and weight.ndim == 2, "other operands than rows and a matrix")
     if len(weight) == act.shape[1]:
         weight = from_channels_first(weight, act.flattened)
-    layer = Linear(*weight.shape, initializer=_blank)
+    layer = Linear(*weight.shape, initializer=blank)
     if bias is not None:
         reader.refuse_unless(bias.size in (1, weight.shape[1]), f"a bias of shape {bias.shape}")
         bias = np.broadcast_to(bias.reshape(-1), weight.shape[1:])
-    return reader.add(_with_weights(layer, weight, bias), act)
+    return reader.add(with_weights(layer, weight, bias), act)
 
 
 def gemm(reader: Reader, attributes: dict[str, Any], x: Any, weight: Any, bias: Any = None) -> Act:

@@ -190,6 +190,8 @@ FUNCTIONS = {
         },
     ),
     "interop.save_safetensors": Row(ac.interop.save_safetensors, {"model": Untouched(), "path": "none"}),
+    "interop.load_keras": Row(ac.interop.load_keras, {"path": "none"}),
+    "interop.from_keras": Row(ac.interop.from_keras, {"path": "none"}),
     "interop.load_safetensors": Row(ac.interop.load_safetensors, {"path": "none"}),
     "interop.load_torch": Row(ac.interop.load_torch, {"path": "none"}),
     "interop.to_onnx": Row(

@@ -1,0 +1,220 @@
+"""Each layer of Keras as one of this library, from its configuration and its weights. Nothing is imported by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from allconv.interop.building import blank, with_weights
+from allconv.layers.base import Layer
+from allconv.layers.batchnorm import BatchNorm
+from allconv.layers.conv import Conv2D
+from allconv.layers.conv_transpose import ConvTranspose2D
+from allconv.layers.dropout import Dropout
+from allconv.layers.elu import ELU
+from allconv.layers.flatten import Flatten
+from allconv.layers.gelu import GELU
+from allconv.layers.global_average_pool import GlobalAveragePool2D
+from allconv.layers.group_norm import GroupNorm
+from allconv.layers.layer_norm import LayerNorm
+from allconv.layers.leaky_relu import LeakyReLU
+from allconv.layers.linear import Linear
+from allconv.layers.max_pool import MaxPool2D
+from allconv.layers.mean_pool import MeanPool2D
+from allconv.layers.prelu import PReLU
+from allconv.layers.relu import ReLU
+from allconv.layers.relu6 import ReLU6
+from allconv.layers.sequential import Sequential
+from allconv.layers.sigmoid import Sigmoid
+from allconv.layers.silu import SiLU
+from allconv.layers.softmax import LogSoftmax, Softmax
+from allconv.layers.tanh import Tanh
+from allconv.layers.upsample import Upsample2D
+from allconv.layers.zero_pad import ZeroPad2D
+from allconv.typing import Array
+
+Config = dict[str, Any]
+_ACTIVATIONS: dict[str, Callable[[], Layer]] = {
+    "relu": ReLU, "relu6": ReLU6, "elu": ELU, "sigmoid": Sigmoid, "tanh": Tanh, "softmax": Softmax, "gelu": GELU,
+    "silu": SiLU, "swish": SiLU, "log_softmax": LogSoftmax, "leaky_relu": lambda: LeakyReLU(0.2),
+    "linear": lambda: Dropout(0.0),
+}  # fmt: skip
+
+
+def layer_of_keras(kind: str, config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    """Return the layer for a class of Keras.
+
+    Parameters
+    ----------
+    kind : str
+        The name of the class.
+    config : dict
+        Its configuration.
+    weights : list of array
+        Its weights, in the order of Keras.
+    shape : tuple of int
+        The shape of an example that it takes.
+
+    Returns
+    -------
+    Layer
+        The layer; where Keras has an activation in it, a Sequential of both.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If there is no such layer here, or the weights are not those of the configuration.
+    """
+    if kind not in _LAYERS:
+        raise ValueError(f"is a {kind}, which is no layer here")
+    if config.get("data_format", "channels_last") not in ("channels_last", None):
+        raise ValueError(f"has images as {config['data_format']}, not channels_last")
+    weights = list(weights)
+    layer = _LAYERS[kind](config, weights, shape)
+    if weights:
+        raise ValueError(f"has {len(weights)} weights more than a {kind} has here")
+    name = config.get("activation") or "linear"
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"has the activation {name!r}, which is no layer here")
+    if name == "linear" or kind == "Activation":
+        return layer
+    return Sequential(*(layer if isinstance(layer, Sequential) else [layer]), _ACTIVATIONS[name]())
+
+
+def _take(weights: list[Array], shape: tuple[Any, ...]) -> Array:
+    """Take the first weight, whose shape must be `shape`; None stands for any length."""
+    if not weights:
+        raise ValueError("has fewer weights than its configuration needs")
+    array = weights.pop(0)
+    if array.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"has a weight of shape {array.shape} in the place of {shape}")
+    return array.astype(np.float32)
+
+
+def _bias(config: Config, weights: list[Array], length: int) -> Array | None:
+    return _take(weights, (length,)) if config.get("use_bias", True) else None
+
+
+def _windows(config: Config) -> dict[str, Any]:
+    """Return the arguments of a convolution."""
+    return {
+        "stride": tuple(config.get("strides", (1, 1))), "padding": config["padding"], "initializer": blank,
+        "dilation": tuple(config.get("dilation_rate", (1, 1))),
+    }  # fmt: skip
+
+
+def _conv(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    groups = config.get("groups", 1)
+    kernel = _take(weights, (*config["kernel_size"], shape[-1] // groups, config["filters"]))
+    layer = Conv2D(shape[-1], kernel.shape[3], kernel.shape[:2], groups=groups, **_windows(config))
+    return with_weights(layer, kernel, _bias(config, weights, kernel.shape[3]))  # type: ignore[no-any-return]
+
+
+def _depthwise(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    kernel = _take(weights, (*config["kernel_size"], shape[-1], config.get("depth_multiplier", 1)))
+    kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+    layer = Conv2D(shape[-1], kernel.shape[3], kernel.shape[:2], groups=shape[-1], **_windows(config))
+    return with_weights(layer, kernel, _bias(config, weights, kernel.shape[3]))  # type: ignore[no-any-return]
+
+
+def _separable(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    first = _depthwise(config | {"use_bias": False}, weights, shape)
+    width = shape[-1] * config.get("depth_multiplier", 1)
+    rest = {"kernel_size": (1, 1), "padding": "valid", "filters": config["filters"], "use_bias": config["use_bias"]}
+    return Sequential(first, _conv(rest, weights, (width,)))
+
+
+def _conv_transpose(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    if config.get("output_padding") is not None:
+        raise ValueError("has an output padding of its own")
+    kernel = _take(weights, (*config["kernel_size"], config["filters"], shape[-1]))
+    layer = ConvTranspose2D(shape[-1], kernel.shape[2], kernel.shape[:2], **_windows(config))
+    return with_weights(layer, kernel, _bias(config, weights, kernel.shape[2]))  # type: ignore[no-any-return]
+
+
+def _dense(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    if len(shape) != 1:
+        raise ValueError(f"is a Dense of {shape}, where a Linear here takes rows")
+    kernel = _take(weights, (*shape, config["units"]))
+    return with_weights(Linear(*kernel.shape, initializer=blank), kernel, _bias(config, weights, kernel.shape[1]))  # type: ignore[no-any-return]
+
+
+def _scale_and_shift(layer: Any, config: Config, weights: list[Array], shape: tuple[int, ...]) -> Any:
+    """Return a normalization with its gamma and beta, which Keras may leave out."""
+    axis = config.get("axis", -1)
+    if (axis if isinstance(axis, int) else axis[-1]) not in (-1, len(shape)) or not isinstance(axis, int | list):
+        raise ValueError(f"normalizes the axis {axis}, not that of channels")
+    for name, parameter in (("scale", layer.weight), ("center", layer.bias)):
+        if config.get(name, True):
+            parameter.value = _take(weights, shape[-1:])
+    return layer
+
+
+def _batch_norm(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    layer = BatchNorm(shape[-1], eps=config["epsilon"], momentum=1 - config["momentum"])
+    _scale_and_shift(layer, config, weights, shape)
+    layer.running_mean.value, layer.running_var.value = (_take(weights, shape[-1:]) for _ in range(2))
+    return layer
+
+
+def _layer_norm(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    return _scale_and_shift(LayerNorm(shape[-1], eps=config["epsilon"]), config, weights, shape)  # type: ignore[no-any-return]
+
+
+def _group_norm(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    groups = config["groups"] if config["groups"] > 0 else shape[-1]
+    return _scale_and_shift(GroupNorm(groups, shape[-1], eps=config["epsilon"]), config, weights, shape)  # type: ignore[no-any-return]
+
+
+def _pool(kind: type[MaxPool2D] | type[MeanPool2D]) -> Callable[..., Layer]:
+    return lambda config, _weights, _shape: kind(
+        tuple(config["pool_size"]),
+        stride=tuple(config.get("strides") or config["pool_size"]),
+        padding=config["padding"],
+    )
+
+
+def _global_max(config: Config, _weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    pool = MaxPool2D((shape[0], shape[1]))
+    return pool if config.get("keepdims") else Sequential(pool, Flatten())
+
+
+def _relu(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
+    slope, limit, threshold = (float(config.get(name) or 0) for name in ("negative_slope", "max_value", "threshold"))
+    if threshold or limit not in (0, 6) or (slope and limit):
+        raise ValueError(f"is a ReLU of slope {slope}, limit {limit} and threshold {threshold}, which is no layer here")
+    return LeakyReLU(slope) if slope else ReLU6() if limit else ReLU()
+
+
+def _prelu(_config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    layer = PReLU(shape[-1])
+    layer.weight.value = _take(weights, (*(1,) * (len(shape) - 1), shape[-1])).reshape(-1)
+    return layer
+
+
+def _zero_pad(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
+    (top, bottom), (left, right) = config["padding"]
+    return ZeroPad2D((top, left, bottom, right))
+
+
+def _activation(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
+    return _ACTIVATIONS[config["activation"]]()
+
+
+def _softmax(config: Config, _weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    if config.get("axis", -1) not in (-1, len(shape)):
+        raise ValueError(f"is a Softmax along the axis {config['axis']}, not along the channels")
+    return Softmax()
+
+
+_LAYERS: dict[str, Callable[[Config, list[Array], tuple[int, ...]], Layer]] = {
+    "Conv2D": _conv, "DepthwiseConv2D": _depthwise, "SeparableConv2D": _separable, "Conv2DTranspose": _conv_transpose,
+    "Dense": _dense, "BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
+    "GroupNormalization": _group_norm, "MaxPooling2D": _pool(MaxPool2D), "AveragePooling2D": _pool(MeanPool2D),
+    "GlobalAveragePooling2D": lambda config, _w, _s: GlobalAveragePool2D(keepdims=bool(config.get("keepdims"))),
+    "GlobalMaxPooling2D": _global_max, "Flatten": lambda _c, _w, _s: Flatten(), "ReLU": _relu, "PReLU": _prelu,
+    "Dropout": lambda config, _w, _s: Dropout(config["rate"]), "Activation": _activation, "Softmax": _softmax,
+    "LeakyReLU": lambda config, _w, _s: LeakyReLU(config.get("negative_slope", config.get("alpha", 0.3))),
+    "ELU": lambda config, _w, _s: ELU(config["alpha"]), "ZeroPadding2D": _zero_pad,
+    "UpSampling2D": lambda config, _w, _s: Upsample2D(tuple(config["size"]), config["interpolation"]),
+}  # fmt: skip

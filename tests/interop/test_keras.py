@@ -1,0 +1,173 @@
+"""Files of Keras, as weights and as models: Keras 3.15.1 has written those in ``keras_files.zip``."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.refusal import check_refusal
+
+import allconv as ac
+from allconv.interop import assign, assigning, from_keras, load_keras
+
+h5py = pytest.importorskip("h5py")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keras")
+    with zipfile.ZipFile(Path(__file__).with_name("keras_files.zip")) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def check(model, path):
+    with np.load(path.with_name(path.name.partition(".")[0] + ".npz")) as kept:
+        np.testing.assert_allclose(model(kept["x"]), kept["y"], rtol=0, atol=1e-5 * max(1, np.abs(kept["y"]).max()))
+
+
+@pytest.mark.parametrize("name", ["row.keras", "row.h5", "graph.keras", "graph.h5"])
+def test_a_model_has_the_outputs_that_keras_computes(files, name):
+    check(from_keras(files / name), files / name)
+
+
+def same_row():
+    """Return the network of the files called row, written by hand."""
+    return ac.Sequential(
+        ac.Conv2D(3, 4, 3, stride=2), ac.ReLU(), ac.BatchNorm(4, eps=1e-3), ac.Conv2D(4, 8, 3, groups=4), ac.ReLU6(),
+        ac.Conv2D(8, 4, 1, groups=2, bias=False), ac.MaxPool2D(2, padding="same"), ac.Flatten(), ac.Linear(24, 5),
+        ac.GELU(), ac.Linear(5, 3), ac.Softmax(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["row.keras", "row.h5", "row.weights.h5"])
+def test_weights_go_into_a_model_of_ones_own(files, name):
+    model = same_row()
+    arrays = load_keras(files / name)
+    beta, mean, variance = (array for path, array in arrays.items() if "batch_norm" in path)
+    arrays = {path: array for path, array in arrays.items() if "batch_norm" not in path}
+    arrays |= {"norm/gamma": np.ones(4), "norm/beta": beta, "norm/moving_mean": mean, "norm/moving_variance": variance}
+    assign(model, arrays, source="keras")
+    check(model, files / "row")
+
+
+def test_a_missed_permutation_is_caught(files, monkeypatch):
+    """Weights of Keras need none; were they taken for those of PyTorch, the outputs would be far apart."""
+    convert = assigning._CONVERT | {"torch": assigning._CONVERT["keras"]}
+    monkeypatch.setattr(assigning, "_CONVERT", convert)
+    model, good = same_row(), from_keras(files / "row.keras")
+    arrays = [parameter.value for parameter in good.parameters()]
+    paths = [path for path, _ in model.named_parameters()]
+    assign(model, dict(zip(paths, arrays, strict=True)), source="allconv")
+    check(model, files / "row")
+    assign(model, dict(zip(paths, arrays, strict=True)), source="torch")
+    with pytest.raises(AssertionError):
+        check(model, files / "row")
+
+
+def hostile(path, make):
+    with h5py.File(path, "w") as file:
+        make(file, path.parent)
+    return path
+
+
+def external_array(file, folder):
+    (folder / "secret").write_bytes(bytes(16))
+    file.create_dataset("w", (4,), "f4", external=[(str(folder / "secret"), 0, 16)])
+
+
+def virtual_array(file, folder):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "w", (4,))
+    file.create_virtual_dataset("w", layout)
+
+
+def circle(file, folder):
+    group = file.create_group("a")
+    group["b"] = group
+
+
+def many_names(file, folder):
+    file["w0"] = np.zeros(1 << 16, np.float32)
+    for number in range(100):
+        file[f"w{number + 1}"] = file["w0"]
+
+
+HOSTILE = {
+    "a link to another file": (
+        lambda file, _: file.__setitem__("w", h5py.ExternalLink("/etc/passwd", "/")),
+        "array 'w' is a link",
+    ),
+    "a soft link": (lambda file, _: file.__setitem__("w", h5py.SoftLink("/w")), "array 'w' is a link"),
+    "an array elsewhere": (external_array, "array 'w' lies in another file"),
+    "a virtual array": (virtual_array, "array 'w' lies in another file"),
+    "a bomb": (
+        lambda file, _: file.create_dataset("w", (1 << 40,), "f4", chunks=(1 << 16,)),
+        "array 'w' of 4398046511104 bytes is larger",
+    ),
+    "a compressed array": (
+        lambda file, _: file.create_dataset("w", data=np.zeros(9), compression="gzip"),
+        "array 'w' is compressed",
+    ),
+    "a circle": (circle, "32 groups deep"),
+    "one array under many names": (many_names, "is larger than what the file holds of it"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused(tmp_path, make, reason):
+    check_refusal(load_keras, hostile(tmp_path / "a.h5", make), reason)
+
+
+def test_other_files_are_refused(files, tmp_path):
+    path, whole = tmp_path / "a.h5", (files / "row.weights.h5").read_bytes()
+    for content, reason in [(b"hello", "is neither an HDF5 file nor a zip"), (whole[:5000], "is damaged: "),
+                            (b"version https://git-lfs.github.com/spec/v1", "Git LFS")]:  # fmt: skip
+        path.write_bytes(content)
+        check_refusal(load_keras, path, reason)
+    check_refusal(from_keras, files / "row.weights.h5", "holds weights alone, without a model")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../config.json", "{}")
+    check_refusal(from_keras, path, "holds no model.weights.h5 and config.json")
+
+
+def changed(files, path, change):
+    """Write the file of the net row with a change of its description."""
+    with zipfile.ZipFile(files / "row.keras") as archive, zipfile.ZipFile(path, "w") as copy:
+        config = json.loads(archive.read("config.json"))
+        change(config["config"]["layers"])
+        copy.writestr("config.json", json.dumps(config))
+        copy.writestr("model.weights.h5", archive.read("model.weights.h5"))
+    return path
+
+
+CHANGES = {
+    "a Lambda": (
+        lambda layers: layers[2].update(class_name="Lambda"),
+        "layer 'batch_normalization' is a Lambda, which is no layer",
+    ),
+    "a module": (lambda layers: layers[1].update(module="os"), "layer 'conv2d' is of the module 'os', not of Keras"),
+    "a size that lies": (
+        lambda layers: layers[1]["config"].update(filters=1 << 40),
+        "layer 'conv2d' has a weight of shape (3, 3, 3, 4)",
+    ),
+    "no weights": (lambda layers: layers[4].update(class_name="SeparableConv2D"), "layer 'by_itself' "),
+    "an activation": (
+        lambda layers: layers[1]["config"].update(activation="../x"),
+        "layer 'conv2d' has the activation '../x'",
+    ),
+    "NCHW": (
+        lambda layers: layers[1]["config"].update(data_format="channels_first"),
+        "layer 'conv2d' has images as channels_first",
+    ),
+    "open sizes": (
+        lambda layers: layers[0]["config"].update(batch_shape=[None, None, None, 3]),
+        "which leaves sizes open",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_description_is_refused(files, tmp_path, change, reason):
+    check_refusal(from_keras, changed(files, tmp_path / "a.keras", change), reason)
