@@ -214,7 +214,7 @@ _LAYERS: dict[str, Callable[[Config, list[Array], tuple[int, ...]], Layer]] = {
     "GlobalAveragePooling2D": lambda config, _w, _s: GlobalAveragePool2D(keepdims=bool(config.get("keepdims"))),
     "GlobalMaxPooling2D": _global_max, "Flatten": lambda _c, _w, _s: Flatten(), "ReLU": _relu, "PReLU": _prelu,
     "Dropout": lambda config, _w, _s: Dropout(config["rate"]), "Activation": _activation, "Softmax": _softmax,
-    "LeakyReLU": lambda config, _w, _s: LeakyReLU(config.get("negative_slope", config.get("alpha", 0.3))),
+    "LeakyReLU": lambda config, _w, _s: LeakyReLU(float(config.get("negative_slope", config.get("alpha", 0.3)))),
     "ELU": lambda config, _w, _s: ELU(config["alpha"]), "ZeroPadding2D": _zero_pad,
     "UpSampling2D": lambda config, _w, _s: Upsample2D(tuple(config["size"]), config["interpolation"]),
 }  # fmt: skip

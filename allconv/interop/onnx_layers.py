@@ -28,6 +28,7 @@ from allconv.layers.mean_pool import MeanPool2D
 from allconv.layers.prelu import PReLU
 from allconv.layers.relu import ReLU
 from allconv.layers.relu6 import ReLU6
+from allconv.layers.scale import Scale
 from allconv.layers.sequential import Sequential
 from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
@@ -261,5 +262,6 @@ _WRITERS: dict[type[Layer], Callable[[Graph, Any, str, Value], str]] = {
     ELU: _named("Elu", alpha="alpha"), LeakyReLU: _named("LeakyRelu", alpha="negative_slope"),
     ReLU6: lambda graph, _layer, _path, x: graph.add("Clip", x.name, graph.constant(0), graph.constant(6)),
     SiLU: lambda graph, _layer, _path, x: graph.add("Mul", x.name, graph.add("Sigmoid", x.name)),
+    Scale: lambda graph, layer, _path, x: graph.add("Mul", x.name, graph.constant(layer.factor)),
     Dropout: lambda _graph, _layer, _path, x: x.name,
 }  # fmt: skip

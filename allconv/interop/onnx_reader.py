@@ -20,6 +20,7 @@ from allconv.layers.conv import Conv2D
 from allconv.layers.group_norm import GroupNorm
 from allconv.layers.layer_norm import LayerNorm
 from allconv.layers.linear import Linear
+from allconv.layers.scale import Scale
 from allconv.parameter import Parameter
 from allconv.typing import Array
 
@@ -194,13 +195,13 @@ class Reader:
         layer = self.nodes[act.node].layer
         can_fold = isinstance(layer, Linear | BatchNorm | GroupNorm | LayerNorm | Conv2D)
         if not can_fold or any(self.uses[name] > 1 for name in self.names[act.node]):
-            number = None
             if shift is None and scale is not None and (scale == scale[0]).all():
                 number = float(scale[0])
+                return self.add(Scale(number), act, scale=number, flattened=act.flattened)
             layer = BatchNorm(act.shape[-1])
             layer.weight.value *= np.float32(math.sqrt(1 + layer.eps)) * (1 if scale is None else scale)
             layer.bias.value += 0 if shift is None else shift
-            return self.add(layer, act, scale=number, flattened=act.flattened)
+            return self.add(layer, act, flattened=act.flattened)
         for parameter in (layer.weight, layer.bias):  # type: ignore[union-attr]
             if parameter is not None and scale is not None:
                 parameter.value = (parameter.value * scale).astype(np.float32)
