@@ -46,18 +46,3 @@ def test_parts_of_the_images_do_not_matter(monkeypatch):
 def test_a_direction_without_variance_is_scaled_by_eps():
     filters = whitening_filters(np.ones((2, 2, 2, 1), np.float32), eps=0.01).reshape(4, 8)
     np.testing.assert_allclose(np.linalg.norm(filters, axis=0), 2 * [1 / 4.01**0.5, 10, 10, 10], rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("value", "options", "error", "message"),
-    [
-        (images().astype(int), {}, TypeError, "images must be an array of real floating dtype"),
-        (images()[0], {}, ValueError, r"images must have shape \(N, H, W, C\)"),
-        (images(), {"size": 6}, ValueError, "size must be at most the height and width of the images, got 6"),
-        (images(), {"size": 0}, ValueError, "size must be a positive int, got 0"),
-        (images(), {"eps": 0}, ValueError, "eps must be a positive number, got 0"),
-    ],
-)
-def test_bad_arguments_are_refused(value, options, error, message):
-    with pytest.raises(error, match=message):
-        whitening_filters(value, **options)

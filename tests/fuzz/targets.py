@@ -34,7 +34,7 @@ NOT_FUZZED = {
     "stop_on_signals": "takes no argument",
 }
 # Methods for authors of layers and optimizers, which the library calls itself with arguments that it has checked.
-INTERNAL_METHODS = {"update", "add_slot", "negligible", "before_setting"}
+INTERNAL_METHODS = {"update", "add_slot", "negligible", "before_setting", "after_setting"}
 # Arguments that stay valid: a cache is what a forward pass returned, by the contract of a layer.
 NOT_REPLACED = {"cache"}
 

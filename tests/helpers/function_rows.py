@@ -147,6 +147,11 @@ FUNCTIONS = {
             "views": VIEWS,
         },
     ),
+    "data.whitening_filters": Row(
+        ac.data.whitening_filters,
+        {"images": np.random.default_rng(0).normal(size=(3, 5, 4, 2))},
+        {"size": [POSITIVE_INT, Bad(5, ValueError, "size must be at most the height and width of the images, got 5")]},
+    ),
     "data.shift_views": Row(ac.data.shift_views, {}, {"pixels": POSITIVE_INT}),
     "clip_grad_norm": Row(ac.clip_grad_norm, {"parameters": [P], "max_norm": 1.0}, {"parameters": []}),
     "clip_grad_value": Row(ac.clip_grad_value, {"parameters": [P], "clip_value": 1.0}, {"parameters": []}),
