@@ -27,13 +27,16 @@ def positive(text: str) -> int:
     return number
 
 
-def make_parser(description: str | None, *, epochs: int, seed: int, checkpoint_every: int) -> argparse.ArgumentParser:
-    """Return a parser with the options that all programs have, and these defaults."""
+def make_parser(
+    description: str | None, *, epochs: int | None, seed: int, checkpoint_every: int
+) -> argparse.ArgumentParser:
+    """Return a parser with the options that all programs have, and these defaults; None leaves the epochs to them."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--epochs", type=positive, metavar="N", help=f"default {epochs}, with --quick {QUICK_EPOCHS}")
+    default = "the recipe's" if epochs is None else epochs
+    add("--epochs", type=positive, metavar="N", help=f"default {default}, with --quick {QUICK_EPOCHS}")
     add("--data", default="auto", metavar="PATH|auto|shapes", help="default auto: look on this machine")
     add("--limit", type=positive, metavar="N", help="use the first N training and N test images")
     add("--quick", action="store_true", help=f"a look at everything, on {QUICK_IMAGES} images")
@@ -79,6 +82,10 @@ def read_data(args: argparse.Namespace) -> Data:
     """Return training and test images, and where they come from in words."""
     source = ac.data.find_cifar10() if args.data == "auto" else None if args.data == "shapes" else Path(args.data)
     if source is None and args.data == "auto":
+        print(
+            "looked for CIFAR-10 in ALLCONV_DATA, allconv's cache, the current folder, data, datasets, ../data, "
+            "~/.keras/datasets, ~/data and ~/datasets"
+        )
         if sys.stdin.isatty() and not args.quick:
             answer = input("CIFAR-10 was not found on this machine. Download it (about 170 MB)? [y/N] ")
             source = ac.data.download_cifar10() if answer.strip().lower() in ("y", "yes") else None

@@ -139,6 +139,31 @@ def test_the_last_map_is_8x8_or_the_paper_s_6x6(kind, variant, unpadded_last, si
     assert paddings == ["same"] * (len(paddings) - 3) + ["valid" if unpadded_last else "same", "same", "same"]
 
 
+@pytest.mark.parametrize(
+    ("widths", "parameters", "products"), [((64, 128, 128), 569_016, 54.22e6), ((64, 256, 256), 1_971_640, 118.15e6)]
+)
+def test_the_fast_net_has_the_published_size(widths, parameters, products):
+    model = ac.models.fast_net(np.zeros((2, 2, 3, 24), np.float32), widths, rng=np.random.default_rng(0))
+    scales = sum(layer.weight.value.size for layer in model if isinstance(layer, ac.BatchNorm))
+    table = model.summary((32, 32, 3))
+    assert table.trainable == parameters - 288
+    assert table.multiply_adds == pytest.approx(products, rel=1e-3)
+    assert sum(p.value.size for p in model.parameters()) == parameters + 3 * scales  # scales and running statistics
+    assert not model[0].weight.trainable
+
+
+def test_the_fast_net_passes_the_gradient_check_and_starts_near_zero():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(3, 32, 32, 3)).cumsum(axis=1)
+    images /= images.std()
+    model = ac.models.fast_net(ac.data.whitening_filters(images), (3, 25, 4), dtype=np.float64, rng=rng)
+    scores, _ = model.forward(images, training=True)
+    assert scores.std() < 0.3
+    for p in model.parameters():
+        p.value += 0.05 * rng.normal(size=p.value.shape)  # away from the biases of 0
+    ac.gradcheck.check(model, images, training=True).raise_if_failed()
+
+
 def test_an_image_too_small_for_the_unpadded_convolution_is_refused():
     model = ac.models.all_cnn("C", "allcnn", unpadded_last=True)
     assert model(np.zeros((1, 9, 9, 3), np.float32)).shape == (1, 10)

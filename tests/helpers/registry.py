@@ -423,6 +423,17 @@ MODELS = {
     "lenet": Row(ac.models.lenet, {}, {"activation": choice("relu", "sigmoid", "tanh"), "pool": choice("max", "mean")}),
     "residual_net": Row(ac.models.residual_net, {"blocks": 1}, {"option": choice("A", "B")}),
     "resnet20": Row(ac.models.resnet20, {}, {"option": choice("A", "B")}),
+    "fast_net": Row(
+        ac.models.fast_net,
+        {"filters": np.zeros((2, 2, 3, 24), np.float32)},
+        {
+            "filters": Rule("an array of shape (2, 2, C, K)", [], [None, [[1.0]], np.zeros((3, 3, 3, 24))]),
+            "widths": [
+                Rule("three positive ints", [], [64, (64, 64)]),
+                Bad((8, 0, 8), ValueError, "widths must be a positive int, got 0"),
+            ],
+        },
+    ),
     "fuse": Row(ac.models.fuse, {"model": ac.ReLU()}),
 }
 
