@@ -1,10 +1,12 @@
 """The recipe that learns CIFAR-10 in minutes: its rates, what a run leaves behind, a resume, and refusals."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from helpers.programs import load, log_of, run
+from helpers.programs import ROOT, load, log_of, run
 
 import allconv as ac
 
@@ -82,3 +84,17 @@ def test_the_rates_of_the_fast_recipes_are_the_published_ones():
     half = [0.12, 0, head / 2, 0.002, bias / 2, 0.002, 0, 0]
     assert rates("muon", 200, 100) == (half, False)
     assert rates("muon", 200, 30)[0][6:] == [bias * 0.6, 0.0024]
+
+
+@pytest.mark.scripts
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_the_recipe_in_pytorch_has_the_same_losses(optimizer):
+    pytest.importorskip("torch")
+    options = ["--optimizer", optimizer, "--batch", "24", "--steps", "2", "--rounds", "1", "--kinds", "PyTorch"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "fast_cifar_torch.py", *options],
+        capture_output=True, text=True, check=True, timeout=280,
+    )  # fmt: skip
+    last = done.stdout.splitlines()[-1].split()
+    assert last[0] == "PyTorch"
+    assert float(last[-1]) < 5e-3  # of losses near 2.3, after two updates in float32
