@@ -5,6 +5,9 @@ images of the same shape and dtype. All parameters are drawn from `rng` before t
 Names and meanings are taken from imgaug 0.4, so that a recipe reads alike with both.
 """
 
+# This file is longer than 300 lines because the augmenters share their checks and their draws, and each docstring has
+# an example.
+
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

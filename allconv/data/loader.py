@@ -16,6 +16,7 @@ Batch = tuple[Array, ...]
 """The inputs, their targets and, if the examples have weights, these."""
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class Loader:
     """The batches of a data set, epoch after epoch.
 

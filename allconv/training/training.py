@@ -30,6 +30,7 @@ from allconv.validation import describe
 _HISTORY = ("epoch", "loss", "accuracy", "learning_rate", "scale", "seconds")
 
 
+# Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
 class Training(Iterator[Record]):
     """A training run: the iterator of records that `train` returns.
 
