@@ -212,7 +212,7 @@ def evaluate(
     0.1
     """
     check_instance("model", model, Layer)
-    check_callable("loss", loss, takes="scores, labels")
+    check_callable("loss", loss, takes="scores, target[, weights]")
     views = None if views is None else check_views(views)
     source = as_loader("loader", loader, batch_size=batch_size, shuffle=False)
     check_fit(model, loss, source)

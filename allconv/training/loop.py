@@ -99,7 +99,7 @@ def train(
     True
     """
     check_instance("model", model, Layer)
-    check_callable("loss", loss, takes="scores, labels")
+    check_callable("loss", loss, takes="scores, target[, weights]")
     check_instance("optimizer", optimizer, Optimizer)
     check_callable("schedule", schedule, takes="epochs", optional=True)
     epochs = check_int("epochs", epochs)

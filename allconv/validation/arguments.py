@@ -4,8 +4,7 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,7 +159,8 @@ def check_instance(name: str, value: object, kind: type[T]) -> T:
 def check_callable(name: str, value: object, *, takes: str | None = None, optional: bool = False) -> None:
     """Check that `value` can be called, as a function can, with the arguments `takes`, or is None if `optional`.
 
-    Where the arguments are known, a class counts as a mistake for one of its objects.
+    Where the arguments are known, a class counts as a mistake for one of its objects. Arguments in brackets, as in
+    "x[, y]", may be given or not.
     """
     if value is None and optional:
         return
@@ -170,11 +170,20 @@ def check_callable(name: str, value: object, *, takes: str | None = None, option
         hint = f"; it has no names, pass the {name} itself" if isinstance(value, str) else ""
         raise TypeError(f"{name} must be callable{' or None' if optional else ''}, got {describe(value)}{hint}")
     if takes is not None:
-        with suppress(ValueError):  # A function that is written in C may have no signature.
-            try:
-                inspect.signature(value).bind(*(takes.split(", ") if takes else ()))
-            except TypeError:
-                raise TypeError(f"{name} must be callable as {name}({takes}), got {describe(value)}") from None
+        ways = [takes.partition("[")[0], takes.replace("[", "").replace("]", "")]
+        if not any(_can_take(value, len(way.split(", ")) if way else 0) for way in ways):
+            raise TypeError(f"{name} must be callable as {name}({takes}), got {describe(value)}")
+
+
+def _can_take(function: Callable[..., object], count: int) -> bool:
+    """Tell whether a function can be called with so many arguments; one that is written in C may keep it secret."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
 
 
 def value_and_gradient(result: Any) -> tuple[Any, Any]:
