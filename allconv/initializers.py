@@ -297,7 +297,6 @@ def identity(rest: Initializer = fan_in_uniform) -> Initializer:
            [0., 1., 0.],
            [0., 0., 0.]])
     """
-
     check_callable("rest", rest, takes="rng, shape, dtype")
 
     def initializer(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
