@@ -8,6 +8,7 @@ Elsewhere im2col is taken. float64 has the same choice, so that its gradient che
 """
 
 import math
+from functools import lru_cache
 
 from allconv.functional import tuning
 from allconv.functional.cost import best_outputs, best_plan, im2col_cost, im2col_gradient_cost, winograd_cost
@@ -60,6 +61,7 @@ def check_algorithm(algorithm: object, kernel: Pair, stride: Pair, dilation: Pai
     return name
 
 
+@lru_cache(maxsize=1024)
 def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = False, transformed: bool = False) -> str:
     """Return the name of the algorithm that computes a pass.
 

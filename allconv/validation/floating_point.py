@@ -6,6 +6,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+_DEFAULT = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # as `numpy.geterr` gives it
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -33,15 +35,22 @@ def quiet(**kinds: Any) -> np.errstate:
     array([inf])
     """
     now = np.geterr()
-    silenced = {kind: "ignore" for kind in ("over", "invalid", "divide") if now[kind] == "warn"}
+    silenced: dict[str, Any] = {
+        kind: "ignore" for kind, reaction in now.items() if reaction == "warn" and kind != "under"
+    }
     return np.errstate(**silenced | kinds)
 
 
 def quietly(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Return a function that runs in `quiet`."""
+    # NumPy applies a decorator four times as fast as it enters a context. The decorator keeps what it has found at its
+    # first call, so it serves the default alone.
+    silent = np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
+        if np.geterr() == _DEFAULT:
+            return silent(*args, **options)
         with quiet():
             return function(*args, **options)
 
