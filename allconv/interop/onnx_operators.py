@@ -72,7 +72,10 @@ def _softmax(reader: Reader, attributes: dict[str, Any], x: Any) -> Act:
     return reader.add(layer, act, flattened=act.flattened)
 
 
-def _same(reader: Reader, _attributes: dict[str, Any], x: Any, *_: Any) -> Act:
+def _same(reader: Reader, _attributes: dict[str, Any], x: Any, *more: Any) -> Act:
+    """Return what Dropout, Identity and Cast return at inference: the same array."""
+    trains = reader.node.op_type == "Dropout" and len(more) > 1 and bool(np.any(reader.constant(more[1])))
+    reader.refuse_unless(not trains, "a training mode")
     return x if x.groups or not x.node else reader.act(x)
 
 

@@ -6,7 +6,7 @@ from allconv.interop.files import reading
 from allconv.interop.nesting import Node, nest
 from allconv.interop.onnx_graph import onnx_package
 from allconv.interop.onnx_operators import read_node
-from allconv.interop.onnx_reader import NCHW, NHWC, Act, Reader
+from allconv.interop.onnx_reader import NCHW, Act, Reader
 from allconv.layers.sequential import Sequential
 from allconv.layers.shapes import check_shape
 from allconv.validation import check_path
@@ -15,6 +15,7 @@ _OF_NCHW = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "BatchNormalization"),
     *("InstanceNormalization", "GroupNormalization", "Resize", "Upsample"),
 }
+_FLOATING = (1, 10, 11)  # the numbers in ONNX of float32, float16 and float64
 _NODES = 20_000  # bounds the nodes of a graph, and with them the time
 _SIZE = 1 << 31  # bounds a file, in bytes: protobuf holds no more
 
@@ -79,7 +80,13 @@ def from_onnx(path: str | Path, *, input_shape: tuple[int, ...] | None = None) -
             raise ValueError(f"has {len(model.graph.output)} outputs, where a model here has one")
         for node in model.graph.node:
             reader.node = node
-            read_node(reader)
+            try:
+                read_node(reader)
+            except OSError:
+                raise
+            except Exception as error:
+                named = reader.describe() in str(error)
+                raise ValueError(str(error) if named else f"{reader.describe()}: {error!r}") from error
         end = reader.act(reader.value(model.graph.output[0].name))
         if end.flattened > 1:
             raise ValueError(
@@ -95,9 +102,11 @@ def _input(reader: Reader, shape: tuple[int, ...] | None) -> str:
         raise ValueError(f"has {len(inputs)} inputs, where a model here has one")
     name = str(inputs[0].name)
     there = [item.dim_value if item.HasField("dim_value") else 0 for item in inputs[0].type.tensor_type.shape.dim]
-    if len(there) not in (2, 4):
-        raise ValueError(f"input {name!r} is of shape {tuple(there)}, neither images nor rows")
-    axes = (0, 1) if len(there) == 2 else NHWC if _is_nhwc(reader, name, there) else NCHW
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind not in _FLOATING or len(there) < 2:
+        raise ValueError(f"input {name!r} of shape {tuple(there)} and type {kind} is no batch of floating numbers")
+    is_nchw = len(there) == 4 and not _is_nhwc(reader, name, there)
+    axes = NCHW if is_nchw else tuple(range(len(there)))
     here = [0] * len(there)
     for axis, length in zip(axes, there, strict=True):
         here[axis] = length

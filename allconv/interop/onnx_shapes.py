@@ -94,9 +94,10 @@ def _reshaped(reader: Reader, x: Act, shape: tuple[int, ...]) -> Act:
     N, *lengths, C = act.shape
     if len(shape) == 3 and shape[0] == N and act.axes[1] == len(lengths) + 1 and C % shape[1] == 0:
         return replace(act, groups=shape[1])
+    is_plain = act.axes == tuple(range(len(act.axes)))
     flat = len(shape) == 2 and shape[0] == N
-    reader.refuse_unless(flat and act.axes in (NCHW, NHWC), f"a new shape {shape} for {act.shape_there()}")
-    matters = act.axes != NHWC and int(np.prod(lengths)) > 1
+    reader.refuse_unless(flat and (is_plain or act.axes == NCHW), f"a new shape {shape} for {act.shape_there()}")
+    matters = not is_plain and int(np.prod(lengths)) > 1
     return reader.add(Flatten(), act, flattened=C if matters else 1)
 
 

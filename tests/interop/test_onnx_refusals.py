@@ -31,6 +31,13 @@ def lying(**fields):
     return model
 
 
+def whole_numbers():
+    """Return a graph whose input has a dtype that no layer takes."""
+    model = graph_of([("Relu", ["x"], ["y"], {})], {}, (1, 3, 4, 5))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    return model
+
+
 X = ["x"]
 REFUSED = {
     "an operator": (
@@ -91,7 +98,8 @@ REFUSED = {
         lambda: graph_of([("Flatten", X, ["y"], {})], {}),
         "returns a flattened NCHW image as 'y'",
     ),
-    "one dimension": (lambda: graph_of([("Relu", X, ["y"], {})], {}, shape=(1, 3, 4)), "neither images nor rows"),
+    "whole numbers": (whole_numbers, "of shape (1, 3, 4, 5) and type 7 is no batch of floating numbers"),
+    "one dimension": (lambda: graph_of([("Relu", X, ["y"], {})], {}, shape=(3,)), "is no batch of floating numbers"),
 }
 
 
