@@ -9,6 +9,8 @@ from allconv.layers.dropout import Dropout
 from allconv.layers.sequential import Sequential
 from allconv.layers.skip import Skip
 
+_STEPS = 1_000_000  # bounds the time to find where branches begin, and so the joins in deep graphs
+
 
 @dataclass
 class Node:
@@ -64,6 +66,7 @@ class _Graph:
 
     def __init__(self, nodes: dict[str, Node]) -> None:
         self.nodes = nodes
+        self.steps = 0
         self.used: set[str] = set()
         self.depth: dict[str, int] = {}
         self.dominator: dict[str, str] = {}
@@ -79,6 +82,9 @@ class _Graph:
     def _common(self, one: str, other: str) -> str:
         """Return the last node through which all ways to both lead, which may be one of them."""
         while one != other:
+            self.steps += 1
+            if self.steps > _STEPS:
+                raise ValueError(f"joins branches in a graph so deep that it takes more than {_STEPS} steps to nest")
             if self.depth[one] >= self.depth[other]:
                 one = self.dominator[one]
             else:

@@ -25,6 +25,7 @@ from allconv.parameter import Parameter
 from allconv.typing import Array
 
 NCHW, NHWC = (0, 3, 1, 2), (0, 1, 2, 3)
+_FOLDS = 1000  # bounds the nodes that compute constants, each of which takes a millisecond
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Reader:
         self.uses = Counter(name for node in self.graph.node for name in node.input)
         self.uses.update(output.name for output in self.graph.output)
         self.names: dict[str, list[str]] = {}  # for each node here the names that stand for its output there
+        self.folds = 0
         self.node: Any = None  # that is being read
 
     def describe(self) -> str:
@@ -130,6 +132,9 @@ class Reader:
                 inputs = [np.empty((1,) * 0)] if inputs[0].groups else [np.broadcast_to(0, inputs[0].shape_there())]
             if not inputs or any(isinstance(value, Act) for value in inputs):
                 return False
+            self.folds += 1
+            if self.folds > _FOLDS:
+                raise ValueError(f"{self.describe()} is one of more than {_FOLDS} that compute constants")
             outputs = folded(node, inputs, self.opset)  # type: ignore[arg-type]
         if outputs is None:
             return False

@@ -5,10 +5,11 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers.onnx_files import NETS, agree, stirred
+from helpers.onnx_files import NETS, agree, run, stirred
 from helpers.registry import LAYERS
 
-from allconv.interop import from_onnx, to_onnx
+import allconv as ac
+from allconv.interop import assign, from_onnx, to_onnx
 
 onnx = pytest.importorskip("onnx")
 RNG = np.random.default_rng(0)
@@ -145,3 +146,35 @@ def test_exports_of_pytorch(tmp_path, name, options):
     model = from_onnx(tmp_path / "a.onnx")
     x = RNG.standard_normal((3, *shape)).astype(np.float32)
     agree(model, x.transpose(0, 2, 3, 1) if x.ndim == 4 else x, module(torch.from_numpy(x)).detach().numpy())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exports_of_the_newer_exporter_of_pytorch(tmp_path, name):
+    """Whose weights lie in a file of their own."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    module, shape = torch_nets(torch.nn)[name]
+    x = RNG.standard_normal((2, *shape)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module.eval(), (torch.from_numpy(x),), tmp_path / "a.onnx", dynamo=True, verbose=False)
+    wanted = module(torch.from_numpy(x)).detach().numpy()
+    agree(from_onnx(tmp_path / "a.onnx"), x.transpose(0, 2, 3, 1) if x.ndim == 4 else x, wanted)
+
+
+def test_weights_of_pytorch_leave_as_onnx(tmp_path):
+    """From PyTorch here, to ONNX Runtime, and back."""
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    theirs = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5)
+    ).eval()
+    ours = ac.Sequential(
+        ac.Conv2D(3, 4, 3, stride=2, padding=1), ac.BatchNorm(4), ac.ReLU(), ac.Flatten(), ac.Linear(48, 5)
+    )
+    assign(ours, {name: value.numpy() for name, value in theirs.state_dict().items()})
+    to_onnx(ours, tmp_path / "a.onnx", (6, 8, 3), layout="NCHW")
+    x = RNG.standard_normal((2, 3, 6, 8)).astype(np.float32)
+    wanted = theirs(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(run(tmp_path / "a.onnx", x), wanted, atol=1e-5)
+    agree(from_onnx(tmp_path / "a.onnx"), x.transpose(0, 2, 3, 1), wanted)

@@ -8,6 +8,7 @@ from helpers.refusal import check_refusal
 from allconv.interop import from_onnx
 
 onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx.reference.ops._op_list")  # loaded now, since a refusal must not import anything
 
 KERNEL, MATRIX = numbers(2, 3, 3, 3), numbers(2, 6)
 
@@ -97,6 +98,21 @@ REFUSED = {
     "a flattened image as the output": (
         lambda: graph_of([("Flatten", X, ["y"], {})], {}),
         "returns a flattened NCHW image as 'y'",
+    ),
+    "constants without end": (
+        lambda: graph_of(
+            [("Neg", ["w" if k == 0 else f"w{k}"], [f"w{k + 1}"], {}) for k in range(1001)], {"w": MATRIX}
+        ),
+        "is one of more than 1000 that compute constants",
+    ),
+    "joins without end": (
+        lambda: graph_of(
+            [("Sigmoid", [f"a{k}" if k else "x"], [f"a{k + 1}"], {}) for k in range(2000)]
+            + [("Add", ["a2000", f"b{k}" if k else "x"], [f"b{k + 1}"], {}) for k in range(2000)],
+            {},
+            outputs=["b2000"],
+        ),
+        "more than 1000000 steps",
     ),
     "whole numbers": (whole_numbers, "of shape (1, 3, 4, 5) and type 7 is no batch of floating numbers"),
     "one dimension": (lambda: graph_of([("Relu", X, ["y"], {})], {}, shape=(3,)), "is no batch of floating numbers"),
