@@ -35,6 +35,8 @@ def test_networks_come_back_with_their_parameters(tmp_path, net, shape, layout):
     back = from_onnx(tmp_path / "a.onnx")
     x = RNG.standard_normal((2, *shape)).astype(np.float32)
     agree(back, x, model(x), turn=False)
+    leaves = [id(layer) for _, layer in back.leaves()]
+    assert len(set(leaves)) == len(leaves)  # each activation is a layer of its own
     count = sum(parameter.value.size for parameter in model.parameters())
     assert sum(parameter.value.size for parameter in back.parameters() if parameter.trainable) >= 0.9 * count
     y, cache = back.forward(x, training=True)
