@@ -56,8 +56,8 @@ class CostModel:
         An entry and a run of the columns of dx that are added back to the image.
     output_entry : float
         An output that im2col writes, with its bias.
-    banded_entry : float
-        An entry of a banded kernel.
+    banded_entry, banded_output : float
+        An entry of a banded kernel, and an output that it computes at once.
     im2col_calls : Term
         The calls of NumPy of an im2col pass.
     tile_product : Term
@@ -81,6 +81,7 @@ class CostModel:
     added_run: float = 1100
     output_entry: float = 15
     banded_entry: float = 45
+    banded_output: float = 1e5
     im2col_calls: Term = Term(3e6, 7e6)
     tile_product: Term = Term(1.2, 2.4)
     tile_entry: Term = Term(42, 75)
@@ -185,7 +186,8 @@ def im2col_cost(geometry: Geometry, outputs: int = 1) -> float:
     float
         In multiply-adds.
     """
-    return _columns_cost(widened(geometry, outputs), backward=False) + COST.output_entry * math.prod(geometry.y_shape)
+    cost = _columns_cost(widened(geometry, outputs), backward=False) + COST.output_entry * math.prod(geometry.y_shape)
+    return cost + (COST.banded_output * outputs if outputs > 1 else 0)
 
 
 def im2col_gradient_cost(geometry: Geometry, plan: GradientPlan) -> float:

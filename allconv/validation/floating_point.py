@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 _DEFAULT = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # as `numpy.geterr` gives it
+_SILENT = dict.fromkeys(_DEFAULT, "ignore")
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -49,7 +50,10 @@ def quietly(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
-        if np.geterr() == _DEFAULT:
+        now = np.geterr()
+        if now == _SILENT:
+            return function(*args, **options)
+        if now == _DEFAULT:
             return silent(*args, **options)
         with quiet():
             return function(*args, **options)

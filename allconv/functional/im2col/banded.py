@@ -25,6 +25,7 @@ multiplies :math:`L / k_w` times as often. The gradient is the adjoint, a sum al
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from allconv.functional.geometry import Geometry
 from allconv.typing import Array
 
 
+@lru_cache(maxsize=256)
 def widened(geometry: Geometry, outputs: int) -> Geometry:
     """Return the convolution that computes `outputs` neighbours at once.
 
@@ -47,6 +49,8 @@ def widened(geometry: Geometry, outputs: int) -> Geometry:
     Geometry
         Its output (N, H_out, W_out / w, w O) is the memory of (N, H_out, W_out, O).
     """
+    if outputs == 1:
+        return geometry
     (kh, kw), (sh, sw) = geometry.kernel, geometry.stride
     return replace(
         geometry,

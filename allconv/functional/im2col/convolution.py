@@ -68,7 +68,7 @@ def forward(
            [20., 24.]])
     """
     kernel = banded_kernel(weight, outputs, geometry.stride[1])
-    repeated_bias = None if bias is None else np.tile(bias, outputs)
+    repeated_bias = bias if bias is None or outputs == 1 else np.tile(bias, outputs)
     y = passes.forward(x, kernel, widened(geometry, outputs), repeated_bias, activation)
     return y.reshape(geometry.y_shape)
 

@@ -16,6 +16,8 @@ The other way gathers the columns of x for dW, and adds the columns of dx back, 
 entry. It is better where dy has more channels or more positions than x. `cost` decides.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from allconv.functional.geometry import Geometry
@@ -39,6 +41,7 @@ def can_mirror(geometry: Geometry) -> bool:
     return unit and min(min(pads) for pads in _mirrored_pads(geometry)) >= 0
 
 
+@lru_cache(maxsize=256)
 def mirrored(geometry: Geometry) -> Geometry:
     """Return the convolution that computes dx from dy.
 
