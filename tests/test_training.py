@@ -312,6 +312,24 @@ def test_the_history_goes_with_the_checkpoint():
     assert [entry["epoch"] for entry in resumed.history] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("optimizer", {"t": 3}, "state must"),
+        ("sums", {"images": 3, "gold": 1}, "resume must have the sums"),
+        ("sums", {"loss": "low", "correct": 1, "images": 3, "seconds": 1.0}, "resume\\['sums'\\]\\['loss'\\] must be"),
+        ("sums", [1, 2], "resume\\['sums'\\] must be"),
+    ],
+)
+def test_a_part_of_a_state_that_does_not_fit_changes_nothing(key, value, message):
+    state = next(Parts().train(report_every=1)).state | {key: value}
+    other = Parts(seed=1)
+    before = other.bits()
+    with pytest.raises((TypeError, ValueError), match=message):
+        other.train(resume=state)
+    assert other.bits() == before
+
+
 def test_a_checkpoint_of_other_versions_gives_a_warning():
     state = next(Parts().train(report_every=1)).state
     state["made_with"] = {**state["made_with"], "blas": "openblas 0.1 Nehalem"}

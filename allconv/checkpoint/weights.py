@@ -64,6 +64,11 @@ def load_weights(model: Layer, path: str | Path) -> None:
     OSError
         The file cannot be opened.
 
+    Notes
+    -----
+    A model that shares only a part of its paths takes that part by `interop.assign`, which reports the rest:
+    ``assign(model, checkpoint.read(path)["model"], source="allconv", strict=False)``.
+
     Examples
     --------
     >>> import tempfile

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from allconv.validation import (
     check_floating,
     check_instance,
     check_int,
+    check_real,
     describe,
     value_and_gradient,
 )
@@ -115,7 +116,16 @@ class Sums:
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> "Sums":
         """Return the sums of a checkpoint; older ones counted each image once."""
-        return cls(**{"weight": state["images"], "counted": state["images"]} | state)
+        check_instance("resume['sums']", state, dict)
+        images = state.get("images")
+        filled: dict[str, Any] = {"weight": images, "counted": images} | state
+        names = {field.name for field in fields(cls)}
+        if filled.keys() != names:
+            raise ValueError(f"resume must have the sums {sorted(names)}, got {sorted(filled)}")
+        for name, value in filled.items():
+            if not (value is None and name == "correct"):
+                check_real(f"resume['sums'][{name!r}]", value)
+        return cls(**filled)
 
     def add(self, loss: Loss, value: float, scores: Array, *target: Array) -> None:
         """Count the scores of a batch and its loss, a mean over the batch or, if the loss says so, a sum."""

@@ -252,12 +252,18 @@ class Training(Iterator[Record]):
         if changed := differences(state.get("made_with", {}), environment()):
             message = f"the checkpoint was made elsewhere, so that bits may differ: {'; '.join(changed)}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
+        sums = Sums.of_state(state["sums"])
+        before = model_state(self.model)
         load_model_state(self.model, state)
-        self.optimizer.load_state(state["optimizer"])
+        try:
+            self.optimizer.load_state(state["optimizer"])
+        except Exception:
+            load_model_state(self.model, before)
+            raise
         self.optimizer.learning_rate = state.get("learning_rate", self.optimizer.learning_rate)
         self.epoch = state["epoch"]
         # The steps of a Loader's epochs can be told; batches of the user's own have a state at an epoch's end alone.
         self._steps_before = self.epoch * len(self.loader) if isinstance(self.loader, Loader) else state["step"]
         self.step = state["step"] - self._steps_before
-        self._sums, self.history = Sums.of_state(state["sums"]), list(state.get("history", []))
+        self._sums, self.history = sums, list(state.get("history", []))
         self._batches, self._unfinished = None, ""
