@@ -9,6 +9,7 @@ import tempfile
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from helpers.registry import DOUBLE, Row
 
 import allconv as ac
 
+# What needs an optional package for any call.
+PACKAGES = {"to_onnx": "onnx", "from_onnx": "onnx", "load_keras": "h5py", "from_keras": "h5py"}
 # What is not called, and why.
 NOT_FUZZED = {
+    **{f"interop.{name}": f"needs {package}" for name, package in PACKAGES.items() if not find_spec(package)},
     **dict.fromkeys(["data.download_cifar10", "data.cifar10"], "reads 170 MB, or the network"),
     **dict.fromkeys(["data.Imgaug", "data.imgaug_article_augment", "data.import_imgaug"], "needs an optional package"),
     **dict.fromkeys(["distributed.MPIGroup", "distributed.start"], "needs several processes"),
