@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import allconv as ac
-from allconv.parallel import buffers
+from allconv.parallel import buffers, pool
 from campaigns import Case
 from campaigns.parts import Parts, check_same
 
@@ -62,7 +62,9 @@ def limits() -> Iterator[Case]:
             ac.free_memory()
             gc.collect()
         if rng.random() < 0.3:
-            ac.set_num_threads(3)  # so that the workers have to start again, under the limit
+            ac.set_num_threads(3)
+        # The workers start before the limit holds: Python waits for ever for a thread that lacks the memory to begin.
+        pool.run(lambda index: index, 8)
         end = _limited(int(rng.integers(0, 24 << 20)), work)
         work()
         assert buffers.kept_bytes() <= ac.get_memory_limit(), f"{buffers.kept_bytes()} bytes are kept"
