@@ -74,7 +74,7 @@ class AdaptiveAveragePool2D(Layer):
         ]
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return (*output_size, C) for (H, W, C)."""
+        """Return ``(H_out, W_out, C)`` for ``(H, W, C)``."""
         return (*self.output_size, check_image_shape(in_shape)[2])
 
     def __repr__(self) -> str:
