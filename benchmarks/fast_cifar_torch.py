@@ -29,7 +29,7 @@ from allconv.typing import Array
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 from fast_cifar10 import RECIPES, Recipe, Schedule
 
-Step = Callable[[int], float]  # from the number of the step to its loss
+Step = Callable[[int], float]  # takes the number of a step, and returns its loss
 
 
 def ours(model: ac.Sequential, recipe: Recipe, optimizer: str, images: Array, labels: Array, total: int) -> Step:

@@ -251,7 +251,7 @@ class _InputPhase(NamedTuple):
     length: int
     taps: list[int]  # in the order of the positions of dy that they meet
     first: int  # the position of the padded dy that the first tap meets at the first of these inputs
-    step: int  # from a tap's position to the next tap's
+    step: int  # The next tap meets a position that is so much further.
 
 
 def _input_phases(geometry: Geometry, axis: int) -> list[_InputPhase]:

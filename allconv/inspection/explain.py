@@ -233,7 +233,7 @@ def _send_back(
     ruled = rules.override_backward(part, dict.fromkeys(rectifiers, rule)) if rule and rectifiers else nullcontext()
     with unchanged(part), ruled:
         for parameter in part.parameters():
-            parameter.trainable = False  # which spares the layers the work for its gradient
+            parameter.trainable = False  # The layers then spare the work for its gradient.
         return part.backward(dy, cache)
 
 

@@ -221,7 +221,7 @@ class _Watch:
         self.algorithms: list[str] = []
         self.multiply_adds, self.passes, self.kept_bytes = 0, 1, 0
         self._kept = kept
-        self._steps: list[list[float]] = []  # of each step the seconds forward and backward
+        self._steps: list[list[float]] = []  # Each entry has the seconds forward and backward.
 
     def start_step(self) -> None:
         """Start to count the time of another step."""

@@ -43,7 +43,7 @@ class Graph:
 
     onnx: Any
     opset: int
-    path: str = ""  # of the layer that is being written
+    path: str = ""  # The layer at this path is being written.
     nodes: list[Any] = field(default_factory=list)
     weights: dict[str, Any] = field(default_factory=dict)
 

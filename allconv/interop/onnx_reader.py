@@ -86,7 +86,7 @@ class Reader:
         self.uses.update(output.name for output in self.graph.output)
         self.names: dict[str, list[str]] = {}  # for each node here the names that stand for its output there
         self.folds = 0
-        self.node: Any = None  # that is being read
+        self.node: Any = None  # The reader is at this node.
 
     def describe(self) -> str:
         """Return the name of the node that is being read, with its operator."""

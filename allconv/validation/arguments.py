@@ -171,11 +171,11 @@ def check_callable(name: str, value: object, *, takes: str | None = None, option
         raise TypeError(f"{name} must be callable{' or None' if optional else ''}, got {describe(value)}{hint}")
     if takes is not None:
         ways = [takes.partition("[")[0], takes.replace("[", "").replace("]", "")]
-        if not any(_can_take(value, len(way.split(", ")) if way else 0) for way in ways):
+        if not any(can_take(value, len(way.split(", ")) if way else 0) for way in ways):
             raise TypeError(f"{name} must be callable as {name}({takes}), got {describe(value)}")
 
 
-def _can_take(function: Callable[..., object], count: int) -> bool:
+def can_take(function: Callable[..., object], count: int) -> bool:
     """Tell whether a function can be called with so many arguments; one that is written in C may keep it secret."""
     try:
         inspect.signature(function).bind(*range(count))

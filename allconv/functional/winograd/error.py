@@ -67,7 +67,7 @@ def error_bound(kernel: Pair, stride: Pair, tile: int, channels: Pair) -> float:
 def _amplification(axis: Bilinear, result: str) -> float:
     """Return the amplification of the outputs of a tile, or of the gradient of its kernel."""
     matrices = axis.output_matrix, axis.kernel_matrix, axis.input_matrix
-    others = {"output": (1, 2), "kernel": (0, 2)}[result]  # of (output, tap, sample), the axes that a result sums over
+    others = {"output": (1, 2), "kernel": (0, 2)}[result]  # A result sums over these axes.
     # By output, tap and sample: 1 for each term of the definition, and the variance of all products that stand for it.
     terms = np.einsum("ip,pk,pl->ikl", *matrices) ** 2
     products = np.einsum("ip,pk,pl->ikl", *(matrix**2 for matrix in matrices))
