@@ -69,9 +69,7 @@ class Training(Iterator[Record]):
         self.schedule, self.check_finite, self.epochs = schedule, check_finite, epochs
         self.epoch, self.step, self._sums = 0, 0, Sums()
         self._validation = validation
-        self._steps = (
-            len(loader) if isinstance(loader, Loader) else loader.steps()
-        )  # in an epoch; None: unknown
+        self._steps = len(loader) if isinstance(loader, Loader) else loader.steps()  # in an epoch; None: unknown
         self._steps_before = 0  # those of the finished epochs
         self.history: list[dict[str, Any]] = []
         self._data: str | None = None  # the digest, which takes a tenth of a second for CIFAR-10
