@@ -1,16 +1,8 @@
 """What NumPy says of overflows and invalid operations inside the library."""
 
-import functools
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
-
-_DEFAULT = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # NumPy starts with this
-_SILENT = dict.fromkeys(_DEFAULT, "ignore")
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 
 def quiet(**kinds: Any) -> np.errstate:
@@ -40,22 +32,3 @@ def quiet(**kinds: Any) -> np.errstate:
         kind: "ignore" for kind, reaction in now.items() if reaction == "warn" and kind != "under"
     }
     return np.errstate(**silenced | kinds)
-
-
-def quietly(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Return a function that runs in `quiet`."""
-    # NumPy applies a decorator in less than half the time that it takes to enter a context. The decorator keeps what it
-    # has found at its first call, so it serves the default alone.
-    silent = np.errstate(over="ignore", invalid="ignore", divide="ignore")(function)
-
-    @functools.wraps(function)
-    def call(*args: Arguments.args, **options: Arguments.kwargs) -> Result:
-        now = np.geterr()
-        if now == _SILENT:
-            return function(*args, **options)
-        if now == _DEFAULT:
-            return silent(*args, **options)
-        with quiet():
-            return function(*args, **options)
-
-    return call
