@@ -97,9 +97,6 @@ def test_the_valid_arguments_are_accepted(room):
 
 @pytest.mark.parametrize(("target", "argument", "value"), ESCAPED)
 def test_what_escaped_once_is_right_or_refused(target, argument, value):
-    if (target, value) == ("models.lenet.forward", "contiguous|own|inf|same"):
-        # NumPy 2.4 crashes where a destructor runs within np.errstate, so that layers cannot enter it in each pass.
-        pytest.xfail("NumPy's warning of an invalid value leaves a layer")
     outcome = check(Case(target, ((argument, value),)))
     assert outcome.kind != "escape", outcome.detail
 

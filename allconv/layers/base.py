@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from allconv.layers.intercept import unobserved_attributes
 from allconv.layers.nesting import check_registered, leaves_of, nested_layers, parameters_in, parameters_of
 from allconv.layers.shapes import check_shape
-from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache
+from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache, quiet_passes
 from allconv.layers.summary import Summary, summarize
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
@@ -64,6 +64,7 @@ class Layer:
         """Let the class's backward methods be called with ``release=``, whether they are written with it or not."""
         super().__init_subclass__(**options)
         let_backward_take_release(cls)
+        quiet_passes(cls)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle of the layer consists of; observers stay with the layer itself."""

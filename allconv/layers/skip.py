@@ -9,7 +9,7 @@ from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.parallel.pool import elementwise
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_floating, check_real, describe, quiet
+from allconv.validation import check_batch, check_bool, check_floating, check_real, describe, quietly
 
 
 # Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
@@ -134,14 +134,14 @@ class Skip(Layer):
             return y
         return self._add(y, self.scale, x if self.shortcut is None else self.shortcut(x))
 
+    @quietly
     def _add(self, main: Array, scale: float, shortcut: Array) -> Array:
         """Return main + scale shortcut; a shortcut of scale 0 is cut, since 0 times an infinity would be NaN."""
         if main.shape != shortcut.shape:
             raise ValueError(self._misfit(shortcut.shape, main.shape))
         if scale == 0:
             return main
-        with quiet():
-            return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
+        return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
 
     def _misfit(self, shortcut: tuple[int, ...], out: tuple[int, ...]) -> str:
         """Return the message for a body whose output has another shape than what it is to be added to."""

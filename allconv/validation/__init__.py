@@ -39,6 +39,7 @@ from allconv.validation.arrays import (
 from allconv.validation.attributes import Checked as Checked
 from allconv.validation.describing import describe
 from allconv.validation.floating_point import quiet as quiet
+from allconv.validation.floating_point import quietly as quietly
 
 # Layers of one's own need these most; the library uses the others too.
 __all__ = ["check_dtype", "check_gradient", "check_images", "check_int", "describe"]
