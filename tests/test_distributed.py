@@ -57,10 +57,12 @@ def test_the_gradients_memory_is_used_again():
             distributed.sum_gradients(optimizer.parameters)
             places.append(weight.grad.ctypes.data)
             optimizer.step()
-        return len(set(places)), weight.value
+        return places, weight.value
 
-    for places, value in on_ranks(2, rank):
-        assert places == 1
+    results = on_ranks(2, rank)
+    # The ranks are threads of one process here, so that one may take what the other has given back.
+    assert len({place for places, _ in results for place in places}) <= 2
+    for _, value in results:
         np.testing.assert_allclose(value, -0.1 * 2 * 4, rtol=1e-6)
 
 
