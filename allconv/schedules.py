@@ -35,6 +35,7 @@ from allconv.validation import (
     check_real,
     describe,
     items_of,
+    members_of,
 )
 
 # The share of its own size by which a boundary counts as reached early. Rounding makes a few 1e-16 of it; a step of
@@ -447,20 +448,22 @@ def chain(schedules: Sequence[Schedule], milestones: Sequence[float]) -> Schedul
     [0.02, 0.084, 0.1, 0.05, 0.0]
     """
     rule = "schedules must be a non-empty sequence of functions of the epochs elapsed"
-    if not isinstance(schedules, Sequence) or not all(callable(schedule) for schedule in schedules):
+    chained = members_of(schedules)
+    if chained is None or not all(callable(schedule) for schedule in chained):
         raise TypeError(f"{rule}, got {describe(schedules)}")
-    for each in schedules:
+    for each in chained:
         check_callable("schedule", each, takes="epochs")
-    if not schedules:
+    if not chained:
         raise ValueError(f"{rule}, got {describe(schedules)}")
-    chained, starts = list(schedules), [0.0, *_milestones(milestones)]
+    starts = [0.0, *_milestones(milestones)]
     if len(starts) != len(chained):
         raise ValueError(f"milestones must be one fewer than the {len(chained)} schedules, got {describe(milestones)}")
 
     def schedule(epochs: float) -> float:
         elapsed = _elapsed(epochs)
         current = _reached(starts, elapsed) - 1
-        return chained[current](max(elapsed - starts[current], 0.0))
+        rate: float = chained[current](max(elapsed - starts[current], 0.0))
+        return rate
 
     return schedule
 

@@ -5,7 +5,7 @@ import numpy as np
 from allconv.parallel.blas import single_threaded_blas
 from allconv.parallel.pool import slices
 from allconv.typing import Array
-from allconv.validation import check_images, check_int, check_positive, describe
+from allconv.validation import check_images, check_int, check_positive, describe, quiet
 
 _BLOCK_IMAGES = 500  # bounds the images whose patches are in memory at the same time
 
@@ -66,12 +66,14 @@ def whitening_filters(images: Array, size: int = 2, *, eps: float = 5e-4) -> Arr
     moments = np.zeros((size * size * channels,) * 2)
     count = 0
     # NumPy's BLAS on one thread gives the same bits for any number of cores.
-    with single_threaded_blas():
+    with single_threaded_blas(), quiet():
         for part in slices(len(images), _BLOCK_IMAGES):
             windows = np.lib.stride_tricks.sliding_window_view(images[part], (size, size), axis=(1, 2))
             patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, len(moments)).astype(np.float64)
             moments += patches.T @ patches
             count += len(patches)
+        if not np.isfinite(moments).all():
+            raise ValueError(f"images must be finite, and so must the sums of their squares, got {describe(images)}")
         eigenvalues, vectors = np.linalg.eigh(moments / count)
     filters = vectors[:, ::-1] / np.sqrt(np.maximum(eigenvalues[::-1], 0) + eps)
     both = np.concatenate([filters, -filters], axis=1).astype(np.float32)

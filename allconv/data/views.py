@@ -1,12 +1,12 @@
 """Views of images at test time: mirrored and shifted copies, whose scores are averaged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from allconv.typing import Array
-from allconv.validation import check_int, check_positive, describe
+from allconv.validation import check_int, check_positive, describe, members_of
 
 View = tuple[float, Callable[[Array], Array]]
 """The weight of a view, and the function from images (N, H, W, C) to that view of them."""
@@ -82,14 +82,15 @@ def reflected(images: Array, pixels: int) -> Array:
 def check_views(views: object) -> list[View]:
     """Return views, which must be a non-empty sequence of pairs of a positive weight and a function."""
     rule = "views must be a non-empty sequence of pairs (weight, function)"
-    if not isinstance(views, Sequence) or isinstance(views, str):
+    pairs = members_of(views)
+    if pairs is None:
         raise TypeError(f"{rule}, got {describe(views)}")
-    for view in views:
+    for view in pairs:
         if not isinstance(view, tuple | list) or len(view) != 2 or not callable(view[1]):
             raise TypeError(f"{rule}, got one with {describe(view)}")
-    if not views:
+    if not pairs:
         raise ValueError(f"{rule}, got {describe(views)}")
-    return [(check_positive("the weight of a view", weight), function) for weight, function in views]
+    return [(check_positive("the weight of a view", weight), function) for weight, function in pairs]
 
 
 def _same(images: Array) -> Array:

@@ -16,7 +16,7 @@ from allconv.layers.max_pool import MaxPool2D
 from allconv.layers.scale import Scale
 from allconv.layers.sequential import Sequential
 from allconv.typing import Array
-from allconv.validation import check_generator, check_int, describe
+from allconv.validation import check_generator, check_int, describe, members_of
 
 
 def fast_net(
@@ -75,20 +75,21 @@ def fast_net(
     """
     if not isinstance(filters, np.ndarray) or filters.ndim != 4 or filters.shape[:2] != (2, 2):
         raise ValueError(f"filters must be an array of shape (2, 2, C, K), got {describe(filters)}")
-    if not isinstance(widths, Sequence) or len(widths) != 3:
+    sizes = members_of(widths)
+    if sizes is None or len(sizes) != 3:
         raise ValueError(f"widths must be three positive ints, got {describe(widths)}")
-    widths = [check_int("widths", width) for width in widths]
+    sizes = [check_int("widths", width) for width in sizes]
     classes, rng = check_int("classes", classes), check_generator("rng", rng)
 
     first = Conv2D(filters.shape[2], filters.shape[3], 2, padding="valid", dtype=dtype, rng=rng)
     first.weight.value = filters
     first.weight.trainable = False
     layers: list[Layer] = [first, GELU()]
-    for inputs, width in zip((filters.shape[3], *widths), widths, strict=False):
+    for inputs, width in zip((filters.shape[3], *sizes), sizes, strict=False):
         for channels, pool in ((inputs, [MaxPool2D(2)]), (width, [])):
             norm = BatchNorm(width, eps=1e-12, momentum=0.4, dtype=dtype)
             norm.weight.trainable = False
             conv = Conv2D(channels, width, 3, bias=False, initializer=identity(), dtype=dtype, rng=rng)
             layers += [conv, *pool, norm, GELU()]
-    head = Linear(widths[2], classes, bias=False, initializer=fan_in_uniform, dtype=dtype, rng=rng)
+    head = Linear(sizes[2], classes, bias=False, initializer=fan_in_uniform, dtype=dtype, rng=rng)
     return Sequential(*layers, MaxPool2D(3), Flatten(), head, Scale(1 / 9))

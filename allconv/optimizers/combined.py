@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from allconv.optimizers.base import Optimizer
 from allconv.optimizers.checking import check_parameters, check_paths
-from allconv.validation import describe
+from allconv.validation import describe, members_of
 
 
 class Combined(Optimizer):
@@ -67,11 +67,12 @@ class Combined(Optimizer):
 
 def _check_optimizers(value: object) -> list[Optimizer]:
     rule = "optimizers must be a non-empty sequence of new Optimizers"
-    if not isinstance(value, Sequence) or not all(isinstance(part, Optimizer) for part in value):
+    parts = members_of(value)
+    if parts is None or not all(isinstance(part, Optimizer) for part in parts):
         raise TypeError(f"{rule}, got {describe(value)}")
-    for part in value:
+    for part in parts:
         if part._whole is not None or part.step_count > 0:
             raise ValueError(f"{rule}, got {part!r}, which has taken a step or belongs to another")
-    if not value:
+    if not parts:
         raise ValueError(f"{rule}, got {describe(value)}")
-    return list(value)
+    return parts

@@ -22,6 +22,7 @@ from allconv.validation.arguments import (  # noqa: I001 - one import for each m
     check_size as check_size,
     is_int as is_int,
     items_of as items_of,
+    members_of as members_of,
     value_and_gradient as value_and_gradient,
 )
 from allconv.validation.arrays import (

@@ -4,7 +4,7 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -201,6 +201,11 @@ def items_of(value: Any) -> list[Any] | None:
         return list(value)
     except (TypeError, NotImplementedError):  # A memoryview of several axes raises the latter.
         return None
+
+
+def members_of(value: Any) -> list[Any] | None:
+    """Return the members of a sequence other than a str, or None for what is none."""
+    return items_of(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
 
 
 def check_path(name: str, value: object) -> Path:
