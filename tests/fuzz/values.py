@@ -169,7 +169,7 @@ def _shaped(array, shape):
         "0-d": lambda: array.reshape(-1)[:1].reshape(()),
         "first": lambda: array[:1],
         "one more": lambda: array[..., None],
-        "one less": lambda: array[0],
+        "one less": lambda: array[:1].reshape(array.shape[1:]),
         "many axes": lambda: array.reshape((1,) * 40 + array.shape),
         "twice": lambda: np.concatenate([array, array]),
     }[shape]()
