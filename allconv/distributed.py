@@ -4,7 +4,7 @@ r"""Training on several processes: each takes a shard of every step's images, an
 
 The program needs one line at its beginning: ``group = allconv.distributed.start()``. After it `train` and `evaluate`
 share each step's images over the ranks, and give every rank the same records. What only one process may do, such as
-printing and saving, stands under ``if group.rank == 0``. The page `docs/distributed.md` says more.
+printing and saving, stands under ``if group.rank == 0``. The page `docs/howto/distributed.md` says more.
 
 With p ranks, the images :math:`B_r` of rank r, and the loss L of the whole step's scores :math:`s_n`,
 

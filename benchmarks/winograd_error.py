@@ -1,4 +1,4 @@
-"""Measure what Winograd's convolution loses in float32, and write the tables of docs/winograd.md.
+"""Measure what Winograd's convolution loses in float32, and write the tables of docs/understand/winograd.md.
 
     python benchmarks/winograd_error.py [--seeds 3]
 

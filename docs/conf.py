@@ -32,6 +32,13 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 default_role = "py:obj"  # `Conv2D` in a docstring is a link where there is such a thing, and code where not
+# `-n` checks every other link. A bare name in backquotes may be an argument; a full path must lead to a page.
+nitpick_ignore_regex = [
+    ("py:obj", r"(?!allconv\.).*"),
+    ("py:class", r"(?!allconv\.).*"),  # classes of Python and NumPy, whose pages are not offline
+    # Base classes without a page: their subclasses have all their methods.
+    ("py:class", r".*\.(_AlongAxis|ElementwiseLoss|Grouped|Pool2D|ProcessGroup)"),
+]
 autosummary_generate = True
 autodoc_preserve_defaults = True
 autodoc_typehints = "none"  # numpydoc's Parameters have the types in words
@@ -46,7 +53,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"api/**": ["sidebar-nav-bs"], "*": []}  # only the reference has pages below it
+html_sidebars = {"reference/**": ["sidebar-nav-bs"], "*": []}  # only the reference has pages below it
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["allconv.css"]
@@ -55,7 +62,7 @@ html_css_files = ["allconv.css"]
 # a line of its own.
 REFERENCE = {
     "layers": ("Layers", "allconv.layers", "allconv.parameter", "allconv.initializers", "allconv.layers.summary"),
-    "losses": ("Losses", "allconv.losses"),
+    "losses": ("Losses", "allconv.losses", "allconv.typing"),
     "optimizers": ("Optimizers and schedules", "allconv.optimizers", "allconv.schedules"),
     "training": (
         "Training",
@@ -98,6 +105,7 @@ RETURNED = [
     "allconv.layers.summary.LayerSummary",
     "allconv.layers.summary.Summary",
     "allconv.training.training.Training",
+    "allconv.typing.Loss",
 ]
 
 
@@ -143,9 +151,10 @@ def write_reference(folder: Path) -> None:
                 lines += ["", module, "-" * len(module)]
             about = "" if module == "allconv" else import_module(module).__doc__ or ""
             summary = inspect.cleandoc(about).split("\n\n")[0]
-            lines += ["", summary, "", ".. autosummary::", "   :toctree:", "   :nosignatures:", ""]
+            lines += [f".. py:module:: {module}", ".. py:currentmodule:: None", "", summary, ""]
+            lines += [".. autosummary::", "   :toctree:", "   :nosignatures:", ""]
             lines += [f"   ~{name}" for name in names[module]]
         (folder / f"{file}.rst").write_text("\n".join(lines) + "\n")
 
 
-write_reference(Path(__file__).parent / "api" / "generated")
+write_reference(Path(__file__).parent / "reference" / "generated")

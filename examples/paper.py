@@ -6,7 +6,8 @@
 Springenberg et al. (2015), section 3.1: stochastic gradient descent with momentum 0.9 and weight decay 0.001, the
 learning rate times 0.1 after epochs 200, 250 and 300 of 350; dropout of 20 % of the input and 50 % after each pooling
 or its replacement; images with their contrast normalized and whitened, as pylearn2 does it. With N epochs the rate
-falls at the same fractions of the run. docs/paper.md says what the paper leaves open, and what is chosen here.
+falls at the same fractions of the run. The page
+docs/experiment/paper.md says what the paper leaves open, and what is chosen here.
 
 OUT/log.csv holds the results of each epoch, OUT/checkpoints/ what --resume needs. OUT/model.npz holds the weights after
 the last epoch and the whitening: `restore` makes a network from it that predicts.
@@ -40,7 +41,7 @@ TIMED_STEPS = 5  # steps until the time of the whole run is estimated
 def build(net: str, ending: str, rng: np.random.Generator) -> ac.Sequential:
     """Return the untrained network; its last maps are 6x6, as the paper's table 1 has them, or 8x8.
 
-    The paper does not state the initial weights; docs/paper.md says why they are these.
+    The paper does not state the initial weights; docs/experiment/paper.md says why they are these.
     """
     kind, variant = NETS[net]
     model = ac.models.all_cnn(kind, variant, unpadded_last=ending == "6x6", dropout=True, rng=rng)

@@ -1,12 +1,12 @@
 r"""What the faults of the published code do to the gradient: each as a switch, measured and checked.
 
     python examples/published_faults.py
-    python examples/published_faults.py --write docs/faults.md
+    python examples/published_faults.py --write docs/experiment/faults.md
 
-The hand-written backward pass of cases c, d, g and h departs from the gradient in four places (docs/experiment.md,
-"Faults of the published code"). Three are backward rules in `allconv.article`: `elu_twice`, `average_undivided` and
-`pool_undivided`. `rules.override_backward` puts a rule in the place of a layer's backward pass. The fourth fault is a
-loss with ``reduction="sum"``.
+The hand-written backward pass of cases c, d, g and h departs from the gradient in four places
+(docs/experiment/protocol.md, "Faults of the published code"). Three are backward rules in `allconv.article`:
+`elu_twice`, `average_undivided` and `pool_undivided`. `rules.override_backward` puts a rule in the place
+of a layer's backward pass. The fourth fault is a loss with ``reduction="sum"``.
 
 The first tables compare the gradients of the weights under each fault with the true gradients. They do so for both
 networks of the article at their initial weights, on one step of 50 drawn images. The last table says what the gradient
@@ -28,7 +28,7 @@ from allconv.rules import Pattern, Rule, override_backward
 from allconv.typing import Array, Cache
 
 IMAGES = 50  # in a step
-BEGIN = "<!-- faults: begin: `python examples/published_faults.py --write docs/faults.md` -->"
+BEGIN = "<!-- faults: begin: `python examples/published_faults.py --write docs/experiment/faults.md` -->"
 END = "<!-- faults: end -->"
 
 

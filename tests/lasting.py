@@ -1,4 +1,4 @@
-"""Runs the campaigns of docs/lasting.md: files mutated, faults injected, processes crowded.
+"""Runs the campaigns of docs/understand/lasting.md: files mutated, faults injected, processes crowded.
 
     python tests/lasting.py                         every campaign, 20 cases each; some minutes
     python tests/lasting.py weights --cases 100000  one of them

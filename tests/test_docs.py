@@ -5,7 +5,7 @@ import re
 import runpy
 
 import pytest
-from helpers.programs import ROOT
+from helpers.programs import ROOT, pages
 
 STATIC = ROOT / "docs" / "_static" / "results"
 
@@ -18,7 +18,7 @@ def curves():
 
 
 def test_the_table_of_published_results(curves):
-    text = (ROOT / "docs" / "experiment.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "experiment" / "protocol.md").read_text(encoding="utf-8")
     table = text.partition("compares this table with the published curves -->\n")[2].partition("\n\n")[0]
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
     assert head[1:] == list(curves)
@@ -45,21 +45,22 @@ def dilated_study(monkeypatch):
 
 
 def test_the_dilated_page_includes_the_tables_that_its_script_makes(dilated_study):
-    page = (ROOT / "docs" / "dilated.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "experiment" / "dilated.md").read_text(encoding="utf-8")
     for name, text in dilated_study["tables"]().items():
         assert (STATIC / name).read_text(encoding="utf-8") == text
-        assert f"{{include}} _static/results/{name}" in page
+        assert f"{{include}} ../_static/results/{name}" in page
 
 
 def test_the_paper_s_page_includes_the_table_that_its_script_makes():
     script = runpy.run_path(str(ROOT / "experiments" / "paper" / "table.py"))
     assert (STATIC / "paper.md").read_text(encoding="utf-8") == script["table"]()
-    assert "{include} _static/results/paper.md" in (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "experiment" / "paper.md").read_text(encoding="utf-8")
+    assert "{include} ../_static/results/paper.md" in page
 
 
 def test_every_included_file_and_picture_exists_and_every_generated_file_is_shown():
-    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")]
-    shown = {name for page in pages for name in re.findall(r"_static/results/([\w.]+)", page)}
+    texts = [page.read_text(encoding="utf-8") for page in pages()]
+    shown = {name for text in texts for name in re.findall(r"_static/results/([\w.]+)", text)}
     assert shown == {path.name for path in STATIC.iterdir()}
 
 

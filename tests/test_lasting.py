@@ -1,6 +1,6 @@
 """Campaigns of random trouble: a short one of each kind here, and a longer one with the marker `scripts`.
 
-`python tests/lasting.py` runs them as long as one likes; docs/lasting.md has its results.
+`python tests/lasting.py` runs them as long as one likes; docs/understand/lasting.md has its results.
 """
 
 import os
@@ -75,8 +75,8 @@ def test_an_escape_is_counted_told_and_an_error(monkeypatch, capsys):
 
 
 def test_the_page_has_the_table_of_the_recorded_results():
-    page = (ROOT / "docs" / "lasting.md").read_text(encoding="utf-8")
-    assert "{include} _static/results/lasting.md" in page
+    page = (ROOT / "docs" / "understand" / "lasting.md").read_text(encoding="utf-8")
+    assert "{include} ../_static/results/lasting.md" in page
     assert lasting.TABLE.read_text(encoding="utf-8") == lasting.table()
     rows = lasting.recorded()
     assert rows.keys() == lasting.CAMPAIGNS.keys()

@@ -1,4 +1,4 @@
-"""docs/matching.md keeps its word: every row of its tables is evaluated, theirs and ours, and compared."""
+"""docs/howto/matching.md keeps its word: every row of its tables is evaluated, theirs and ours, and compared."""
 
 import functools
 import re
@@ -15,7 +15,7 @@ from test_readme import blocks
 
 import allconv as ac
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "matching.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "howto" / "matching.md").read_text(encoding="utf-8")
 STEPS = tuple(range(1, 51))
 SIZES = {"any": [(4, 7), (7, 6)], "even": [(6, 4)], "odd": [(5, 7)]}
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}

@@ -47,7 +47,7 @@ def test_a_fault_that_a_network_lacks_is_no_fault_of_it():
 
 
 def tables():
-    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "experiment" / "faults.md").read_text(encoding="utf-8")
     part = text.partition("<!-- faults: begin")[2].partition("<!-- faults: end")[0]
     blocks = [block.splitlines() for block in part.split("\n\n") if block.startswith("| ")]
     return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block] for block in blocks]

@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from operator import attrgetter
 
 import pytest
-from helpers.programs import ROOT
+from helpers.programs import ROOT, pages
 
 import allconv as ac
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *pages()]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -34,7 +34,7 @@ PAGES_WITH_CODE = [page for page in PAGES if blocks(page.read_text(encoding="utf
 
 
 @pytest.mark.scripts
-@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_the_code_of_a_page_runs(page, tmp_path):
     """All blocks of a page, in order, as one program in a fresh process and an empty folder; a warning is an error."""
     code = "\n".join(program(block) for block in blocks(page.read_text(encoding="utf-8"), "python"))

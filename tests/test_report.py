@@ -150,7 +150,7 @@ def test_the_figure_draws_ours_over_the_published_curve(report, logged, tmp_path
     assert colours[1]["#d62728"] > colours[0]["#d62728"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/results.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/experiment/results.md"])
 def test_a_page_calls_the_runs_under_way_as_long_as_one_is_not_whole(page, curves):
     """When the last of the eight runs has its 21 epochs, the pages must say so."""
     unfinished = any(len(curve) < curves["EPOCHS"] for curve in curves["main_runs"](curves["runs"]()).values())

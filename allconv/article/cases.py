@@ -82,7 +82,7 @@ def build_case(name: str, rng: np.random.Generator) -> Case:
     Parameters
     ----------
     name : {"a", "b", "c", "d", "e", "f", "g", "h"}
-        The article's letter; the table of `allconv.article.cases` says what each stands for.
+        The article's letter; the table of ``allconv.article.cases`` says what each stands for.
     rng : numpy.random.Generator
         Draws the initial weights.
 

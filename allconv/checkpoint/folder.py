@@ -32,7 +32,7 @@ def save(folder: str | Path, state: dict[str, Any], *, keep: int = 2, best: bool
     folder : path
         It is made if it is missing.
     state : dict
-        A nested dict with str keys; values are arrays or plain (`allconv.checkpoint.format.write` says which).
+        A nested dict with str keys; values are arrays or plain (``allconv.checkpoint.format.write`` says which).
         ``state["step"]``, a non-negative int, numbers the file; without it the files count from 0.
     keep : int, default 2
         How many whole checkpoints there are afterwards, at least 1; damaged files do not count. Two, so that one

@@ -1,4 +1,4 @@
-"""Set the runs of the eight cases beside the published ones: tables, sentences and one figure for docs/results.md.
+"""Set the runs of the eight cases beside the published ones, for docs/experiment/results.md: tables and a figure.
 
     python experiments/article/report.py            # write them all; the figure needs matplotlib
     python experiments/article/report.py --check    # fail if what is committed does not follow from epochs.csv

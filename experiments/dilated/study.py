@@ -2,7 +2,7 @@ r"""What does the dilated gradient do? Both of its forms are checked, measured a
 
     python experiments/dilated/study.py --gradients     # run the gradient check and measure the angles
     python experiments/dilated/study.py --data PATH     # make 18 short trainings, over a minute each on two cores
-    python experiments/dilated/study.py                 # write the tables of docs/dilated.md from the CSV files
+    python experiments/dilated/study.py                 # write the tables of docs/experiment/dilated.md
 
 A shortcut of strength r = 0.8 / (1 + epoch) leads around convolutions 2, 5 and 8. In the form "both passes" (May 2018)
 it is in the forward and the backward pass, and the gradient is that of a network with skip connections. In the form
@@ -194,7 +194,7 @@ def accuracy_table() -> str:
 
 
 def tables() -> dict[str, str]:
-    """Return the generated files of docs/dilated.md by name."""
+    """Return the generated files of docs/experiment/dilated.md by name."""
     return {
         "dilated_check.md": check_table(),
         "dilated_cosines.md": angle_table("cosine", 3),

@@ -1,4 +1,4 @@
-"""Set the test errors of model C's four variants beside the paper's Table 3, in a table for docs/paper.md.
+"""Set the test errors of model C's four variants beside the paper's Table 3, in a table for docs/experiment/paper.md.
 
     python experiments/paper/table.py
 

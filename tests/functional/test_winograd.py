@@ -176,7 +176,7 @@ def test_the_tile_is_chosen_from_the_sizes(geometry, tile, products):
 
 
 def test_the_page_and_the_code_have_the_same_steps():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "winograd.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "understand" / "winograd.md").read_text(encoding="utf-8")
     steps = re.findall(r"^\| `(\w+)` \| \$", page, re.MULTILINE)
     functions = {
         re.sub("_(vertical|horizontal)$", "", name)

@@ -102,9 +102,9 @@ def sizes_of(row):
 
 
 def test_the_tables_of_the_page_are_within_the_bounds_that_the_code_has(script):
-    page = (ROOT / "docs" / "winograd.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "understand" / "winograd.md").read_text(encoding="utf-8")
     for name in ("errors", "outliers", "nets"):
-        assert f"{{include}} _static/results/winograd_{name}.md" in page
+        assert f"{{include}} ../_static/results/winograd_{name}.md" in page
     text = (ROOT / "docs" / "_static" / "results" / "winograd_errors.md").read_text(encoding="utf-8")
     *measured, bounds = (rows_of(part)[2:] for part in text.split("\n\n|")[1:] for part in [f"|{part}"])
     assert len(measured) == 3

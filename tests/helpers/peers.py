@@ -1,7 +1,7 @@
 """PyTorch, Keras, optax and TensorFlow 1 behind one interface, as packages and as documented, for `test_matching.py`.
 
-A peer evaluates the expressions of docs/matching.md, its cells. `layer(cell, layout, shape, sizes)` makes a layer for
-an input of that shape: `weights()` are its arrays, of the `sizes`, in the layout and under the names of ours;
+A peer evaluates the cells of docs/howto/matching.md, which are expressions. `layer(cell, layout, shape, sizes)` makes a
+layer for an input of that shape: `weights()` are its arrays, of the `sizes`, in the layout and under the names of ours;
 `run(x, dy, training)` returns y, dx and the gradients of the weights. `loss(cell, **arrays)` returns value and
 gradient, `trajectory(cell, steps)` the weights after each of these steps, `sample(cell)` draws of a weight
 (3, 3, 24, 48), or their law.

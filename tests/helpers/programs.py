@@ -11,6 +11,12 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 
 
+def pages():
+    """Return the Markdown pages of the documentation that are written by hand."""
+    docs = ROOT / "docs"
+    return [page for page in sorted(docs.rglob("*.md")) if not page.relative_to(docs).parts[0].startswith("_")]
+
+
 def load(name):
     """Import an example; like the program itself, it finds the others beside it."""
     if str(EXAMPLES) not in sys.path:
