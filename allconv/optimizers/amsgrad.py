@@ -129,6 +129,9 @@ class AMSGrad(Adam):
             "none": (1.0, 1.0, 1.0),
         }[self.bias_correction]
 
+    def _is_elementwise(self) -> bool:
+        return self.maximum == "elementwise"
+
     def _apply(self, pieces: list[Piece]) -> None:
         if self.maximum == "elementwise":
             super()._apply(pieces)

@@ -138,7 +138,7 @@ class Optimizer(Grouped):
             The initial value of all elements.
         """
         for group in self.groups:
-            group._slots[name] = [np.full_like(parameter.value, fill) for parameter in group.parameters]
+            group._slots[name] = group._layout.new_slot(fill)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over what was pickled or copied; read-only slots are copied, as `Parameter` does with its arrays."""
@@ -222,6 +222,8 @@ class Optimizer(Grouped):
         with watch_overflow():
             for group, pieces in work:
                 group._apply(pieces)
+                for piece in pieces:
+                    piece.write_back()
         if self.step_count % _FLUSH_PERIOD == 0:
             for group, pieces in work:
                 over_slices(group._flush, pieces)
@@ -229,17 +231,17 @@ class Optimizer(Grouped):
             parameter.grad = None
 
     def _pieces(self) -> list[Piece]:
-        """Return the trainable parameters of a group with their gradients and slots."""
-        return [
-            Piece(
-                parameter.value.reshape(-1),
-                gradient_of(parameter, self._numbers[index]).reshape(-1),
-                {name: arrays[index].reshape(-1) for name, arrays in self._slots.items()},
-                parameter.decay,
-            )
-            for index, parameter in enumerate(self.parameters)
+        """Return what a step of a group updates."""
+        gradients = {
+            number: gradient_of(parameter, self._numbers[number])
+            for number, parameter in enumerate(self.parameters)
             if parameter.trainable
-        ]
+        }
+        return self._layout.pieces(gradients, self._slots, joined=self._is_elementwise())
+
+    def _is_elementwise(self) -> bool:
+        """Tell whether a step needs no more of a parameter than `update` does, so that small ones may be joined."""
+        return True
 
     def _apply(self, pieces: list[Piece]) -> None:
         """Update all pieces in one sweep; an optimizer that needs sums over whole tensors makes several sweeps."""
@@ -333,10 +335,10 @@ class Optimizer(Grouped):
     def _entries(self) -> dict[str, Array]:
         """Return the slots themselves under their keys in the state."""
         return {
-            f"{name}/{self._paths[number]}": array
+            f"{name}/{self._paths[group._numbers[number]]}": group._layout.part(slot, number).reshape(p.value.shape)
             for group in self.groups
-            for name, arrays in group._slots.items()
-            for number, array in zip(group._numbers, arrays, strict=True)
+            for name, slot in group._slots.items()
+            for number, p in enumerate(group.parameters)
         }
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from allconv.optimizers.hyperparameter import Hyperparameter
+from allconv.optimizers.layout import Layout
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_non_negative
@@ -27,7 +28,8 @@ class Grouped:
     parameters: list[Parameter]
     _numbers: range  # The numbers of the parameters in the whole optimizer.
     _narrowest: np.dtype[Any]  # The dtype of the parameters that can hold the least.
-    _slots: dict[str, list[Array]]
+    _layout: Layout
+    _slots: dict[str, list[Array]]  # For each block of the layout an array.
     _learning_rate: float
     _whole: "Optimizer | None" = None  # The optimizer that a group belongs to.
     _inner: "Sequence[Optimizer]" = ()
@@ -45,7 +47,8 @@ class Grouped:
         self.parameters = parameters
         self._numbers = range(first, first + len(parameters))
         self._narrowest = min((p.value.dtype for p in parameters), key=lambda dtype: dtype.itemsize)
-        self._slots: dict[str, list[Array]] = {}
+        self._layout = Layout(parameters)
+        self._slots = {}
 
     def _make_groups(self, groups: Sequence[tuple[list[Parameter], dict[str, Any] | None]]) -> None:
         """Make an object of this class for each group, unless the parameters came without groups."""

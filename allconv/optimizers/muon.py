@@ -127,6 +127,9 @@ class Muon(Optimizer):
         self.normalize_weights = normalize_weights
         self.add_slot("velocity")
 
+    def _is_elementwise(self) -> bool:
+        return False
+
     def _apply(self, pieces: list[Piece]) -> None:
         """Update each matrix as a whole; the threads share the matrices."""
         columns = [parameter.value.shape[-1] for parameter in self.parameters if parameter.trainable]

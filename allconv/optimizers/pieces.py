@@ -20,28 +20,39 @@ _PARALLEL_ELEMENTS = 1 << 18
 
 @dataclass(slots=True)
 class Piece:
-    """A parameter, or a slice of it, as flat arrays of one length.
+    """A parameter, several small ones, or a slice of them, as flat arrays of one length.
 
     Attributes
     ----------
     w : array
-        The weights, as a view of the parameter's value.
+        The weights, as a view of the parameter's value. Those of several parameters are a copy.
     g : array
         The gradient of the loss with respect to the weights.
     slots : dict of str to array
         The optimizer's own arrays, such as a velocity, by name.
     decay : bool
         Whether weight decay applies to the weights.
+    values : list of array
+        The values of several parameters, in the order of `w`; empty for one parameter.
     """
 
     w: Array
     g: Array
     slots: dict[str, Array]
     decay: bool
+    values: Sequence[Array] = ()
 
     def __getitem__(self, part: slice) -> "Piece":
         slots = {name: slot[part] for name, slot in self.slots.items()}
         return Piece(self.w[part], self.g[part], slots, self.decay)
+
+    def write_back(self) -> None:
+        """Give the updated weights to several parameters; a parameter by itself has them already."""
+        start = 0
+        for value in self.values:
+            stop = start + value.size
+            value.reshape(-1)[:] = self.w[start:stop]
+            start = stop
 
 
 def over_slices(function: Callable[[Piece], T], pieces: Sequence[Piece]) -> list[list[T]]:
