@@ -102,7 +102,7 @@ def check(
                 f"layer must have float64 parameters for a gradient check, got {parameter.value.dtype} for "
                 f"{parameter.name}; build it with dtype=np.float64"
             )
-    x = _check_point("x", x)
+    x = check_point("x", x)
     options = _Options(
         np.random.default_rng(check_int("seed", seed, minimum=0)),
         check_bool("training", training),
@@ -151,7 +151,7 @@ def check_loss(
     True
     """
     check_callable("loss", loss, takes="scores, target")
-    scores, before = _check_point("scores", scores), np.array(check_array("target", target))
+    scores, before = check_point("scores", scores), np.array(check_array("target", target))
     rows = check(_LossLayer(loss, target), scores, seed=seed).rows
     name = type(loss).__name__
     fault = "" if np.array_equal(before, target) else "it writes to target"
@@ -183,7 +183,8 @@ class _Options:
     separate: bool | None
 
 
-def _check_point(name: str, value: Array) -> Array:
+def check_point(name: str, value: Array) -> Array:
+    """Return a copy of an array that is a point for a check: float64, with examples, and finite."""
     array = check_batch(name, value)
     if array.dtype != np.float64:
         raise TypeError(

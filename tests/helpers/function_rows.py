@@ -172,6 +172,16 @@ FUNCTIONS = {
         {"model": ac.Sequential(ac.ReLU()), "x": ROWS, "rules": {ac.ReLU: ac.rules.guided}},
         {"x": BATCH},
     ),
+    "gradcheck.grade": Row(
+        ac.gradcheck.grade,
+        {"forward": abs, "backward": abs, "like": ac.ReLU()},
+        {
+            "forward": Rule("callable", [None, "x", 3]),
+            "backward": Rule("callable", [None, "x", 3]),
+            "like": LAYER,
+            "x": DOUBLES,
+        },
+    ),
     "interop.assign": Row(
         ac.interop.assign,
         {"model": ac.Linear(2, 3), "arrays": {"weight": np.ones((3, 2)), "bias": np.ones(3)}},
