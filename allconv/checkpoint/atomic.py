@@ -63,7 +63,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             with temporary.open("xb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                _sync(file.fileno())
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):  # the first error is the one to tell; the next write tries again
@@ -135,12 +135,18 @@ def sync_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no fsync of a folder
             raise
     finally:
         os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Flush an open file or folder to the disk. In a browser there is no disk, and some Pythons there have no fsync."""
+    if hasattr(os, "fsync"):
+        os.fsync(descriptor)
 
 
 @contextlib.contextmanager

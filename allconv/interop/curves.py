@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import erf
 
 from allconv.layers.base import Layer
 from allconv.layers.dropout import Dropout
@@ -19,12 +18,19 @@ from allconv.layers.silu import SiLU
 from allconv.layers.tanh import Tanh
 from allconv.typing import Array
 
+
+def _erf(x: Array) -> Array:
+    from scipy.special import erf  # Importing scipy.special takes longer than importing the rest of the library.
+
+    return np.asarray(erf(x))
+
+
 POINTS = np.linspace(-9, 9, 181)  # where curves are compared; those of layers here differ well within
 UNARY: dict[str, Callable[[Array], Array]] = {
     "Relu": lambda x: np.maximum(x, 0),
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "Tanh": np.tanh,
-    "Erf": erf,
+    "Erf": _erf,
     "Exp": np.exp,
     "Neg": np.negative,
     "Softplus": lambda x: np.logaddexp(x, 0),

@@ -6,9 +6,11 @@ make a fork hang while another thread multiplies. So allconv divides the work it
 Two kinds of libraries need two kinds of limit. In most, as in OpenBLAS on pthreads, the number of threads belongs to
 the process: the first thread that needs the limit sets it, and the last one lifts it. In the others, as in MKL and in
 OpenBLAS on OpenMP, each thread has its own number, and so sets and lifts its own limit.
+
+A Python without `ctypes`, as in some browsers, cannot call the library. No limit can be set then, and allconv uses one
+thread.
 """
 
-import ctypes
 import itertools
 import os
 import threading
@@ -18,16 +20,24 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+
+try:
+    import ctypes
+
+    from threadpoolctl import ThreadpoolController
+except ImportError:
+    ThreadpoolController = None
 
 
 @cache
-def _controller() -> ThreadpoolController:
+def _controller() -> Any:
     # The search for the loaded libraries takes a hundred times as long as a call of what was found.
     return ThreadpoolController()
 
 
 def _blas_controllers() -> list[Any]:
+    if ThreadpoolController is None:
+        return []
     return [found for found in _controller().lib_controllers if found.user_api == "blas"]
 
 

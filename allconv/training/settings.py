@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 
 from allconv.parallel.pool import get_num_threads
 from allconv.parallel.process_group import current
@@ -21,6 +20,8 @@ def with_environment(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings as JSON gives them back, with what else the bits of a run depend on."""
     if not isinstance(config, Mapping):
         raise TypeError(f"config must be a dict of settings, got {describe(config)}")
+    import scipy  # Importing SciPy takes long, and it cannot be imported in every browser.
+
     from allconv import __version__  # The package imports this module, so the import can't stand at the top.
 
     versions = {

@@ -9,6 +9,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
+# The start of a program that has no more than a browser's Python: neither threads, nor ctypes, nor fsync.
+BROWSER = """
+import os, sys, threading
+sys.modules.update(dict.fromkeys(["ctypes", "_ctypes"]))
+del os.fsync
+def refuse(*arguments): raise RuntimeError("can't start new thread")
+threading._start_new_thread = threading._start_joinable_thread = refuse
+"""
 
 
 def pages():
