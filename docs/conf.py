@@ -82,6 +82,7 @@ REFERENCE = {
     "data": ("Data", "allconv.data"),
     "interop": ("Other frameworks", "allconv.interop"),
     "models": ("Networks", "allconv.models"),
+    "deploy": ("Deployment", "allconv.deploy"),
     "article": ("The experiment", "allconv.article"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
     "explain": (

@@ -13,7 +13,7 @@ from allconv.typing import Array
 from allconv.validation import check_floating, check_images, check_positive, describe
 
 # The least divisor of an image, as in pylearn2. An image with a smaller one is not divided.
-_MIN_DIVISOR = 1e-8
+MIN_DIVISOR = 1e-8
 # The largest number of values of an image. Its covariance takes 1.2 GB, and the eigenvectors take as much again.
 _LARGEST = 64 * 64 * 3
 # The number of images that one task whitens. It is large enough that reading the matrix takes little time beside the
@@ -251,7 +251,7 @@ def _rows(images: Array, contrast: GlobalContrast | None) -> Array:
     if contrast is not None:
         x -= x.mean(axis=1, keepdims=True)
         divisor = np.sqrt(np.einsum("nd,nd->n", x, x)) / contrast.scale
-        divisor[divisor < _MIN_DIVISOR] = 1
+        divisor[divisor < MIN_DIVISOR] = 1
         x /= divisor[:, None]
     return x
 

@@ -204,6 +204,17 @@ FUNCTIONS = {
             "input_shape": [],
         },
     ),
+    "deploy.save": Row(
+        ac.deploy.save,
+        {"model": ac.Linear(3, 3), "folder": "none", "input_shape": (3,)},
+        {
+            "folder": Rule("a path", [None, 3, b"file", ["file"]]),
+            "input_shape": SHAPE,
+            "normalize": Rule("a Standardize, GlobalContrast, ZCA or None", [3, "mean", ac.data.Standardize]),
+            "names": Rule("a sequence of one str for each of the 3 outputs", ["abc", [1, 2, 3], 3], [["a", "b"]]),
+        },
+    ),
+    "deploy.load": Row(ac.deploy.load, {"folder": "none"}, {"folder": Rule("a path", [None, 3, b"file", ["file"]])}),
     "interop.save_safetensors": Row(ac.interop.save_safetensors, {"model": Untouched(), "path": "none"}),
     "interop.load_keras": Row(ac.interop.load_keras, {"path": "none"}),
     "interop.from_keras": Row(ac.interop.from_keras, {"path": "none"}),

@@ -1,0 +1,11 @@
+"""Deployment: a folder with a trained network that predicts where NumPy is all there is.
+
+- `saving`: `save` writes the folder
+- `structure`: a model as a list of steps
+- `predictor`: the one file of code in the folder; `load` and `Predictor` are here too
+"""
+
+from allconv.deploy.predictor import Predictor, load
+from allconv.deploy.saving import save
+
+__all__ = ["Predictor", "load", "save"]
