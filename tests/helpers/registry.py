@@ -434,6 +434,7 @@ MODELS = {
             ],
         },
     ),
+    "pretrained": Row(ac.models.pretrained, {"name": "allcnn_h"}, {"name": choice("allcnn_h", "fast_net")}),
     "fuse": Row(ac.models.fuse, {"model": ac.ReLU()}),
 }
 
