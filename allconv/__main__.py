@@ -45,12 +45,12 @@ def _predict(folder: Path, images: list[Path]) -> None:
 
 def _read_image(path: Path, shape: tuple[int, ...]) -> Array:
     """Return a picture as uint8 of a shape: resized where its size is another, its channels converted."""
+    if len(shape) != 3 or shape[2] not in _MODES:
+        raise ValueError(f"the network must take images with 1, 3 or 4 channels, got inputs of shape {shape}")
     try:
         from PIL import Image, ImageOps
     except ImportError:
         raise ImportError("to read images, Pillow must be installed: pip install 'allconv[plot]'") from None
-    if len(shape) != 3 or shape[2] not in _MODES:
-        raise ValueError(f"the network must take images with 1, 3 or 4 channels, got inputs of shape {shape}")
     with Image.open(path) as picture:
         converted = ImageOps.exif_transpose(picture).convert(_MODES[shape[2]])
     if converted.size != (shape[1], shape[0]):

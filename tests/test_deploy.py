@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -311,11 +312,14 @@ def test_the_command_line_says_what_is_wrong(tmp_path, capsys, monkeypatch):
     ac.deploy.save(small(), tmp_path / "net", input_shape=SHAPE)
     ac.deploy.save(ac.Linear(5, 2), tmp_path / "rows", input_shape=(5,))
     (tmp_path / "text.png").write_text("text")
-    for folder, message in ((tmp_path / "none", "model.json"), (tmp_path / "net", "text.png")):
-        assert main(["predict", str(folder), str(tmp_path / "text.png")]) == 1
-        assert message in capsys.readouterr().err
-    assert main(["predict", str(tmp_path / "rows"), str(tmp_path / "text.png")]) == 1
-    assert "must take images with 1, 3 or 4 channels" in capsys.readouterr().err
+
+    def error(folder):
+        assert main(["predict", str(tmp_path / folder), str(tmp_path / "text.png")]) == 1
+        return capsys.readouterr().err
+
+    assert "model.json" in error("none")
+    assert "must take images with 1, 3 or 4 channels" in error("rows")
+    if find_spec("PIL"):
+        assert "text.png" in error("net")
     monkeypatch.setitem(sys.modules, "PIL", None)
-    assert main(["predict", str(tmp_path / "net"), str(tmp_path / "text.png")]) == 1
-    assert "pip install 'allconv[plot]'" in capsys.readouterr().err
+    assert "pip install 'allconv[plot]'" in error("net")
