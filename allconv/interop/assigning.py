@@ -107,7 +107,8 @@ def assign(
         ordered = by_order(ours, theirs)
         names = ordered if len(ordered) >= len(names) else names
     missing = [path for path in paths if path not in names]
-    unexpected = [name for name in expected if name not in names.values()]
+    taken = set(names.values())
+    unexpected = [name for name in expected if name not in taken]
     problems = [f"parameter {path!r} has no array" for path in missing if strict or not names]
     problems += [f"array {name!r} has no parameter" for name in unexpected if strict or not names]
     converted = _converted(model, {path: renamed[name] for path, name in names.items()}, source, input_shape)
@@ -180,10 +181,13 @@ def _from_torch(layer: Layer, role: str, array: Array) -> Array:
 
 
 def _from_keras(layer: Layer, role: str, array: Array) -> Array:
-    """Return an array of Keras, whose depthwise weights are (rows, columns, in, multiplier), and PReLU's (1, 1, C)."""
+    """Return an array of Keras, whose depthwise weights are (rows, columns, in, multiplier).
+
+    The slopes of its PReLU are (1, 1, C), or (C, 1, 1) for NCHW images.
+    """
     if role == "weight" and isinstance(layer, Conv2D) and array.ndim == 4 and layer.groups == array.shape[2] > 1:
         return array.reshape(*array.shape[:2], 1, -1)
-    if role == "weight" and array.ndim == 3 and array.shape[:2] == (1, 1):
+    if role == "weight" and array.ndim == 3 and sorted(array.shape)[:2] == [1, 1]:
         return array.reshape(-1)
     return array
 

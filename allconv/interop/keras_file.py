@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Iterator
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from allconv.interop.files import reading
 from allconv.typing import Array
 from allconv.validation import check_path
 
-_CONFIG = 1 << 24  # bounds the description of a model, in bytes
-_OBJECTS = 50_000  # bounds the groups and arrays in a file
+_CONFIG = 1 << 21  # bounds the description of a model, in bytes: JSON takes up to 25 times that when parsed, 50 MB
+_NAMES = 4096  # bounds the names in an attribute, whose header holds 64 KB, or 16 bytes for a name that lies elsewhere
+_OBJECTS = 20_000  # bounds the groups and arrays in a file
 _DEPTH = 32  # bounds how deep they lie
 
 
@@ -84,7 +87,7 @@ def open_keras(path: str | Path) -> Iterator[tuple[dict[str, Array], str | bytes
             file.seek(0)
         with _as_value_error(), h5py.File(content, "r") as root:
             if "model_config" in root.attrs:
-                config = root.attrs["model_config"]
+                config = _description(root.attrs)
             top = root["model_weights"] if root.get("model_weights", getclass=True) is h5py.Group else root
             arrays = _Arrays(h5py, size)
             arrays.collect(top, "", 0)
@@ -134,15 +137,32 @@ class _Arrays:
         return np.asarray(data[()]).astype(data.dtype.newbyteorder("="), copy=False)
 
 
+def _description(attributes: Any) -> str | bytes:
+    """Return the text that describes the model."""
+    if attributes.get_id("model_config").shape != ():
+        raise ValueError("has a model_config that is no text")
+    text = attributes["model_config"]
+    if not isinstance(text, str | bytes) or len(text) > _CONFIG:
+        raise ValueError(f"has a model_config that is no text of at most {_CONFIG} bytes")
+    return text
+
+
+def _names(attributes: Any, key: str) -> list[str]:
+    """Return the names in an attribute, which Keras cuts into KEY0, KEY1, ... if they are too long for HDF5."""
+    keys = [key] if key in attributes else takewhile(attributes.__contains__, (f"{key}{k}" for k in count()))
+    names: list[str] = []
+    for part in keys:
+        if math.prod(attributes.get_id(part).shape) > _NAMES:
+            raise ValueError(f"has more than {_NAMES} names in {part!r}")
+        names += [name.decode() if isinstance(name, bytes) else str(name) for name in attributes[part]]
+    return names
+
+
 def _in_order(top: Any, found: dict[str, Array]) -> dict[str, Array]:
     """Return the arrays in the order of the layers, which ``.h5`` files state."""
     names = []
-    for layer in map(_text, top.attrs.get("layer_names", ())):
-        inner = top[layer].attrs.get("weight_names", ()) if layer in top else ()
-        names += [f"{layer}/{_text(name)}" for name in inner]
+    for layer in _names(top.attrs, "layer_names"):
+        inner = _names(top[layer].attrs, "weight_names") if layer in top else []
+        names += [f"{layer}/{name}" for name in inner]
     ordered = {name: found[name] for name in names if name in found}
     return ordered | {name: array for name, array in found.items() if name not in ordered}
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)

@@ -34,6 +34,7 @@ from allconv.layers.zero_pad import ZeroPad2D
 from allconv.typing import Array
 
 Config = dict[str, Any]
+_CHANNELS = 2048  # bounds the channels of a normalization without weights of that number
 _ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "relu": ReLU, "relu6": ReLU6, "elu": ELU, "sigmoid": Sigmoid, "tanh": Tanh, "softmax": Softmax, "gelu": GELU,
     "silu": SiLU, "swish": SiLU, "log_softmax": LogSoftmax, "leaky_relu": lambda: LeakyReLU(0.2),
@@ -41,7 +42,16 @@ _ACTIVATIONS: dict[str, Callable[[], Layer]] = {
 }  # fmt: skip
 
 
-def layer_of_keras(kind: str, config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def is_of_channels(axis: object, shape: tuple[int, ...], images: str) -> bool:
+    """Tell whether an axis of Keras, which may stand in a list, is that of channels in arrays of this shape here."""
+    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    first = images == "channels_first" and len(shape) == 3
+    return axis in ((1, -3) if first else (len(shape), -1))
+
+
+def layer_of_keras(
+    kind: str, config: Config, weights: list[Array], shape: tuple[int, ...], images: str = "channels_last"
+) -> Layer:
     """Return the layer for a class of Keras.
 
     Parameters
@@ -53,7 +63,9 @@ def layer_of_keras(kind: str, config: Config, weights: list[Array], shape: tuple
     weights : list of array
         Its weights, in the order of Keras.
     shape : tuple of int
-        The shape of an example that it takes.
+        The shape of an example that it takes, (H, W, C) for an image.
+    images : {"channels_last", "channels_first"}
+        How images lie in the network of Keras.
 
     Returns
     -------
@@ -67,14 +79,17 @@ def layer_of_keras(kind: str, config: Config, weights: list[Array], shape: tuple
     """
     if kind not in _LAYERS:
         raise ValueError(f"is a {kind}, which is no layer here")
-    if config.get("data_format", "channels_last") not in ("channels_last", None):
-        raise ValueError(f"has images as {config['data_format']}, not channels_last")
+    if not is_of_channels(config.get("axis", 1 if images == "channels_first" else -1), shape, images):
+        raise ValueError(f"works along the axis {config['axis']}, not that of channels")
+    has_numbers = kind == "PReLU" or kind.endswith("Normalization")
+    if has_numbers and shape[-1] > max([_CHANNELS, *(array.size for array in weights)]):
+        raise ValueError(f"takes {shape[-1]} channels and has no weight of so many")
     weights = list(weights)
     layer = _LAYERS[kind](config, weights, shape)
     if weights:
         raise ValueError(f"has {len(weights)} weights more than a {kind} has here")
     name = config.get("activation") or "linear"
-    if name not in _ACTIVATIONS:
+    if name not in _ACTIVATIONS or ("softmax" in name and images == "channels_first" and len(shape) == 3):
         raise ValueError(f"has the activation {name!r}, which is no layer here")
     if name == "linear" or kind == "Activation":
         return layer
@@ -141,9 +156,6 @@ def _dense(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Laye
 
 def _scale_and_shift(layer: Any, config: Config, weights: list[Array], shape: tuple[int, ...]) -> Any:
     """Return a normalization with its gamma and beta, which Keras may leave out."""
-    axis = config.get("axis", -1)
-    if (axis if isinstance(axis, int) else axis[-1]) not in (-1, len(shape)) or not isinstance(axis, int | list):
-        raise ValueError(f"normalizes the axis {axis}, not that of channels")
     for name, parameter in (("scale", layer.weight), ("center", layer.bias)):
         if config.get(name, True):
             parameter.value = _take(weights, shape[-1:])
@@ -188,7 +200,9 @@ def _relu(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Lay
 
 def _prelu(_config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
     layer = PReLU(shape[-1])
-    layer.weight.value = _take(weights, (*(1,) * (len(shape) - 1), shape[-1])).reshape(-1)
+    ones = (1,) * (len(shape) - 1)
+    is_first = bool(weights) and weights[0].shape == (shape[-1], *ones)
+    layer.weight.value = _take(weights, (shape[-1], *ones) if is_first else (*ones, shape[-1])).reshape(-1)
     return layer
 
 
@@ -199,12 +213,6 @@ def _zero_pad(config: Config, _weights: list[Array], _shape: tuple[int, ...]) ->
 
 def _activation(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
     return _ACTIVATIONS[config["activation"]]()
-
-
-def _softmax(config: Config, _weights: list[Array], shape: tuple[int, ...]) -> Layer:
-    if config.get("axis", -1) not in (-1, len(shape)):
-        raise ValueError(f"is a Softmax along the axis {config['axis']}, not along the channels")
-    return Softmax()
 
 
 def _leaky_relu(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
@@ -218,7 +226,8 @@ _LAYERS: dict[str, Callable[[Config, list[Array], tuple[int, ...]], Layer]] = {
     "GroupNormalization": _group_norm, "MaxPooling2D": _pool(MaxPool2D), "AveragePooling2D": _pool(MeanPool2D),
     "GlobalAveragePooling2D": lambda config, _w, _s: GlobalAveragePool2D(keepdims=bool(config.get("keepdims"))),
     "GlobalMaxPooling2D": _global_max, "Flatten": lambda _c, _w, _s: Flatten(), "ReLU": _relu, "PReLU": _prelu,
-    "Dropout": lambda config, _w, _s: Dropout(config["rate"]), "Activation": _activation, "Softmax": _softmax,
+    "Dropout": lambda config, _w, _s: Dropout(config["rate"]), "Activation": _activation,
+    "Softmax": lambda _c, _w, _s: Softmax(),
     "LeakyReLU": _leaky_relu,
     "ELU": lambda config, _w, _s: ELU(config["alpha"]), "ZeroPadding2D": _zero_pad,
     "UpSampling2D": lambda config, _w, _s: Upsample2D(tuple(config["size"]), config["interpolation"]),

@@ -1,6 +1,7 @@
-"""Make ``keras_files.zip`` again: ``KERAS_BACKEND=torch python tests/interop/make_keras_files.py``.
+"""Make ``keras3_files.zip`` again: ``KERAS_BACKEND=torch python tests/interop/make_keras_files.py``.
 
-Keras 3.15.1 has written the files in it. The ``.npz`` of a net holds a batch and the outputs that Keras computes.
+Keras 3.15.1 has written the files in it. Where Keras 2 is installed, the same command makes ``keras2_files.zip``; those
+are of Keras 2.15.0. The ``.npz`` of a net holds a batch and the outputs that Keras computes.
 """
 
 import contextlib
@@ -55,6 +56,21 @@ def graph():
     return keras.Model(start, head(layers.GlobalAveragePooling2D()(x)), name="graph")
 
 
+def nchw(name, **flatten):
+    """Return a graph of NCHW images; Flatten has the arguments `flatten`."""
+    import keras
+    from keras import layers
+
+    first = {"data_format": "channels_first"}
+    start = x = keras.Input((3, 6, 8))
+    x = layers.BatchNormalization(axis=1)(layers.Conv2D(4, 3, padding="same", activation="relu", **first)(x))
+    x = layers.Concatenate(axis=1)([x, layers.DepthwiseConv2D(3, padding="same", **first)(x)])
+    x = layers.Softmax(axis=1)(layers.PReLU(shared_axes=[2, 3])(x))
+    x = layers.MaxPooling2D(2, **first)(layers.ZeroPadding2D(((0, 0), (2, 0)), **first)(x))
+    x = layers.BatchNormalization()(layers.Flatten(**flatten)(x))
+    return keras.Model(start, layers.Dense(5, activation="softmax")(x), name=name)
+
+
 def write(model, *endings):
     """Write a model with other weights than at the start, a batch, and its outputs."""
     rng = np.random.default_rng(0)
@@ -66,10 +82,16 @@ def write(model, *endings):
 
 
 if __name__ == "__main__":
-    target = Path(__file__).with_name("keras_files.zip")
+    import keras
+
+    version = keras.__version__[0]
+    target = Path(__file__).with_name(f"keras{version}_files.zip")
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         write(row(), ".keras", ".h5", ".weights.h5")
         write(graph(), ".keras", ".h5")
+        if version == "3":  # TensorFlow has no convolution of NCHW images on a processor
+            write(nchw("nchw"), ".keras", ".h5")
+            write(nchw("nchw_turned", data_format="channels_first"), ".keras")
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:  # HDF5 leaves much of a small file empty
             for path in sorted(Path().iterdir()):
                 archive.write(path)
