@@ -26,6 +26,7 @@ from allconv.typing import Array
 
 NCHW, NHWC = (0, 3, 1, 2), (0, 1, 2, 3)
 _FOLDS = 1000  # bounds the nodes that compute constants, each of which takes a millisecond
+_SPARE = 1 << 23  # bounds the numbers that a graph makes beyond four for each of its weights: 32 MB of float32
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Act:
         The number of channels of the image that was flattened as NCHW into these rows; 1 if the order does not matter.
     views : tuple of (str, array)
         The keys of nodes before on whose output the values depend element by element, the nearest first, and the
-        values for `POINTS` as that output.
+        values for `POINTS` as that output: a column, or one for each channel.
     groups : int
         The groups into which an image has been reshaped for an instance normalization; 0 if it has not.
     """
@@ -84,8 +85,8 @@ class Reader:
         self.nodes: dict[str, Node] = {}
         self.uses = Counter(name for node in self.graph.node for name in node.input)
         self.uses.update(output.name for output in self.graph.output)
-        self.names: dict[str, list[str]] = {}  # for each node here the names that stand for its output there
-        self.folds = 0
+        self.shared: set[str] = set()  # the nodes here whose output has a name there that is used more than once
+        self.folds, self.left = 0, _SPARE  # how many numbers may still be made
         self.node: Any = None  # The reader is at this node.
 
     def describe(self) -> str:
@@ -103,8 +104,15 @@ class Reader:
         if name not in self.values:
             if name not in self.weights:
                 raise ValueError(f"{self.describe()} takes {name!r}, which is missing or comes later")
-            self.values[name] = array_of(self.weights[name], self.folder)
+            self.values[name] = array = array_of(self.weights[name], self.folder)
+            self.left += 4 * array.size
         return self.values[name]
+
+    def spend(self, count: int) -> None:
+        """Note that so many numbers are about to be made: one weight may be used by many nodes, each with a copy."""
+        self.left -= count
+        if self.left < 0:
+            raise ValueError(f"{self.describe()} makes more numbers of the weights in the file than are allowed")
 
     def inputs(self) -> Iterator[Act | Array | None]:
         """Yield what the node that is being read takes, None for an input that is left out."""
@@ -138,6 +146,7 @@ class Reader:
             outputs = folded(node, inputs, self.opset)  # type: ignore[arg-type]
         if outputs is None:
             return False
+        self.spend(sum(array.size for array in outputs))
         self.values.update(zip(node.output, outputs, strict=False))
         return True
 
@@ -171,6 +180,7 @@ class Reader:
         others = [length for axis, length in zip(act.axes, shape, strict=False) if axis != last]
         if len(shape) != rank or math.prod(others) != 1 or array.size not in (1, act.shape[-1]):
             raise ValueError(f"{self.describe()} has a constant of shape {array.shape}, not one number a channel")
+        self.spend(4 * act.shape[-1])  # a BatchNorm of them has four parameters
         numbers = np.broadcast_to(array.astype(np.float32).ravel(), (act.shape[-1],)).copy()
         return from_channels_first(numbers, act.flattened)
 
@@ -193,13 +203,14 @@ class Reader:
     def put(self, value: Act) -> None:
         """Note what the node that is being read returns."""
         self.values[self.node.output[0]] = value
-        self.names.setdefault(value.node, []).append(self.node.output[0])
+        if self.uses[self.node.output[0]] > 1:
+            self.shared.add(value.node)
 
     def affine(self, act: Act, scale: Array | None, shift: Array | None) -> Act:
         """Return scale x + shift by channel: in the layer before, if nothing else takes its output, or a BatchNorm."""
         layer = self.nodes[act.node].layer
         can_fold = isinstance(layer, Linear | BatchNorm | GroupNorm | LayerNorm | Conv2D)
-        if not can_fold or any(self.uses[name] > 1 for name in self.names[act.node]):
+        if not can_fold or act.node in self.shared:
             if shift is None and scale is not None and (scale == scale[0]).all():
                 number = float(scale[0])
                 return self.add(Scale(number), act, scale=number, flattened=act.flattened)

@@ -7,6 +7,7 @@ from allconv.interop.nesting import Node, nest
 from allconv.interop.onnx_graph import onnx_package
 from allconv.interop.onnx_operators import read_node
 from allconv.interop.onnx_reader import NCHW, Act, Reader
+from allconv.interop.protobuf import check_fields
 from allconv.layers.sequential import Sequential
 from allconv.layers.shapes import check_shape
 from allconv.validation import check_path
@@ -16,7 +17,9 @@ _OF_NCHW = {
     *("InstanceNormalization", "GroupNormalization", "Resize", "Upsample"),
 }
 _FLOATING = (1, 10, 11)  # the numbers in ONNX of float32, float16 and float64
-_NODES = 20_000  # bounds the nodes of a graph, and with them the time
+_FIELDS = 200_000  # bounds the fields of a file, and with them the memory: an empty one takes 200 bytes when parsed
+_NODES = 8_000  # bounds the nodes of a graph, and with them the time
+_INPUTS = 40_000  # bounds what all nodes together take
 _SIZE = 1 << 31  # bounds a file, in bytes: protobuf holds no more
 
 
@@ -70,10 +73,13 @@ def from_onnx(path: str | Path, *, input_shape: tuple[int, ...] | None = None) -
     with reading(path) as (file, size):
         if size >= _SIZE:
             raise ValueError(f"has {size} bytes, more than an ONNX file can have")
+        check_fields(file, size, onnx.ModelProto.DESCRIPTOR, _FIELDS)
         model = onnx.load_model_from_string(file.read())
         if not 0 < len(model.graph.node) <= _NODES:
             raise ValueError(f"holds no ONNX graph of 1 to {_NODES} nodes, but one of {len(model.graph.node)}")
         reader = Reader(model, path.parent)
+        if reader.uses.total() > _INPUTS:
+            raise ValueError(f"has nodes that take more than {_INPUTS} inputs together")
         _input(reader, shape)
         reader.nodes["start"] = Node("input", [])
         if len(model.graph.output) != 1:
@@ -118,7 +124,6 @@ def _input(reader: Reader, shape: tuple[int, ...] | None) -> str:
         raise ValueError(f"input {name!r} leaves sizes open, {tuple(here[1:])}; state input_shape")
     here[0] = max(here[0], 1)
     reader.values[name] = Act("start", tuple(here), axes)
-    reader.names["start"] = [name]
     return name
 
 

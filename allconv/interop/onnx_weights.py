@@ -23,6 +23,7 @@ def convolution(reader: Reader, attributes: dict[str, Any], x: Any, weight: Any,
     """Return what Conv and ConvTranspose compute."""
     act, weight = reader.image(x), reader.constant(weight)
     reader.refuse_unless(weight.ndim == 4, f"a weight of shape {weight.shape}")
+    reader.spend(weight.size)
     groups = attributes.get("group", 1)
     options = {"stride": pair_of(attributes, "strides"), "dilation": pair_of(attributes, "dilations"), "groups": groups}
     options |= {"padding": padding_of(reader, attributes), "initializer": blank}
@@ -41,6 +42,7 @@ def convolution(reader: Reader, attributes: dict[str, Any], x: Any, weight: Any,
 def _linear(reader: Reader, act: Act, weight: Array, bias: Array | None) -> Act:
     """Return the product of rows and a matrix, whose rows are in the order of the flattened image there."""
     reader.refuse_unless(act.axes == (0, 1) and weight.ndim == 2, "other operands than rows and a matrix")
+    reader.spend(weight.size)
     if len(weight) == act.shape[1]:
         weight = from_channels_first(weight, act.flattened)
     layer = Linear(*weight.shape, initializer=blank)
@@ -68,13 +70,20 @@ def batch_norm(reader: Reader, attributes: dict[str, Any], x: Any, *arrays: Any)
     act = reader.act(x)
     trained = attributes.get("training_mode", 0) or not attributes.get("spatial", 1)
     reader.refuse_unless(not trained and act.axes[1] == len(act.shape) - 1, "a training mode, or other channels")
+    numbers = [_numbers(reader, array, act.shape[-1]) for array in arrays[:4]]
     layer = BatchNorm(act.shape[-1], eps=attributes.get("epsilon", 1e-5))
     own = (layer.weight, layer.bias, layer.running_mean, layer.running_var)
-    for parameter, array in zip(own, arrays[:4], strict=True):
-        numbers = reader.constant(array)
-        reader.refuse_unless(numbers.shape == parameter.value.shape, f"numbers of shape {numbers.shape}")
-        parameter.value = from_channels_first(numbers.astype(np.float32), act.flattened)
+    for parameter, array in zip(own, numbers, strict=True):
+        parameter.value = from_channels_first(array, act.flattened)
     return reader.add(layer, act, flattened=act.flattened)
+
+
+def _numbers(reader: Reader, array: Any, length: int) -> Array:
+    """Return a constant that must be so many numbers."""
+    numbers = reader.constant(array)
+    reader.refuse_unless(numbers.shape == (length,), f"numbers of shape {numbers.shape}, not {(length,)}")
+    reader.spend(length)
+    return numbers.astype(np.float32)
 
 
 def instance_norm(reader: Reader, attributes: dict[str, Any], x: Any, scale: Any, bias: Any) -> Act:
@@ -82,15 +91,18 @@ def instance_norm(reader: Reader, attributes: dict[str, Any], x: Any, scale: Any
     grouped = isinstance(x, Act) and x.groups
     act = replace(x, groups=0) if grouped else reader.image(x)
     channels, groups = act.shape[-1], x.groups if grouped else act.shape[-1]
+    numbers = [_numbers(reader, array, groups) for array in (scale, bias)]
+    reader.spend(2 * channels)
     layer = GroupNorm(groups, channels, eps=attributes.get("epsilon", 1e-5))
-    for parameter, array in ((layer.weight, scale), (layer.bias, bias)):
-        parameter.value = np.repeat(reader.constant(array).astype(np.float32), channels // groups)
+    for parameter, array in zip((layer.weight, layer.bias), numbers, strict=True):
+        parameter.value = np.repeat(array, channels // groups)
     return replace(reader.add(layer, act), groups=groups if grouped else 0)
 
 
 def group_norm(reader: Reader, attributes: dict[str, Any], x: Any, scale: Any, bias: Any) -> Act:
     """Return what GroupNormalization computes, with numbers by group (opset 18) or by channel."""
     act = reader.act(x)
+    reader.spend(2 * act.shape[-1])
     layer = GroupNorm(attributes["num_groups"], act.shape[-1], eps=attributes.get("epsilon", 1e-5))
     for parameter, array in ((layer.weight, scale), (layer.bias, bias)):
         numbers = reader.constant(array).astype(np.float32)
@@ -103,8 +115,9 @@ def layer_norm(reader: Reader, attributes: dict[str, Any], x: Any, scale: Any, b
     act = reader.act(x)
     last = attributes.get("axis", -1) % len(act.axes) == len(act.axes) - 1
     reader.refuse_unless(last and act.axes[-1] == len(act.shape) - 1, "other axes than the channels")
+    weight = reader.by_channel(reader.constant(scale), act)
     layer = LayerNorm(act.shape[-1], eps=attributes.get("epsilon", 1e-5))
-    layer.weight.value = reader.by_channel(reader.constant(scale), act)
+    layer.weight.value = weight
     layer.bias.value = layer.bias.value if bias is None else reader.by_channel(reader.constant(bias), act)
     return reader.add(layer, act, flattened=act.flattened)
 
@@ -114,6 +127,7 @@ def prelu(reader: Reader, _attributes: dict[str, Any], x: Any, slope: Any) -> Ac
     act, numbers = reader.act(x), reader.constant(slope)
     if numbers.ndim == 1 and len(numbers) > 1 and reader.opset < 7:
         numbers = numbers.reshape(-1, *(1,) * (len(act.axes) - 2))
+    numbers = reader.by_channel(numbers, act)
     layer = PReLU(act.shape[-1])
-    layer.weight.value = reader.by_channel(numbers, act)
+    layer.weight.value = numbers
     return reader.add(layer, act, flattened=act.flattened)

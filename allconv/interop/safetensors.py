@@ -22,7 +22,7 @@ from allconv.layers.base import Layer
 from allconv.typing import Array
 from allconv.validation import check_instance, check_path, describe
 
-HEADER_LIMIT = 1 << 22  # bounds the header, in bytes: one of 30,000 arrays has so many, and takes 60 MB when parsed
+HEADER_LIMIT = 3 << 20  # bounds the header, in bytes: one of 25,000 arrays has so many, and takes up to 80 MB
 _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8",
     "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "C64": "<c8",

@@ -25,6 +25,7 @@ _Opener = Callable[[], AbstractContextManager[Any]]
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 # Under these keys training scripts keep the state dict of a model, beside that of the optimizer and other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights")
+_PICKLE = 1 << 24  # bounds the pickle of a zip, in bytes: one of 8,000 tensors has two million
 _ITEMS = 50_000  # bounds what is looked at in nested dicts and lists, which may hold one thing many times
 _DEPTH = 16  # bounds how deep it may lie
 _NAME = 1000  # bounds a name, in characters
@@ -123,6 +124,8 @@ def _read_zip(file: BinaryIO, size: int) -> tuple[Any, _Storages]:
     if root is None or f"{root}constants.pkl" in members:
         raise ValueError("is a zip, but not one of torch.save; a TorchScript file is none")
     is_big = f"{root}byteorder" in members and archive.read(f"{root}byteorder") == b"big"
+    if members[f"{root}data.pkl"].file_size > _PICKLE:
+        raise ValueError(f"has a data.pkl of more than {_PICKLE} bytes")
     pickled = archive.read(f"{root}data.pkl")
     value, _ = read_pickle(io.BytesIO(pickled), len(pickled))
     folder = f"{root}data/"
