@@ -11,6 +11,7 @@ from allconv.layers.dropout import Dropout
 from allconv.layers.elu import ELU
 from allconv.layers.gelu import GELU
 from allconv.layers.leaky_relu import LeakyReLU
+from allconv.layers.prelu import PReLU
 from allconv.layers.relu import ReLU
 from allconv.layers.relu6 import ReLU6
 from allconv.layers.sigmoid import Sigmoid
@@ -25,7 +26,8 @@ def _erf(x: Array) -> Array:
     return np.asarray(erf(x))
 
 
-POINTS = np.linspace(-9, 9, 181)  # where curves are compared; those of layers here differ well within
+# A column of points, where curves are compared; those of layers here differ well within.
+POINTS = np.linspace(-9, 9, 181)[:, None]
 UNARY: dict[str, Callable[[Array], Array]] = {
     "Relu": lambda x: np.maximum(x, 0),
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -45,15 +47,26 @@ _LAYERS = (Dropout(0.0), ReLU(), ReLU6(), Sigmoid(), Tanh(), SiLU(), GELU(), GEL
 
 @functools.cache
 def _outputs() -> Array:
-    """Return a row for each of `_LAYERS`: its output at `POINTS`."""
-    return np.stack([layer(POINTS[:, None])[:, 0] for layer in _LAYERS])
+    """Return a column for each of `_LAYERS`: its output at `POINTS`."""
+    return np.stack([layer(POINTS) for layer in _LAYERS])
 
 
 def layer_of(values: Array) -> Layer | None:
-    """Return a new layer whose output at `POINTS` is `values`, or None; Dropout(0.0) is the identity."""
-    alike = (np.abs(_outputs() - values) <= 1e-5).all(axis=1)
-    if alike.any():
-        return copy.copy(_LAYERS[int(alike.argmax())])
-    slope = float(values[0] / POINTS[0])
-    wanted = np.where(POINTS < 0, slope * POINTS, POINTS)
-    return LeakyReLU(slope) if slope > 0 and (np.abs(wanted - values) <= 1e-5).all() else None
+    """Return a new layer whose output at `POINTS` is `values`, or None; Dropout(0.0) is the identity.
+
+    The values are a column, or have a column for each channel.
+    """
+    channels = values.shape[1]
+    if channels == 1:
+        alike = (np.abs(_outputs() - values) <= 1e-5).all(axis=(1, 2))
+        if alike.any():
+            return copy.copy(_LAYERS[int(alike.argmax())])
+    slopes = values[0] / POINTS[0]
+    wanted = np.where(POINTS < 0, slopes * POINTS, POINTS)
+    if not (np.abs(wanted - values) <= 1e-5).all():
+        return None
+    if channels == 1:
+        return LeakyReLU(float(slopes[0])) if slopes[0] > 0 else None
+    layer = PReLU(channels)
+    layer.weight.value = slopes.astype(np.float32)
+    return layer

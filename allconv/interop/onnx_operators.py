@@ -8,7 +8,7 @@ import numpy as np
 
 from allconv.interop import onnx_shapes as shapes
 from allconv.interop import onnx_weights as weights
-from allconv.interop.curves import BINARY, UNARY, layer_of
+from allconv.interop.curves import BINARY, POINTS, UNARY, layer_of
 from allconv.interop.onnx_reader import Act, Reader
 from allconv.layers.elu import ELU
 from allconv.layers.gelu import GELU
@@ -127,6 +127,10 @@ def _with_constant(reader: Reader, kind: str, inputs: list[Any]) -> Act:
         views = [(b, function(v, number) if is_first else function(number, v)) for b, v in act.all_views()]
         if not act.node or kind in ("Pow", "Min", "Max") or (kind == "Div" and not is_first):
             return _curve(reader, act, views)
+    elif not act.node:  # a part of a PReLU
+        numbers = reader.by_channel(constant, act)
+        reader.spend(4 * POINTS.size * numbers.size)
+        return _curve(reader, act, [(base, BINARY[kind](values, numbers)) for base, values in act.all_views()])
     act = reader.act(act)
     numbers = reader.by_channel(constant, act)
     reader.refuse_unless(kind in ("Add", "Sub", "Mul") or (kind == "Div" and is_first), "a constant by channel")

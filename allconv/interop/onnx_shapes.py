@@ -176,7 +176,10 @@ def resize(reader: Reader, attributes: dict[str, Any], x: Any, *more: Any) -> Ac
     fits = (
         centred
         if mode == "bilinear"
-        else (where, rounding) == ("asymmetric", "floor") or (centred and "round" in rounding)
+        else (where in ("asymmetric", "tf_half_pixel_for_nn") and rounding == "floor")
+        or (centred and "round" in rounding)
     )
-    reader.refuse_unless(bool(whole and mode and fits), f"a resizing by {tuple(scales)}, {mode or 'cubic'}, {where}")
+    reader.refuse_unless(
+        bool(whole and mode and fits), f"a resizing by {tuple(map(float, scales))}, {mode or 'cubic'}, {where}"
+    )
     return reader.add(Upsample2D((factors[2], factors[3]), mode), act)

@@ -1,4 +1,7 @@
-"""ONNX files in the forms in which exporters of ten years have written them, made by hand."""
+"""ONNX files in the forms in which exporters of ten years have written them, made by tf2onnx and by hand."""
+
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +97,23 @@ MODERN = (
     | {"bias": OLD_WEIGHTS["bias"].reshape(2, 1, 1), "low": np.float32(0), "high": np.float32(6)}
     | {"pads": np.array([0, 0, 1, 0, 0, 0, 0, 1]), "axes": np.array([2, 3])},
 )
+
+
+@pytest.fixture(scope="module")
+def of_tf2onnx(tmp_path_factory):
+    """Return the folder with the files that `make_tf2onnx_files` has made."""
+    folder = tmp_path_factory.mktemp("tf2onnx")
+    with zipfile.ZipFile(Path(__file__).with_name("tf2onnx_files.zip")) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize("layout", ["", "_nchw"])
+@pytest.mark.parametrize("opset", [8, 11, 17])
+@pytest.mark.parametrize("net", ["row", "graph"])
+def test_files_of_tf2onnx_have_the_outputs_that_keras_computes(of_tf2onnx, net, opset, layout):
+    with np.load(of_tf2onnx / f"{net}.npz") as kept:
+        agree(from_onnx(of_tf2onnx / f"{net}_{opset}{layout}.onnx"), kept["x"], kept["y"])
 
 
 @pytest.mark.parametrize(("nodes", "weights", "shape", "opset"), FORMS.values(), ids=FORMS)
