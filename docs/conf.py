@@ -1,6 +1,8 @@
 """How Sphinx builds this documentation: offline, and any warning is an error in CI."""
 
 import inspect
+import os
+import sys
 from importlib import import_module
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -9,6 +11,9 @@ from types import ModuleType
 
 import allconv
 from allconv import functional
+
+sys.path.append(str(Path(__file__).parent / "_ext"))
+import gallery  # its folder is on the path from here on
 
 project = "allconv"
 author = "The allconv maintainers"
@@ -22,10 +27,12 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
+    "picture",
     "sphinx-mathjax-offline",  # puts MathJax beside the pages, so that reading needs no network either
 ]
 mathjax_path = "mathjax/tex-chtml.js"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_examples", "howto/examples/*.ipynb", "howto/examples/*.md5"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
@@ -47,16 +54,25 @@ numpydoc_show_class_members = False  # the class pages list them, with the mathe
 
 html_theme = "pydata_sphinx_theme"
 html_title = "allconv"
+html_favicon = "_static/logo.svg"
 html_theme_options = {
+    "logo": {"text": "allconv", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg"},
+    "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
+    "show_prev_next": False,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "header_links_before_dropdown": 6,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"reference/**": ["sidebar-nav-bs"], "*": []}  # only the reference has pages below it
+html_sidebars = {"index": []}  # the first page has the whole width
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["allconv.css"]
+
+os.environ["TQDM_DISABLE"] = "1"  # the examples are not watched while they run
+gallery.copy_examples()
+sphinx_gallery_conf = gallery.CONFIGURATION
 
 # The pages of the reference: title, and the modules whose public names they list, so that a new layer is there without
 # a line of its own.

@@ -8,6 +8,7 @@ import pytest
 from helpers.programs import ROOT, pages
 
 STATIC = ROOT / "docs" / "_static" / "results"
+FIGURES = ROOT / "docs" / "_static" / "figures"
 
 
 @pytest.fixture
@@ -62,6 +63,39 @@ def test_every_included_file_and_picture_exists_and_every_generated_file_is_show
     texts = [page.read_text(encoding="utf-8") for page in pages()]
     shown = {name for text in texts for name in re.findall(r"_static/results/([\w.]+)", text)}
     assert shown == {path.name for path in STATIC.iterdir()}
+    pictures = {name for text in texts for name in re.findall(r"\{picture\} (\w+)", text)}
+    files = {f"{name}.{theme}.svg" for name in pictures for theme in ("light", "dark")}
+    assert files == {path.name for path in FIGURES.iterdir()}
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Return a function that runs a script of `docs/figures` as a module."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT / "docs" / "figures")
+    return lambda name: runpy.run_path(str(ROOT / "docs" / "figures" / f"{name}.py"))
+
+
+def test_the_performance_page_shows_what_the_benchmarks_have_written(figures):
+    script = figures("performance")
+    for name, text in script["tables"]().items():
+        assert (STATIC / name).read_text(encoding="utf-8") == text
+    for theme in ("light", "dark"):
+        assert script["note"]() in (FIGURES / f"speed.{theme}.svg").read_text(encoding="utf-8")
+
+
+def test_the_ratios_of_the_benchmarks_follow_from_their_times(figures):
+    script = figures("performance")
+    for file in ("train_step.json", "one_thread/train_step.json"):
+        for name, row in script["steps"](file).items():
+            ours = row["times"]["allconv"]
+            # The times are rounded to two digits or more.
+            assert row["ratio"] == pytest.approx(script["fastest"](row) / ours, rel=0.04), name
+
+
+def test_the_readme_has_the_numbers_of_the_benchmarks_and_of_the_runs(figures):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert figures("readme")["with_tables"](text) == text, "python docs/figures/readme.py writes the tables"
 
 
 @pytest.mark.scripts

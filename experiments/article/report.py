@@ -15,12 +15,18 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curves import CASES, EPOCHS, HAND_WRITTEN, PASSES, ROOT, SEED, Curve, Epoch, Run, main_runs, published_curves, runs
 
 from allconv.tables import markdown
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 OUT = ROOT / "docs" / "_static" / "results"
+FIGURES = ROOT / "docs" / "_static" / "figures"
+INK = {"light": "#24292f", "dark": "#d6dbe1"}  # The colour of lines and letters on the light and on the dark pages.
 LAST = 10  # How many epochs at the end of a whole run are averaged by themselves.
 
 
@@ -137,9 +143,20 @@ def digest(found: dict[Run, Curve]) -> str:
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
 
-def draw(found: dict[Run, Curve], path: Path) -> None:
+def draw(found: dict[Run, Curve], path: Path, theme: str = "light") -> None:
     """Draw the test accuracy over the epochs, a panel a case: the published curve grey, the main run in colour."""
     import matplotlib as mpl
+
+    # The same bytes in every run; text as text, which keeps the file small.
+    settings = {"svg.hashsalt": "allconv", "svg.fonttype": "none", "savefig.transparent": True}
+    names = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    with mpl.rc_context(settings | dict.fromkeys(names, INK[theme]) | {"legend.frameon": False}):
+        figure = panels_of(found)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Description": digest(found)})
+
+
+def panels_of(found: dict[Run, Curve]) -> "Figure":
+    """Return the figure: two rows of four panels, ConvPool-CNN above."""
     from matplotlib.figure import Figure
 
     published = published_curves()
@@ -154,16 +171,14 @@ def draw(found: dict[Run, Curve], path: Path) -> None:
     figure.axes[0].legend(loc="lower right", fontsize="small")
     figure.supxlabel("epoch")
     figure.supylabel("test accuracy")
-    # The same bytes in every run; text as text, which keeps the file small.
-    with mpl.rc_context({"svg.hashsalt": "allconv", "svg.fonttype": "none"}):
-        figure.savefig(path, format="svg", metadata={"Date": None, "Description": digest(found)})
+    return figure
 
 
-def stale(found: dict[Run, Curve], folder: Path = OUT) -> list[str]:
+def stale(found: dict[Run, Curve]) -> list[str]:
     """Return the names of the generated files that do not follow from the runs."""
-    expected = texts(found)
-    wrong = [name for name, text in expected.items() if read(folder / name) != text]
-    return wrong + ([] if digest(found) in read(folder / "curves.svg") else ["curves.svg"])
+    wrong = [name for name, text in texts(found).items() if read(OUT / name) != text]
+    figures = [FIGURES / f"curves.{theme}.svg" for theme in INK]
+    return wrong + [path.name for path in figures if digest(found) not in read(path)]
 
 
 def read(path: Path) -> str:
@@ -188,8 +203,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     for name, text in texts(found).items():
         (OUT / name).write_text(text, encoding="utf-8")
-    draw(found, OUT / "curves.svg")
-    print(f"wrote {', '.join([*texts(found), 'curves.svg'])} in {OUT.relative_to(ROOT)}")
+    for theme in INK:
+        draw(found, FIGURES / f"curves.{theme}.svg", theme)
+    print(
+        f"wrote {', '.join(texts(found))} in {OUT.relative_to(ROOT)}, and curves.*.svg in {FIGURES.relative_to(ROOT)}"
+    )
     return 0
 
 

@@ -1,0 +1,44 @@
+"""Put the tables with numbers into README.md, from the files of the benchmarks and of the experiment's runs.
+
+python docs/figures/readme.py
+"""
+
+import sys
+from pathlib import Path
+
+from performance import ROOT, short_table
+
+from allconv.tables import markdown
+
+sys.path.append(str(ROOT / "experiments" / "article"))
+from curves import CASES, EPOCHS, main_runs, published_curves, runs
+
+README = ROOT / "README.md"
+NETWORKS = (
+    *("ConvPool step, 50", "All-CNN step, 50", "paper's All-CNN-C step, 128", "perceptron step, 32", "LeNet step, 32"),
+    *("All-CNN prediction, 256", "All-CNN prediction, 1"),
+)
+
+
+def accuracy_table() -> str:
+    """Return the test accuracy of each case that has been run, at its last epoch, beside the published one."""
+    rows = [["case", "epochs run", "published, same epoch", "here", "published, last epoch"]]
+    published = published_curves()
+    for case, ours in main_runs(runs()).items():
+        theirs = published[case]
+        same = [f"{curve[len(ours) - 1].test_accuracy:.4f}" if ours else "" for curve in (theirs, ours)]
+        rows.append([f"{case}: {CASES[case]}", f"{len(ours)} of {EPOCHS}", *same, f"{theirs[-1].test_accuracy:.4f}"])
+    return markdown(rows)
+
+
+def with_tables(text: str) -> str:
+    """Return the README with its tables as the files have them."""
+    for name, table in (("accuracy", accuracy_table()), ("speed", short_table(NETWORKS))):
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + table + end + rest.partition(end)[2]
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(Path(README).read_text(encoding="utf-8")), encoding="utf-8")
