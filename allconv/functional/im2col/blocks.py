@@ -1,6 +1,7 @@
 """How a pass of im2col is cut into blocks: by the shapes alone, so that the order of sums is always the same."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from allconv.functional import tuning
@@ -48,13 +49,18 @@ def cut_into_blocks(geometry: Geometry, itemsize: int) -> list[Block]:
     -------
     list of Block
         They hold every output once. The columns of each take at most ``tuning.IM2COL.column_bytes``, or those of
-        ``tuning.IM2COL.least_piece`` positions where these take more.
+        ``tuning.IM2COL.least_piece`` positions where these take more. The list is shared by all calls.
     """
+    return _cut_into_blocks(geometry, itemsize, tuning.IM2COL)
+
+
+@lru_cache(maxsize=256)
+def _cut_into_blocks(geometry: Geometry, itemsize: int, limits: tuning.Im2colTuning) -> list[Block]:
     images, (rows, width) = geometry.x_shape[0], geometry.out
-    positions_that_fit = tuning.IM2COL.column_bytes // (math.prod(geometry.kernel) * geometry.in_channels * itemsize)
+    positions_that_fit = limits.column_bytes // (math.prod(geometry.kernel) * geometry.in_channels * itemsize)
     rows_that_fit = positions_that_fit // width
     if rows_that_fit == 0:
-        return _pieces_of_rows(geometry, max(positions_that_fit, tuning.IM2COL.least_piece))
+        return _pieces_of_rows(geometry, max(positions_that_fit, limits.least_piece))
     if rows_that_fit < rows or images == 1:
         return _parts_of_images(geometry, rows_that_fit)
     return _groups_of_images(geometry, rows_that_fit // rows)

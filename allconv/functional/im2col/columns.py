@@ -10,9 +10,9 @@ For a 2x2 kernel, each output position has a row of four inputs::
 """
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple
 
-import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from allconv.functional.geometry import Geometry
@@ -66,25 +66,20 @@ def gather_columns(x: Array, block: Block, geometry: Geometry, workspace: Im2col
     """
     if is_pointwise(geometry):
         return x[block].reshape(1, -1, x.shape[3])
-    groups, (kh, kw), (sh, sw), (dh, dw) = matrix_count(geometry), geometry.kernel, geometry.stride, geometry.dilation
-    padded = _padded_windows(x, block, geometry, workspace)
-    # Each b is the number of bytes from one image, row, column or channel to the next.
-    (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides
-    count, width = (part.stop - part.start for part in (block.rows, block.width))
-    if channels == 1 and width > kw:
+    windows = _windows(_padded_windows(x, block, geometry, workspace), block, geometry)
+    groups, n, rows, width, kh, kw, channels = windows.shape
+    if channels == groups == 1 and width > kw:
         # With one channel the rows of the image are longer than the rows of the kernel. So the columns are copied
         # transposed, one row for each tap.
-        taps = (kh, kw, n, count, width), (dh * bh, dw * bw, bn, sh * bh, sw * bw)
-        return _copied(padded, *taps, workspace).reshape(1, kh * kw, -1).swapaxes(1, 2)
-    patches = (groups, n, count, width, kh, kw, channels // groups)
-    strides = (channels // groups * bc, bn, sh * bh, sw * bw, dh * bh, dw * bw, bc)
-    return _copied(padded, patches, strides, workspace).reshape(groups, n * count * width, -1)
+        taps = _copied(windows.transpose(0, 4, 5, 6, 1, 2, 3), workspace)
+        return taps.reshape(1, kh * kw, -1).swapaxes(1, 2)
+    return _copied(windows, workspace).reshape(groups, n * rows * width, -1)
 
 
-def _copied(padded: Array, shape: tuple[int, ...], strides: tuple[int, ...], workspace: Im2colWorkspace) -> Array:
-    """Return a copy of overlapping patches of the padded images."""
-    columns = workspace.columns.array(shape, padded.dtype)
-    columns[...] = as_strided(padded, shape, strides, writeable=False)
+def _copied(windows: Array, workspace: Im2colWorkspace) -> Array:
+    """Return a copy of the windows."""
+    columns = workspace.columns.array(windows.shape, windows.dtype)
+    columns[...] = windows
     return columns
 
 
@@ -166,16 +161,31 @@ def add_columns(padded: Array, columns: Array, block: Block, geometry: Geometry)
     Neighbouring windows of a row overlap, and an addition over overlapping views would lose terms. So every p-th window
     is added at a time, with p so large that these do not overlap. The taps of one window row lie side by side.
     """
+    (sh, sw), kw, dw = geometry.stride, geometry.kernel[1], geometry.dilation[1]
+    windows = _windows(padded[:, block.rows.start * sh :, block.width.start * sw :], block, geometry, writeable=True)
+    patches = columns.reshape(windows.shape)
+    apart = min((kw - 1) * dw // sw + 1, windows.shape[3])
+    for i, first in product(range(geometry.kernel[0]), range(apart)):
+        target = windows[:, :, :, first::apart, i]
+        target += patches[:, :, :, first::apart, i]
+
+
+def _windows(padded: Array, block: Block, geometry: Geometry, *, writeable: bool = False) -> Array:
+    """Return the windows of a block as a view (products, n, rows, columns, kh, kw, C / products) that overlaps itself.
+
+    Parameters
+    ----------
+    padded : array (n, H', W', C)
+        Padded inputs, of which the first row and column belong to the block's first window.
+    block : Block
+        The outputs.
+    geometry : Geometry
+        The sizes of the convolution.
+    writeable : bool, default False
+    """
     groups, (kh, kw), (sh, sw), (dh, dw) = matrix_count(geometry), geometry.kernel, geometry.stride, geometry.dilation
-    (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides  # bytes, as in gather_columns
-    (count, width), c = (part.stop - part.start for part in (block.rows, block.width)), channels // groups
-    patches = columns.reshape(groups, n, count, width, kh, kw, c)
-    apart = min((kw - 1) * dw // sw + 1, width)
-    for i, first in np.ndindex(kh, apart):
-        part = patches[:, :, :, first::apart, i]
-        target = as_strided(
-            padded[:, block.rows.start * sh + i * dh :, (block.width.start + first) * sw :],
-            part.shape,
-            (c * bc, bn, sh * bh, apart * sw * bw, dw * bw, bc),
-        )
-        target += part
+    # Each b is the number of bytes from one image, row, column or channel to the next.
+    (n, _, _, channels), (bn, bh, bw, bc) = padded.shape, padded.strides
+    (rows, width), c = (part.stop - part.start for part in (block.rows, block.width)), channels // groups
+    strides = (c * bc, bn, sh * bh, sw * bw, dh * bh, dw * bw, bc)
+    return as_strided(padded, (groups, n, rows, width, kh, kw, c), strides, writeable=writeable)

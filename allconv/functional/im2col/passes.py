@@ -1,8 +1,7 @@
 """The three passes of im2col: the output, the weight's gradient and the input's gradient, block by block."""
 
 import functools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import attrgetter
 
@@ -110,12 +109,11 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     inputs, outputs = channels_of_matrix(geometry)
 
     def add_up(index: int) -> Array:
-        total = np.zeros((matrix_count(geometry), inputs * math.prod(geometry.kernel), outputs), x.dtype)
         with borrowed(Im2colWorkspace) as workspace:
-            for block in partial_sums[index]:
-                columns = gather_columns(x, block, geometry, workspace)
-                total += np.matmul(columns.swapaxes(1, 2), by_matrix(dy[block], geometry))
-        return total
+            return _summed(
+                np.matmul(gather_columns(x, block, geometry, workspace).swapaxes(1, 2), by_matrix(dy[block], geometry))
+                for block in partial_sums[index]
+            )
 
     total = functools.reduce(np.add, run(add_up, len(partial_sums), shared=is_shared(geometry)))
     if geometry.groups == 1:
@@ -147,17 +145,26 @@ def output_and_weight_grad(x: Array, weight: Array, dy: Array, geometry: Geometr
     blocks = cut_into_blocks(geometry, x.itemsize)
     partial_sums = divided(blocks, min(tuning.PARTIAL_SUMS, len(blocks)))
 
+    def products(block: Block, workspace: Im2colWorkspace) -> Array:
+        columns = gather_columns(x, block, geometry, workspace)
+        np.matmul(columns, matrices, out=by_matrix(y[block], geometry))
+        of_weight: Array = np.matmul(columns.swapaxes(1, 2), by_matrix(dy[block], geometry))
+        return of_weight
+
     def add_up(index: int) -> Array:
-        total = np.zeros(matrices.shape, x.dtype)
         with borrowed(Im2colWorkspace) as workspace:
-            for block in partial_sums[index]:
-                columns = gather_columns(x, block, geometry, workspace)
-                np.matmul(columns, matrices, out=by_matrix(y[block], geometry))
-                total += np.matmul(columns.swapaxes(1, 2), by_matrix(dy[block], geometry))
-        return total
+            return _summed(products(block, workspace) for block in partial_sums[index])
 
     total = functools.reduce(np.add, run(add_up, len(partial_sums), shared=is_shared(geometry)))
     return y, total.reshape(weight.shape)
+
+
+def _summed(products: Iterator[Array]) -> Array:
+    """Return the sum of the products in their order, in the memory of the first."""
+    total = next(products)
+    for product in products:
+        total += product
+    return total
 
 
 def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
