@@ -190,9 +190,13 @@ def _combine(ufunc: np.ufunc, identity: float, source: Array, taps: Taps, out: A
         ufunc(out, rest, out=out)
         return
     (to, start), *others = taps
-    if len(out[0, to]) < out.shape[1]:
-        out[...] = identity
-    out[:, to] = source[:, start]
+    whole = slice(0, out.shape[1])
+    if others and to == others[0][0] == whole:
+        ufunc(source[:, start], source[:, others.pop(0)[1]], out=out)  # saves a copy of the first tap
+    else:
+        if to != whole:
+            out[...] = identity
+        out[:, to] = source[:, start]
     for to, start in others:
         ufunc(out[:, to], source[:, start], out=out[:, to])
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from allconv.layers.intercept import unobserved_attributes
-from allconv.layers.nesting import check_registered, leaves_of, nested_layers, parameters_in, parameters_of
+from allconv.layers.nesting import check_registered, leaves_of, nested_layers, parameters_of
 from allconv.layers.shapes import check_shape
 from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache, quiet_passes
 from allconv.layers.summary import Summary, summarize
@@ -276,7 +276,10 @@ class Layer:
         bool
             False for a layer without parameters too.
         """
-        return any(parameter.trainable for parameter in parameters_in(self))
+        own = (value for value in vars(self).values() if isinstance(value, Parameter))
+        return any(parameter.trainable for parameter in own) or any(
+            child.is_trainable() for _, child in self.children()
+        )
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold besides the parameters, as plain values.

@@ -104,17 +104,20 @@ class Linear(Layer):
 
         .. math:: dX = dY\, W^\top, \qquad dW = X^\top dY, \qquad db = \sum_n dY_n
         """
-        self.backward_parameters(dy, cache)
-        return _matmul(np.asarray(dy, self.weight.value.dtype), self.weight.value.T)
+        return _matmul(self._add_gradients(dy, cache), self.weight.value.T)
 
     def backward_parameters(self, dy: Array, cache: Cache) -> None:
         """Add dL/dW and dL/db alone."""
-        x: Array = cache
+        self._add_gradients(dy, cache)
+
+    def _add_gradients(self, dy: Array, x: Array) -> Array:
+        """Add dL/dW and dL/db, and return dL/dy in the dtype of the layer."""
         dy = check_gradient_shape(dy, (len(x), self.out_features), x.dtype)
         if self.weight.trainable:
             self.weight.add_grad(_weight_grad(x, dy))
         if self.bias is not None and self.bias.trainable:
             self.bias.add_grad(column_sum(dy))
+        return dy
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return (out_features,)."""

@@ -15,7 +15,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -122,6 +122,7 @@ def _libraries() -> list[_Library]:
 _lock = threading.RLock()
 _holders: set[int] = set()  # the threads that need the limit now
 _this_thread = threading.local()  # `is_worker` is true in the workers of `pool.run`
+_nothing_to_do = nullcontext()  # the context of a thread that has the limit already
 
 
 def mark_worker() -> None:
@@ -138,9 +139,8 @@ def limit_blas() -> None:
         library.limit()
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS to one thread for the calling thread.
+def single_threaded_blas() -> AbstractContextManager[None]:
+    """Return a context that holds BLAS to one thread for the calling thread.
 
     Notes
     -----
@@ -148,11 +148,16 @@ def single_threaded_blas() -> Iterator[None]:
     as `threadpoolctl.threadpool_limits` does, then changes that one product; `pool.run` sets the limit again before
     each task.
     """
-    thread = threading.get_ident()
-    if thread in _holders or getattr(_this_thread, "is_worker", False):
+    if threading.get_ident() in _holders or getattr(_this_thread, "is_worker", False):
         limit_blas()
-        yield
-        return
+        return _nothing_to_do
+    return _hold_limit()
+
+
+@contextmanager
+def _hold_limit() -> Iterator[None]:
+    """Limit BLAS for a thread that does not hold the limit yet."""
+    thread = threading.get_ident()
     try:
         with _lock:
             _holders.add(thread)
