@@ -13,6 +13,23 @@ PARTIAL_SUMS = 8
 
 
 @dataclass(frozen=True)
+class ProductTuning:
+    """How a product of many rows is cut.
+
+    Attributes
+    ----------
+    small : int
+        Bounds one matrix product, in multiply-adds. OpenBLAS multiplies up to as many without copying its operands.
+    least_rows : int
+        Bounds the rows of a piece from below, in rows. The sum of the pieces of a weight's gradient costs more with
+        fewer.
+    """
+
+    small: int = 1_000_000
+    least_rows: int = 64
+
+
+@dataclass(frozen=True)
 class Im2colTuning:
     """How `im2col` cuts a pass into blocks.
 
@@ -116,6 +133,7 @@ class WinogradTuning:
     kernel_slice: int = 4096
 
 
+PRODUCT = ProductTuning()
 IM2COL = Im2colTuning()
 DEPTHWISE = DepthwiseTuning()
 WINOGRAD = WinogradTuning()

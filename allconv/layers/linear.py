@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import DTypeLike
 
+from allconv.functional import tuning
+from allconv.functional.products import multiply
 from allconv.initializers import he_normal
 from allconv.layers.base import Layer
 from allconv.layers.shapes import check_shape
@@ -142,6 +144,9 @@ class Linear(Layer):
 # costs about as much time as it saves.
 _SHARED = 1 << 22
 
+# Bounds the rows of a piece of a smaller product from below, in rows. A batch of 32 is then two pieces.
+_LEAST_ROWS = 16
+
 # The number of rows of one product of a weight gradient. BLAS adds blocks of a few hundred rows one after another in
 # float32, and a product of so many rows keeps its error near 3e-6.
 _GRADIENT_ROWS = 1 << 14
@@ -165,7 +170,12 @@ def _matmul(a: Array, b: Array) -> Array:
     work = len(a) * b.size
     if work < _SHARED:
         with single_threaded_blas():
-            return a @ b
+            # OpenBLAS multiplies small matrices slowly where the second one is transposed.
+            if work <= tuning.PRODUCT.small or not b.flags.c_contiguous:
+                return a @ b
+            whole = np.empty((len(a), b.shape[1]), a.dtype)
+            multiply(a, b, whole, least_rows=max(_LEAST_ROWS, len(a) // 4))
+            return whole
     parts = slices(len(a), max(64, _SHARED // 4 * len(a) // work))
     out = np.empty((len(a), b.shape[1]), a.dtype)
     run(lambda k: np.matmul(a[parts[k]], b, out=out[parts[k]]), len(parts))

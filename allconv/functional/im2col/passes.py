@@ -24,6 +24,7 @@ from allconv.functional.im2col.groups import (
     matrix_count,
     weight_matrices,
 )
+from allconv.functional.products import multiply, multiply_transposed
 from allconv.parallel.buffers import borrowed, empty
 from allconv.parallel.pool import divided, run
 from allconv.typing import Array
@@ -71,7 +72,7 @@ def forward(
         part = y[blocks[index]]
         with borrowed(Im2colWorkspace) as workspace:
             columns = gather_columns(x, blocks[index], geometry, workspace)
-            np.matmul(columns, matrices, out=by_matrix(part, geometry))
+            multiply(columns, matrices, out=by_matrix(part, geometry))
         if bias_row is not None:
             lines = part.reshape(*part.shape[:2], -1)
             lines += bias_row[: lines.shape[2]]
@@ -111,7 +112,7 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry) -> Array:
     def add_up(index: int) -> Array:
         with borrowed(Im2colWorkspace) as workspace:
             return _summed(
-                np.matmul(gather_columns(x, block, geometry, workspace).swapaxes(1, 2), by_matrix(dy[block], geometry))
+                multiply_transposed(gather_columns(x, block, geometry, workspace), by_matrix(dy[block], geometry))
                 for block in partial_sums[index]
             )
 
@@ -147,9 +148,8 @@ def output_and_weight_grad(x: Array, weight: Array, dy: Array, geometry: Geometr
 
     def products(block: Block, workspace: Im2colWorkspace) -> Array:
         columns = gather_columns(x, block, geometry, workspace)
-        np.matmul(columns, matrices, out=by_matrix(y[block], geometry))
-        of_weight: Array = np.matmul(columns.swapaxes(1, 2), by_matrix(dy[block], geometry))
-        return of_weight
+        multiply(columns, matrices, out=by_matrix(y[block], geometry))
+        return multiply_transposed(columns, by_matrix(dy[block], geometry))
 
     def add_up(index: int) -> Array:
         with borrowed(Im2colWorkspace) as workspace:
@@ -199,7 +199,7 @@ def input_grad(dy: Array, weight: Array, geometry: Geometry) -> Array:
     def compute_images(index: int) -> None:
         images = by_images[index][0].images
         if is_pointwise(geometry):
-            np.matmul(dy[images].reshape(-1, dy.shape[3]), transposed[0], out=dx[images].reshape(-1, dx.shape[3]))
+            multiply(dy[images].reshape(-1, dy.shape[3]), transposed[0], out=dx[images].reshape(-1, dx.shape[3]))
         else:
             with borrowed(Im2colWorkspace) as workspace:
                 _input_grad_of_images(dx[images], dy, transposed, by_images[index], geometry, workspace)
@@ -219,6 +219,7 @@ def _input_grad_of_images(
     for block in blocks:
         gradients = by_matrix(dy[block], geometry)
         columns = workspace.columns.array((matrix_count(geometry), gradients.shape[1], transposed.shape[2]), dx.dtype)
-        add_columns(padded, np.matmul(gradients, transposed, out=columns), block, geometry)
+        multiply(gradients, transposed, out=columns)
+        add_columns(padded, columns, block, geometry)
     if is_padded:
         dx[...] = padded[:, top : top + height, left : left + width]
