@@ -10,6 +10,8 @@ from allconv.parameter import Parameter
 if TYPE_CHECKING:
     from allconv.layers.base import Layer
 
+_CONTAINERS = (list, tuple, dict)  # Python would make a union of types anew in each check.
+
 
 def leaves_of(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:
     """Yield (path, layer) for each layer in `layer` that computes; `path` is the path of `layer` itself."""
@@ -52,7 +54,7 @@ def parameters_in(layer: Layer) -> list[Parameter]:
 def check_registered(layer: Layer, kind: type[Layer] | type[Parameter], registered: Mapping[int, object]) -> None:
     """Raise TypeError if a container among the layer's attributes holds a `kind` that is not `registered`, by id."""
     for name, value in vars(layer).items():
-        if isinstance(value, list | tuple | dict):
+        if isinstance(value, _CONTAINERS):
             for item in _items(value):
                 if isinstance(item, kind) and id(item) not in registered:
                     right = "a Layer, or children must yield what it holds" if kind is not Parameter else "a Parameter"
@@ -66,5 +68,5 @@ def _items(container: Any, depth: int = 2) -> Iterator[Any]:
     """Yield what a list, tuple or dict holds, and what the containers in it hold."""
     for item in container.values() if isinstance(container, dict) else container:
         yield item
-        if depth > 1 and isinstance(item, list | tuple | dict):
+        if depth > 1 and isinstance(item, _CONTAINERS):
             yield from _items(item, depth - 1)

@@ -194,25 +194,27 @@ class SoftmaxCrossEntropy:
         rows = target.size // target.shape[-1] if target.dtype.kind == "f" else target.size
         each = None if weights is None else _weights_of_rows(weights, len(target), rows)
         counted = None if target.dtype.kind == "f" else self._counted(target)
-        if counted is not None and self.class_weight is not None:
+        if target.dtype.kind != "f" and self.class_weight is not None:
             check_labels(target, counted, len(self.class_weight))
         return self._divisor(target, counted, each)
 
     def _divisor(self, target: Array, counted: Array | None, each: Array | None) -> float:
-        """Return D for checked labels, of which those in the mask `counted` count, or for probabilities, with None.
+        """Return D for probabilities, or for checked labels, of which those in the mask `counted` count.
 
-        `each` has the weights of all rows, or None where each of them is 1.
+        All labels count where there is no mask. `each` has the weights of all rows, or None where each of them is 1.
         """
-        if counted is None:
+        if target.dtype.kind == "f":
             return float(target.size // target.shape[-1] if each is None else np.sum(each))
+        which = slice(None) if counted is None else counted.ravel()
+        labels, own = target.ravel()[which], None if each is None else each[which]
         if self.class_weight is None:
-            return float(np.count_nonzero(counted) if each is None else np.sum(each[counted.ravel()]))
-        share = self.class_weight[target[counted].astype(np.intp)]
-        return float(np.sum(share if each is None else share * each[counted.ravel()]))
+            return float(labels.size if own is None else np.sum(own))
+        share = self.class_weight[labels.astype(np.intp)]
+        return float(np.sum(share if own is None else share * own))
 
-    def _counted(self, labels: Array) -> Array:
-        """Return where the labels are not to be ignored."""
-        return np.ones(labels.shape, bool) if self.ignore_index is None else labels != self.ignore_index
+    def _counted(self, labels: Array) -> Array | None:
+        """Return where the labels are not to be ignored, or None where all count."""
+        return None if self.ignore_index is None else labels != self.ignore_index
 
     def _weight(self, scores: Array) -> Array:
         """Return the class weights (K,) in the dtype to compute in."""
@@ -226,7 +228,7 @@ class SoftmaxCrossEntropy:
         return check_floating("class_weight", self.class_weight, dtype)
 
     def _target_rows(self, target: Array, scores: Array) -> tuple[Array, Array | None]:
-        """Return q, one row an example, in the dtype to compute in, and which labels count; None for probabilities."""
+        """Return q, one row an example, in the dtype to compute in, and which labels count; None for all."""
         weight = self._weight(scores)
         if are_labels(target, scores):
             counted = self._counted(target)

@@ -37,9 +37,16 @@ def are_labels(target: Array, scores: Array) -> bool:
     raise wrong_kind(f"target must be integer {kinds}, got {describe(target)}{hint}")
 
 
-def check_labels(labels: Array, counted: Array, classes: int) -> None:
-    """Raise ValueError unless the labels that count, by the mask `counted`, are from 0 to `classes` - 1."""
-    wrong = counted & ((labels < 0) | (labels >= classes))
+def check_labels(labels: Array, counted: Array | None, classes: int) -> None:
+    """Raise ValueError unless the labels that count, by the mask `counted`, are from 0 to `classes` - 1.
+
+    All count where there is no mask.
+    """
+    if labels.size == 0 or (labels.min() >= 0 and labels.max() < classes):
+        return
+    wrong = (labels < 0) | (labels >= classes)
+    if counted is not None:
+        wrong &= counted
     if wrong.any():
         place = _first(wrong)
         raise ValueError(f"target must be labels in 0 to {classes - 1}, got {labels[place]} at index {_shown(place)}")
@@ -56,15 +63,17 @@ def check_probabilities(rows: Array) -> None:
         raise ValueError(f"{rule}, got {describe(rows[place].tolist())} at index {_shown(place)}")
 
 
-def rows_of_labels(labels: Array, counted: Array, weight: Array, smoothing: float) -> Array:
+def rows_of_labels(labels: Array, counted: Array | None, weight: Array, smoothing: float) -> Array:
     """Return the rows q of labels, (N, K), of smoothed probabilities times the class weights `weight`, (K,).
 
     A label that does not count, by the mask `counted`, has a row of zeros.
     """
-    flat = np.where(counted, labels, 0).astype(np.intp).ravel()
+    flat = (labels if counted is None else np.where(counted, labels, 0)).astype(np.intp, copy=False).ravel()
     q = np.full((flat.size, len(weight)), smoothing / len(weight), weight.dtype)
     q[np.arange(flat.size), flat] += 1 - smoothing
-    q *= weight * counted.reshape(-1, 1)
+    q *= weight
+    if counted is not None:
+        q *= counted.reshape(-1, 1)
     return q
 
 

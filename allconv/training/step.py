@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from allconv.data.loader import Batch
 from allconv.distributed import sum_gradients
 from allconv.layers.base import Layer
+from allconv.layers.nesting import parameters_in
 from allconv.optimizers.base import Optimizer
 from allconv.parallel.blas import single_threaded_blas
 from allconv.parallel.process_group import shared_over
@@ -32,7 +33,7 @@ def train_step(
     check_finite : bool
         Whether to stop at the first NaN or infinity, before the update.
     """
-    parameters = [*model.parameters(), *optimizer.parameters]
+    parameters = [*parameters_in(model), *optimizer.parameters]
     for parameter in parameters:
         parameter.grad = None
     try:
