@@ -165,8 +165,7 @@ def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: st
         return winograd.weight_grad(x, dy, geometry)
     if chosen == "depthwise":
         return depthwise.weight_grad(x, dy, geometry)
-    outputs = best_outputs(geometry) if chosen == "banded" else 1
-    return im2col.weight_grad(x, dy, geometry, im2col.GradientPlan(outputs=outputs))
+    return _im2col_weight_grad(x, dy, geometry, chosen)
 
 
 def conv2d_bias_grad(dy: Array) -> Array:
@@ -223,8 +222,22 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
     if chosen == "depthwise":
         dx, dw = depthwise.input_grad(dy, weight, geometry), depthwise.weight_grad(x, dy, geometry)
     else:
-        dx, dw = im2col.grads(x, dy, weight, geometry, _plan(algorithm, geometry))
+        dx, dw = _im2col_grads(x, dy, weight, geometry, algorithm)
     return ConvGradients(dx, dw, conv2d_bias_grad(dy))
+
+
+def _im2col_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, algorithm: str) -> tuple[Array, Array]:
+    """Return dL/dx and dL/dw by im2col; without common columns, each by the outputs at once that suit it."""
+    plan = _plan(algorithm, geometry)
+    if plan.from_dy:
+        return im2col.grads(x, dy, weight, geometry, plan)
+    return im2col.input_grad(dy, weight, geometry, plan), _im2col_weight_grad(x, dy, geometry, algorithm)
+
+
+def _im2col_weight_grad(x: Array, dy: Array, geometry: Geometry, algorithm: str) -> Array:
+    """Return dL/dw by im2col, from the columns of x."""
+    outputs = 1 if algorithm == "im2col" else best_outputs(geometry)
+    return im2col.weight_grad(x, dy, geometry, im2col.GradientPlan(outputs=outputs))
 
 
 def _plan(algorithm: str, geometry: Geometry) -> im2col.GradientPlan:
