@@ -67,3 +67,20 @@ def test_nan_stays_nan(layer):
 def test_sigmoid_is_precise_where_it_is_small():
     y = Sigmoid()(np.array([[-700.0, -50.0]]))
     np.testing.assert_allclose(y, [[math.exp(-700), math.exp(-50)]], rtol=1e-13)
+
+
+def test_gelu_in_float32_keeps_to_its_stated_error():
+    from scipy.special import ndtr
+
+    rng = np.random.default_rng(0)
+    near_0 = 10.0 ** rng.uniform(-30, 1, 20_000)
+    x = np.concatenate([np.linspace(-13, 13, 200_001), near_0, -near_0]).astype(np.float32)
+    exact = x.astype(float)
+    expected = exact * ndtr(exact)
+    slope = ndtr(exact) + exact * np.exp(-(exact**2) / 2) / math.sqrt(2 * math.pi)
+    for training in (False, True):
+        y, cache = GELU().forward(x, training=training)
+        dx = GELU().backward(np.ones_like(y), cache)
+        units = np.abs(y - expected) / np.spacing(np.abs(expected).astype(np.float32))
+        assert (units <= np.maximum(10, exact**2)).all()
+        assert np.abs(dx - slope).max() < 4e-7
