@@ -1,4 +1,4 @@
-"""Pooling: the mean or the maximum of each window of an image, and the gradients.
+"""Pooling: the mean or the maximum of each window of an image, and the gradient of the mean.
 
 No padded copy is made: each kernel position of all windows is a strided slice of the input, a tap of `PoolWindows`.
 Means and maxima take the rows first and then the columns: K_h + K_w slices in place of K_h K_w.
@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 
-from allconv.functional.masking import masked
 from allconv.functional.windows import PoolWindows, Taps
 from allconv.parallel.buffers import empty
 from allconv.parallel.pool import SHARED_ELEMENTS, SLICE_ELEMENTS, run, slices
@@ -71,7 +70,7 @@ def mean_pool_input_grad(dy: Array, windows: PoolWindows, *, count_padding: bool
     H, W = windows.size
     divisor = windows.divisor(count_padding).astype(dy.dtype)
     dx = empty((N, H, W, C), dy.dtype)
-    parts = _batch_slices(dx.shape)
+    parts = batch_slices(dx.shape)
 
     def task(index: int) -> None:
         part = parts[index]
@@ -107,66 +106,12 @@ def max_pool(x: Array, windows: PoolWindows) -> Array:
     return _reduce_windows(np.maximum, -np.inf, x, windows)
 
 
-def max_pool_input_grad(dy: Array, x: Array, y: Array, windows: PoolWindows) -> Array:
-    """Return the maximum's gradient: each dy goes to one input, the maximum of its window.
-
-    Parameters
-    ----------
-    dy : array (N, H_out, W_out, C)
-    x : array (N, H, W, C)
-        The input of the forward pass.
-    y : array (N, H_out, W_out, C)
-        The output of the forward pass.
-    windows : PoolWindows
-        Where the windows lie.
-
-    Returns
-    -------
-    array (N, H, W, C)
-        Among several equal maxima of a window, the first one row by row gets dy.
-
-    Examples
-    --------
-    >>> from allconv.functional.windows import pool_windows
-    >>> windows = pool_windows((2, 4), (2, 2), (2, 2), ((0, 0), (0, 0)))
-    >>> x = np.arange(8.0).reshape(1, 2, 4, 1)
-    >>> max_pool_input_grad(np.array([3.0, 9.0]).reshape(1, 1, 2, 1), x, max_pool(x, windows), windows)[0, :, :, 0]
-    array([[0., 0., 0., 0.],
-           [0., 3., 0., 9.]])
-    """
-    sizes = zip(windows.kernel, windows.stride, windows.dilation, strict=True)
-    disjoint = all(s > d * (k - 1) for k, s, d in sizes)
-    dx = empty(x.shape, x.dtype)
-    parts = _batch_slices(x.shape)
-
-    def task(index: int) -> None:
-        part = parts[index]
-        dx[part] = 0
-        has_nan = np.isnan(y[part]).any()
-        open_windows = np.ones(y[part].shape, bool)  # true where a window's maximum is yet to be found
-        for rows, input_rows in windows.rows:
-            for columns, input_columns in windows.columns:
-                here, inputs = (part, rows, columns), (part, input_rows, input_columns)
-                hit = x[inputs] == y[here]
-                if has_nan:
-                    hit |= np.isnan(x[inputs])
-                hit &= open_windows[:, rows, columns]
-                open_windows[:, rows, columns] ^= hit
-                if disjoint:
-                    masked(dy[here], hit, out=dx[inputs])
-                else:
-                    dx[inputs] += masked(dy[here], hit)
-
-    run(task, len(parts), shared=dx.size >= SHARED_ELEMENTS)
-    return dx
-
-
 def _reduce_windows(ufunc: np.ufunc, identity: float, x: Array, windows: PoolWindows) -> Array:
     """Return ``ufunc`` over each window, (N, H_out, W_out, C)."""
     N, _, W, C = x.shape
     H_out, W_out = windows.out
     y = empty((N, H_out, W_out, C), x.dtype)
-    parts = _batch_slices(x.shape)
+    parts = batch_slices(x.shape)
 
     def task(index: int) -> None:
         part = parts[index]
@@ -206,6 +151,9 @@ def _reverse(taps: Taps) -> Taps:
     return tuple((inputs, windows) for windows, inputs in taps)
 
 
-def _batch_slices(shape: tuple[int, ...]) -> list[slice]:
-    """Cut a batch of `shape` into slices of images that fit a core's cache with their temporaries."""
-    return slices(shape[0], max(1, SLICE_ELEMENTS // math.prod(shape[1:])))
+def batch_slices(shape: tuple[int, ...]) -> list[slice]:
+    """Cut a batch of `shape` into slices of images that fit a core's cache.
+
+    They are twice as large as those of other passes: strided calls of NumPy take longer to begin.
+    """
+    return slices(shape[0], max(1, 2 * SLICE_ELEMENTS // math.prod(shape[1:])))

@@ -1,10 +1,11 @@
 """Max pooling."""
 
-from allconv.functional.pool import max_pool, max_pool_input_grad
+from allconv.functional.max_pool import max_pool_input_grad, max_pool_with_choices
+from allconv.functional.pool import max_pool
 from allconv.layers.pool import Pool2D
 from allconv.layers.precision import for_sums
 from allconv.typing import Array, Cache
-from allconv.validation import check_gradient, check_images
+from allconv.validation import check_gradient_shape, check_images
 
 
 class MaxPool2D(Pool2D):
@@ -47,16 +48,20 @@ class MaxPool2D(Pool2D):
     array([[[[3.]]]])
     """
 
-    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
-        """Return y for x of shape ``(N, H, W, C)``."""
+    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
+        """Return y for x of shape ``(N, H, W, C)``; in training the cache holds where the maxima lie, else x."""
         x = check_images("x", x)
-        y = max_pool(x, self._windows(x.shape[1:3]))
-        return y, (x, y)
+        windows = self._windows(x.shape[1:3])
+        if training:
+            y, choices = max_pool_with_choices(x, windows)
+            return y, (windows, y.shape, y.dtype, None, choices)
+        y = max_pool(x, windows)
+        return y, (windows, y.shape, y.dtype, x, None)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """Return dL/dx: each dL/dy goes to the maximum of its window, of equal ones to the first, row by row."""
-        x, y = cache
-        dy = check_gradient(dy, y)
-        windows = self._windows(x.shape[1:3])
-        dx = max_pool_input_grad(for_sums(dy), for_sums(x), for_sums(y), windows)
-        return dx.astype(x.dtype, copy=False)
+        windows, shape, dtype, x, choices = cache
+        dy = check_gradient_shape(dy, shape, dtype)
+        if choices is None:
+            _, choices = max_pool_with_choices(x, windows)
+        return max_pool_input_grad(for_sums(dy), choices, windows).astype(dtype, copy=False)

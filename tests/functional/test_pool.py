@@ -7,7 +7,8 @@ from helpers.reference_pool import max_pool_reference, mean_pool_reference, wind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allconv.functional.pool import max_pool, max_pool_input_grad, mean_pool, mean_pool_input_grad
+from allconv.functional.max_pool import max_pool_input_grad, max_pool_with_choices
+from allconv.functional.pool import max_pool, mean_pool, mean_pool_input_grad
 from allconv.functional.windows import pool_windows
 
 pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
@@ -56,18 +57,20 @@ def test_max_pool_takes_the_first_maximum_of_each_window(size, kernel, stride, p
     where = pool_windows(size, kernel, stride, pads, dilation, ceil_mode)
     y, dy, dx = max_pool_reference(x, lambda shape: rng.normal(size=shape), kernel, stride, pads, dilation, ceil_mode)
     np.testing.assert_array_equal(max_pool(x, where), y)
-    np.testing.assert_allclose(max_pool_input_grad(dy, x, y, where), dx, rtol=1e-12, atol=1e-12)
+    maximum, choices = max_pool_with_choices(x, where)
+    np.testing.assert_array_equal(maximum, y)
+    np.testing.assert_allclose(max_pool_input_grad(dy, choices, where), dx, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((3, 2), (1, 3))])
 def test_same_bits_for_any_number_of_threads_and_a_batch_of_many_slices(kernel, stride):
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(21, 16, 16, 32)).astype(np.float32)  # eight images a slice, the last one shorter
+    x = rng.normal(size=(21, 16, 16, 32)).astype(np.float32)  # 16 images a slice, the last one shorter
     where = pool_windows((16, 16), kernel, stride, ((1, 0), (0, 1)))
 
     def compute():
-        mean, maximum = mean_pool(x, where), max_pool(x, where)
-        return mean, maximum, mean_pool_input_grad(mean, where), max_pool_input_grad(mean, x, maximum, where)
+        mean, (maximum, choices) = mean_pool(x, where), max_pool_with_choices(x, where)
+        return mean, maximum, mean_pool_input_grad(mean, where), max_pool_input_grad(mean, choices, where)
 
     results = same_with_any_threads(compute)
     one_image = mean_pool(x[20:], where), max_pool(x[20:], where)

@@ -7,8 +7,9 @@ from helpers.reference_pool import max_pool_reference, mean_pool_reference
 from allconv import GlobalAveragePool2D, MaxPool2D, MeanPool2D
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("ceil_mode", [False, True])
-def test_the_layers_pass_their_arguments_on(ceil_mode):
+def test_the_layers_pass_their_arguments_on(ceil_mode, training):
     rng = np.random.default_rng(0)
     x, windows = rng.normal(size=(2, 9, 7, 3)), ((3, 2), (2, 1), ((1, 1), (0, 1)))
     options = {"stride": (2, 1), "padding": (1, 0, 1, 1), "ceil_mode": ceil_mode}
@@ -22,7 +23,7 @@ def test_the_layers_pass_their_arguments_on(ceil_mode):
             mean_pool_reference(x, lambda shape: rng.normal(size=shape), *windows, True, ceil_mode),
         ),
     ):
-        got, cache = layer.forward(x)
+        got, cache = layer.forward(x, training=training)
         assert layer.output_shape(x.shape[1:]) == y.shape[1:]
         np.testing.assert_allclose(got, y, rtol=1e-12)
         np.testing.assert_allclose(layer.backward(dy, cache), dx, rtol=1e-12, atol=1e-12)
