@@ -98,7 +98,7 @@ REFERENCE = {
     "data": ("Data", "allconv.data"),
     "interop": ("Other frameworks", "allconv.interop"),
     "models": ("Networks", "allconv.models"),
-    "deploy": ("Deployment", "allconv.deploy"),
+    "deploy": ("Deployment", "allconv.deploy", "allconv.deploy.predictor"),
     "article": ("The experiment", "allconv.article"),
     "gradients": ("Gradient checks and backward rules", "allconv.gradcheck", "allconv.rules"),
     "explain": (
@@ -123,6 +123,7 @@ RETURNED = [
     "allconv.layers.summary.Summary",
     "allconv.training.training.Training",
     "allconv.typing.Loss",
+    "allconv.deploy.predictor.Predictor",
 ]
 
 

@@ -1,8 +1,14 @@
 """What several files of tests share."""
 
 import pytest
+from helpers.programs import ROOT
 
 import allconv as ac
+from allconv.models import trained
+
+# An installed library has no checkout with trained weights, so the tests show it theirs.
+if not trained._FOLDER.is_dir():
+    trained._FOLDER = ROOT / "docs" / "weights"
 
 
 @pytest.fixture(autouse=True)

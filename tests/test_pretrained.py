@@ -1,7 +1,5 @@
 """Trained networks come from a checkout, and from nowhere else."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from helpers.programs import ROOT
@@ -13,14 +11,7 @@ from allconv.models import trained
 WEIGHTS = ROOT / "docs" / "weights"
 
 
-@pytest.fixture
-def checkout(monkeypatch):
-    """An installed library, which has no checkout, shall look in this one; any other finds it by itself."""
-    if ROOT not in Path(ac.__file__).parents or "site-packages" in ac.__file__:
-        monkeypatch.setattr(trained, "_FOLDER", WEIGHTS)
-
-
-def test_a_network_has_the_weights_of_its_file(checkout):
+def test_a_network_has_the_weights_of_its_file():
     model = ac.models.pretrained("allcnn_h")
     stored = storage.read(WEIGHTS / "allcnn_h.npz")["model"]
     for path, parameter in model.named_parameters():
@@ -28,7 +19,7 @@ def test_a_network_has_the_weights_of_its_file(checkout):
         np.testing.assert_array_equal(parameter.value, stored[path])
 
 
-def test_every_file_of_weights_is_small_and_has_a_name(checkout):
+def test_every_file_of_weights_is_small_and_has_a_name():
     files = {path.stem for path in WEIGHTS.glob("*.npz")}
     assert files
     for name in files:

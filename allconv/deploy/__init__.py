@@ -2,10 +2,10 @@
 
 - `saving`: `save` writes the folder
 - `structure`: a model as a list of steps
-- `predictor`: the one file of code in the folder; `load` and `Predictor` are here too
+- `predictor`: the one file of code in the folder; `load` reads a folder here too
 """
 
-from allconv.deploy.predictor import Predictor, load
+from allconv.deploy.predictor import load
 from allconv.deploy.saving import save
 
-__all__ = ["Predictor", "load", "save"]
+__all__ = ["load", "save"]

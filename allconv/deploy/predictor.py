@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class Predictor:
 
         Parameters
         ----------
-        inputs : array, shape (N, *input_shape)
+        inputs : array, shape (N, ...)
             What the training took: uint8 images, or floating numbers. They are normalized here as in training. Without
             a normalization, uint8 is divided by 255.
         batch_size : int, default 8
@@ -79,7 +80,7 @@ class Predictor:
 
         Returns
         -------
-        array of float32, shape (N, *output_shape)
+        array of float32, shape (N, ...)
             The scores.
 
         Raises
@@ -109,7 +110,7 @@ class Predictor:
 
         Parameters
         ----------
-        inputs : array, shape (N, *input_shape)
+        inputs : array, shape (N, ...)
             As for a call.
         count : int, default 5
             The number of classes.
@@ -164,7 +165,7 @@ def load(folder: str | Path = Path(__file__).parent) -> Predictor:
     >>> scores = load("folder")(images)  # doctest: +SKIP
     """
     if not isinstance(folder, str | Path):
-        raise TypeError(f"folder must be a path, got {folder!r}")
+        raise TypeError(f"folder must be a path, got {reprlib.repr(folder)}")
     path = Path(folder) / STRUCTURE
     structure = _read_structure(path)
     weights = _read_weights(Path(folder) / WEIGHTS, structure)

@@ -142,6 +142,8 @@ GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
         "model": small_net(),
         "state": ac.checkpoint.model_state(small_net()),
     },
+    "deploy.save": lambda: {"model": small_net(), "folder": "net", "input_shape": (6, 6, 3)},
+    "deploy.load": lambda: {"folder": _deployed()},
     "interop.save_safetensors": lambda: {"model": small_net(), "path": "new.safetensors"},
     "interop.load_safetensors": lambda: {"path": _tensors()},
     "interop.to_onnx": lambda: {"model": small_net(), "path": "new.onnx", "input_shape": (6, 6, 3)},
@@ -169,6 +171,11 @@ def _written():
 def _tensors():
     ac.interop.save_safetensors(small_net(), "weights.safetensors")
     return "weights.safetensors"
+
+
+def _deployed():
+    ac.deploy.save(small_net(), "net", input_shape=(6, 6, 3))
+    return "net"
 
 
 def _for_rule(layer):
