@@ -48,6 +48,8 @@ nitpick_ignore_regex = [
 ]
 autosummary_generate = True
 autodoc_preserve_defaults = True
+# These methods come from scikit-learn, and their docstrings link to its own glossary.
+autodoc_default_options = {"exclude-members": "set_fit_request,set_partial_fit_request,set_score_request"}
 autodoc_typehints = "none"  # numpydoc's Parameters have the types in words
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the class pages list them, with the mathematics of forward and backward
@@ -97,6 +99,7 @@ REFERENCE = {
     ),
     "data": ("Data", "allconv.data"),
     "interop": ("Other frameworks", "allconv.interop"),
+    "sklearn": ("scikit-learn", "allconv.sklearn"),
     "models": ("Networks", "allconv.models"),
     "deploy": ("Deployment", "allconv.deploy", "allconv.deploy.predictor"),
     "article": ("The experiment", "allconv.article"),
@@ -112,6 +115,8 @@ REFERENCE = {
     "tools": ("Tools", "allconv", "allconv.validation"),  # what has no page of its own
     "functional": ("The engine", *(f"allconv.functional.{info.name}" for info in iter_modules(functional.__path__))),
 }
+# The modules that a program imports by name, since each needs an optional package.
+ON_DEMAND = ["allconv.sklearn"]
 # What public functions return or raise, beside the names that a program writes.
 RETURNED = [
     "allconv.training.nonfinite.NonFiniteError",
@@ -138,6 +143,8 @@ def public_names() -> dict[str, list[str]]:
         else:
             home = next(module for module in by_length if f"{value.__module__}.".startswith(f"{module}."))
             names[home].append(f"allconv.{name}")
+    for module in ON_DEMAND:
+        names[module] = [f"{module}.{inner}" for inner in exported(import_module(module))]
     for path in RETURNED:
         names[path.rpartition(".")[0]].append(path)
     for module in REFERENCE["functional"][1:]:

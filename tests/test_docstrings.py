@@ -10,6 +10,8 @@ import re
 import textwrap
 import tomllib
 from dataclasses import is_dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -48,8 +50,8 @@ def public_objects():
                     if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
                         found[f"{path}.{name}"] = member
 
-    for name in allconv.__all__:
-        value = getattr(allconv, name)
+    on_demand = [import_module("allconv.sklearn")] if find_spec("sklearn") else []
+    for value in [getattr(allconv, name) for name in allconv.__all__] + on_demand:
         for thing in [getattr(value, inner) for inner in exported(value)] if inspect.ismodule(value) else [value]:
             if hasattr(thing, "__qualname__"):
                 add(thing)

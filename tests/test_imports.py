@@ -38,6 +38,8 @@ ALLOWED = {
     "inspection": GROUND | {"layers", "parallel", "rules", "tables"},
     "interop": GROUND | {"checkpoint", "data", "functional", "layers", "models", "parameter"},
     "training": GROUND | {"checkpoint", "data", "distributed", "layers", "losses", "optimizers", "parallel"},
+    "sklearn": GROUND
+    | {"checkpoint", "data", "functional", "layers", "losses", "optimizers", "parallel", "schedules", "training"},
 }
 ROOT_FILES = 16
 EXCEPTIONS = {"allconv.optimizers.dilated": {"allconv.layers.base", "allconv.layers.skip"}}
@@ -114,3 +116,8 @@ def test_importing_allconv_imports_nothing_optional_nor_needs_it():
         layer, *loaded = python(code).split()
         assert layer == "ReLU()"
         assert not OPTIONAL & set(loaded)
+
+
+def test_a_room_without_its_package_names_the_extra():
+    code = "import sys; sys.modules['sklearn'] = None\ntry: import allconv.sklearn\nexcept ImportError as e: print(e)"
+    assert python(code).startswith("allconv.sklearn needs the extra 'sklearn', pip install 'allconv[sklearn]': ")

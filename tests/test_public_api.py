@@ -1,6 +1,8 @@
 """What `import allconv` offers, and that nothing of it goes without a row in the registry and a docstring."""
 
+import importlib
 import inspect
+from importlib.util import find_spec
 
 import pytest
 from helpers import registry
@@ -29,6 +31,11 @@ def functions(module):
     return {name for name, _ in own if not name.startswith("_")}
 
 
+def estimators():
+    """Return the names of the room that needs scikit-learn."""
+    return set(importlib.import_module("allconv.sklearn").__all__) if find_spec("sklearn") else set()
+
+
 @pytest.mark.parametrize(
     ("public", "rows"),
     [
@@ -38,9 +45,10 @@ def functions(module):
         (functions(ac.initializers), registry.INITIALIZERS),
         (functions(ac.rules) - USES_OF_RULES, registry.RULES),
         (set(ac.models.__all__), registry.MODELS),
+        (estimators(), registry.ESTIMATORS),
         (set(ac.data.__all__) - DATA - NORMALIZERS - VIEWS - IMGAUG, registry.AUGMENTERS),
     ],
-    ids=["classes", "optimizers", "schedules", "initializers", "rules", "models", "data"],
+    ids=["classes", "optimizers", "schedules", "initializers", "rules", "models", "estimators", "data"],
 )
 def test_everything_public_has_a_row(public, rows):
     assert public == set(rows)

@@ -14,7 +14,8 @@ import atexit
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -215,6 +216,24 @@ def run(task: Callable[[int], T], count: int, *, shared: bool = True) -> list[T]
         call = _Call(task, count)
         call.run(threads - 1)
         return [call.results[index] for index in range(count)]
+
+
+@contextmanager
+def calling_thread_alone() -> Iterator[None]:
+    """Let the calling thread do all of its tasks itself within a ``with`` block; other threads are not concerned.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
+    before = getattr(this_thread, "busy", False)
+    with single_threaded_blas():
+        this_thread.busy = True
+        try:
+            yield
+        finally:
+            this_thread.busy = before
 
 
 def _run_alone(task: Callable[[int], T], count: int) -> list[T]:

@@ -128,7 +128,7 @@ SAMPLES: dict[str, Callable[[], Any]] = {
     **{name: functools.partial(int, n) for name, n in {"epoch": 0, "batch_size": 2, "seed": 0, "epochs": 1}.items()},
 }
 ROOMS = ["parameters", "layers", "losses", "optimizers", "schedules", "initializers", "rules", "augmenters", "models"]
-ROOMS.append("functions")
+ROOMS += ["functions", "estimators"]
 # Valid values of single functions.
 GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
     "train": lambda: (

@@ -4,7 +4,10 @@
 """
 
 import copy
+import inspect
 import math
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -438,4 +441,50 @@ MODELS = {
     "fuse": Row(ac.models.fuse, {"model": ac.ReLU()}),
 }
 
-KINDS = [PARAMETERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES, INITIALIZERS, RULES, AUGMENTERS, MODELS, FUNCTIONS]
+
+def _fitted(name):
+    """Return a function that makes an estimator and fits it: `fit` is what checks the parameters."""
+    kind = getattr(import_module("allconv.sklearn"), name)
+
+    def fit(**options):
+        return kind(**options).fit(np.eye(4), [0, 1, 0, 1])
+
+    fit.__signature__ = inspect.signature(kind)
+    return fit
+
+
+ESTIMATOR: dict[str, Rules] = {
+    "model": [
+        Bad(3, TypeError, "model must be callable or None, got 3"),
+        Bad(ac.ReLU, TypeError, "model must be an object, such as ReLU(), got the class ReLU"),
+        Bad(ac.ReLU(), TypeError, "model must be callable as model(input_shape, outputs, rng), got ReLU()"),
+        Bad(lambda *_: None, TypeError, "what model returns must be a Layer, got None"),
+        Bad(lambda *_: ac.Linear(4, 5), ValueError, "model must return a network from (4,) to ("),
+    ],
+    "image_shape": [
+        Rule("three positive ints (H, W, C) or None", [3, "8x8"], [(8, 8), (8, 0, 1), (8.0, 8, 1)]),
+        Bad((2, 2, 2), ValueError, "image_shape must have as many numbers as X has features, 4, got (2, 2, 2)"),
+    ],
+    "epochs": POSITIVE_INT,
+    "n_iter_no_change": POSITIVE_INT,
+    "validation_fraction": [
+        number("a number in (0, 1)", 0, 1, -0.1)._replace(types=[True, "0.1"]),
+        Bad(0.01, ValueError, "validation_fraction must leave both parts an example, got 0.01 of n_samples=4"),
+    ],
+    **dict.fromkeys(["early_stopping", "warm_start", "verbose"], BOOL),
+    "random_state": [Bad("seed", ValueError, "'seed' cannot be used to seed a numpy.random.RandomState instance")],
+}
+WEIGHTS_OF_CLASSES = Rule("a dict, 'balanced' or None", [3, [1, 2]], ["balance"])
+ESTIMATORS = {}
+if find_spec("sklearn"):
+    ESTIMATORS = {
+        "ConvNetClassifier": Row(
+            _fitted("ConvNetClassifier"), {"epochs": 1}, ESTIMATOR | {"class_weight": WEIGHTS_OF_CLASSES}
+        ),
+        "ConvNetRegressor": Row(_fitted("ConvNetRegressor"), {"epochs": 1}, ESTIMATOR),
+    }
+
+KINDS = [
+    *(PARAMETERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES, INITIALIZERS, RULES, AUGMENTERS, MODELS, FUNCTIONS),
+    ESTIMATORS,
+]
