@@ -38,7 +38,7 @@ PAGES_WITH_CODE = [page for page in PAGES if blocks(page.read_text(encoding="utf
 def test_the_code_of_a_page_runs(page, tmp_path):
     """All blocks of a page, in order, as one program in a fresh process and an empty folder; a warning is an error."""
     code = "\n".join(program(block) for block in blocks(page.read_text(encoding="utf-8"), "python"))
-    for package in re.findall("^import (torch|onnxruntime|keras)", code, re.MULTILINE):
+    for package in re.findall("^(?:import|from) (torch|onnxruntime|keras|sklearn)", code, re.MULTILINE):
         if not find_spec(package):
             pytest.skip(f"the page needs {package}")
     strict = [] if "import keras" in code else ["-W", "error"]  # Keras warns of its own backends
