@@ -49,7 +49,8 @@ def assign(
 
     Arrays and parameters are matched by name if each parameter has an array of its name; a prefix that all names of a
     file share, such as ``module.``, is passed over. Otherwise they are matched by order and shape: among the layers
-    of one kind (convolutions with bias, batch normalizations, ...) the first of the model gets the first of the file.
+    of one kind (convolutions with bias, batch normalizations, ...) and one size, the first of the model gets the first
+    of the file.
 
     Parameters
     ----------

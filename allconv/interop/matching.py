@@ -38,11 +38,14 @@ class Module:
         file has no more.
     kind : tuple
         What layers of one sort have in common: the number of parameters, the axes of the weight, and a word.
+    size : int
+        The number of elements of the weight, which no change of layout changes.
     """
 
     path: str
     members: dict[str, str]
     kind: tuple[int, int, str]
+    size: int
 
 
 def modules_of(model: Layer, source: str) -> list[Module]:
@@ -59,7 +62,8 @@ def modules_of(model: Layer, source: str) -> list[Module]:
             elif source == "keras" and isinstance(layer, Conv2D) and layer.groups == layer.in_channels > 1:
                 word = "depthwise"
             members = {name: f"{path}.{name}" if path else name for name in own}
-            found.append(Module(path, members, (len(own), next(iter(own.values())).value.ndim, word)))
+            weight = next(iter(own.values())).value
+            found.append(Module(path, members, (len(own), weight.ndim, word), weight.size))
     return found
 
 
@@ -73,9 +77,10 @@ def modules_in(arrays: dict[str, Array], source: str) -> list[Module]:
         parts = re.split("[./]", name.removesuffix(":0")) if source == "keras" else name.split(".")
         role = _KERAS.get(parts[-1], parts[-1]) if source == "keras" else parts[-1]
         path = ".".join(parts[:-2] if source == "keras" and parts[-2:-1] == ["vars"] else parts[:-1])
-        found.setdefault(path, Module(path, {}, (0, 0, ""))).members[role] = name
+        found.setdefault(path, Module(path, {}, (0, 0, ""), 0)).members[role] = name
     for module in found.values():
-        axes = arrays[module.members.get("weight", next(iter(module.members.values())))].ndim
+        weight = arrays[module.members.get("weight", next(iter(module.members.values())))]
+        axes, module.size = weight.ndim, weight.size
         text = "/".join(module.members.values())
         word = next((word for word in ("depthwise", "transpose") if source == "keras" and word in text), "")
         module.kind = (len(module.members), 1 if axes == 3 else axes, word)  # 3: a PReLU of Keras, (1, 1, C)
@@ -94,11 +99,17 @@ def by_name(model: list[Module], file: list[Module]) -> dict[str, str]:
 
 
 def by_order(model: list[Module], file: list[Module]) -> dict[str, str]:
-    """Return {parameter: array}, the layers of each kind in their order; what has no partner is left out."""
+    """Return {parameter: array}, the layers of each kind and size in their order; what has no partner is left out.
+
+    If model and file have different sizes, those of one kind are in their order, so that an error can name both shapes.
+    """
     found: dict[str, str] = {}
     for kind in {module.kind for module in model}:
         ours, theirs = ([module for module in modules if module.kind == kind] for modules in (model, file))
         if len(ours) == len(theirs):
+            if sorted(module.size for module in ours) == sorted(module.size for module in theirs):
+                ours.sort(key=lambda module: module.size)
+                theirs.sort(key=lambda module: module.size)
             for pair in zip(ours, theirs, strict=True):
                 found |= dict(_pairs(*pair))
     return found

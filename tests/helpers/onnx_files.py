@@ -1,5 +1,8 @@
 """Networks for the tests of ONNX, and ONNX Runtime to run their files."""
 
+import io
+import warnings
+
 import numpy as np
 
 import allconv as ac
@@ -35,6 +38,15 @@ def agree(model, x, wanted, turn=True):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * max(1, np.abs(wanted).max()))
 
 
+def exported(torch, module, shape, **options):
+    """Return the bytes of the ONNX file that PyTorch writes of a module."""
+    target = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns that it is the old one
+        torch.onnx.export(module, torch.randn(1, *shape), target, dynamo=False, **options)
+    return target.getvalue()
+
+
 def graph_of(nodes, weights, shape=(1, 3, 4, 5), outputs=("y",), opset=13):
     """Return an ONNX model of nodes (operator, inputs, outputs, attributes)."""
     import onnx
@@ -60,7 +72,7 @@ def numbers(*shape):
 
 NETS = {
     "the article's": (lambda: ac.models.article_net("convpool", rng=RNG), (32, 32, 3)),
-    "All-CNN-C": (lambda: ac.models.all_cnn("C", rng=RNG), (32, 32, 3)),
+    "All-CNN-C": (lambda: ac.models.all_cnn("C", "allcnn", rng=RNG), (32, 32, 3)),
     "LeNet": (lambda: ac.models.lenet(rng=RNG), (28, 28, 1)),
     "ResNet-20 A": (lambda: ac.models.resnet20("A", rng=RNG), (16, 16, 3)),
     "ResNet-20 B": (lambda: ac.models.resnet20("B", rng=RNG), (16, 16, 3)),

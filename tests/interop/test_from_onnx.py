@@ -1,11 +1,10 @@
 """ONNX files of other exporters, and our own, as models with the same outputs."""
 
-import io
 import warnings
 
 import numpy as np
 import pytest
-from helpers.onnx_files import NETS, agree, run, stirred
+from helpers.onnx_files import NETS, agree, exported, run, stirred
 from helpers.registry import LAYERS
 
 import allconv as ac
@@ -119,15 +118,6 @@ def torch_nets(nn):
 
 NAMES = ["Flatten", "view(-1, n)", "view(size(0), -1)", "reshape by a product", "NHWC before", "residual, concat",
          "numbers by channel", "MobileNet", "transposed, groups", "rows", "flattened norm"]  # fmt: skip
-
-
-def exported(torch, module, shape, **options):
-    """Return the bytes of the ONNX file that PyTorch writes of a module."""
-    target = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns that it is the old one
-        torch.onnx.export(module, torch.randn(1, *shape), target, dynamo=False, **options)
-    return target.getvalue()
 
 
 @pytest.mark.parametrize("options", [

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.onnx_files import run
 from helpers.refusal import check_refusal
 
 import allconv as ac
-from allconv.interop import assign, assigning, from_keras, keras_reading, load_keras
+from allconv.interop import assign, assigning, from_keras, keras_reading, load_keras, to_onnx
 
 h5py = pytest.importorskip("h5py")
 
@@ -37,6 +38,16 @@ NAMES = ["row.keras", "row.h5", "graph.keras", "graph.h5"]
 ])  # fmt: skip
 def test_a_model_has_the_outputs_that_keras_computes(files, name):
     check(from_keras(files.parent / name), files.parent / name)
+
+
+@pytest.mark.parametrize("name", ["3/row.keras", "3/graph.h5", "3/nchw.keras", "2/row.h5", "2/graph.keras"])
+def test_a_model_of_keras_leaves_as_onnx(files, tmp_path, name):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    with np.load((files.parent / name).with_suffix(".npz")) as kept:
+        shape = kept["x"].shape[1:]
+    to_onnx(from_keras(files.parent / name), tmp_path / "a.onnx", (*shape[1:], 3) if "nchw" in name else shape)
+    check(lambda x: run(tmp_path / "a.onnx", x), files.parent / name)
 
 
 def test_a_missed_permutation_of_nchw_is_caught(files, monkeypatch):
