@@ -29,6 +29,60 @@ FORMS = {
          ("Flatten", ["b"], ["c"], {}), ("Gemm", ["c", "m", "n"], ["y"], {"transB": 1, "beta": 2.0, "alpha": 0.5})],
         {"w": KERNEL, "m": numbers(4, 12), "n": numbers(4)}, (1, 3, 4, 5), 11,
     ),
+    "keras2onnx: NHWC around each operator, as its code has it": (
+        [("Transpose", ["x"], ["a"], {"perm": [0, 3, 1, 2]}),
+         ("Conv", ["a", "w", "bias"], ["b"], {"auto_pad": "SAME_UPPER", "group": 1, "strides": [2, 2]}),
+         ("Transpose", ["b"], ["c"], {"perm": [0, 2, 3, 1]}), ("PRelu", ["c", "slope"], ["d"], {}),
+         ("Transpose", ["d"], ["e"], {"perm": [0, 3, 1, 2]}),
+         ("BatchNormalization", ["e", "g", "h", "zero", "one"], ["f"], {"epsilon": 1e-6, "momentum": 0.99}),
+         ("Transpose", ["f"], ["i"], {"perm": [0, 2, 3, 1]}), ("Sigmoid", ["i"], ["j"], {}),
+         ("Mul", ["i", "j"], ["k"], {}), ("Transpose", ["k"], ["l"], {"perm": [0, 3, 1, 2]}),
+         ("GlobalMaxPool", ["l"], ["m"], {}), ("Transpose", ["m"], ["n"], {"perm": [0, 2, 3, 1]}),
+         ("Reshape", ["n", "flat"], ["o"], {}), ("Identity", ["o"], ["p"], {}), ("MatMul", ["p", "q"], ["r"], {}),
+         ("Add", ["r", "s"], ["t"], {}), ("Identity", ["t"], ["y"], {})],
+        {"w": numbers(4, 3, 3, 3), "bias": numbers(4), "slope": numbers(1, 1, 4), "g": numbers(4), "h": numbers(4)}
+        | {"zero": np.zeros(4, np.float32), "one": np.ones(4, np.float32), "flat": np.array([0, -1])}
+        | {"q": numbers(4, 2), "s": numbers(2)}, (1, 4, 5, 3), 11,
+    ),
+    "keras2onnx: PReLU from operators of TensorFlow": (
+        [("Relu", ["x"], ["a"], {}), ("Abs", ["x"], ["b"], {}), ("Sub", ["x", "b"], ["c"], {}),
+         ("Mul", ["slope", "c"], ["d"], {}), ("Mul", ["d", "half"], ["e"], {}), ("Add", ["a", "e"], ["y"], {})],
+        {"slope": numbers(3, 1, 1), "half": np.float32(0.5)}, (1, 3, 4, 5), 11,
+    ),
+    "CNTK: attributes that say what is the default, pooling at an odd size": (
+        [("Conv", ["x", "w"], ["a"], {"auto_pad": "SAME_UPPER", "group": 1, "kernel_shape": [3, 3], "dilations": [1, 1],
+                                      "strides": [1, 1]}),
+         ("BatchNormalization", ["a", "g", "h", "h", "v"], ["b"], {"epsilon": 1e-5, "momentum": 0.0}),
+         ("LeakyRelu", ["b"], ["c"], {"alpha": 0.1}),
+         ("MaxPool", ["c"], ["d"], {"auto_pad": "NOTSET", "kernel_shape": [2, 2], "pads": [0] * 4, "strides": [2, 2]}),
+         ("Reshape", ["d", "flat"], ["e"], {}), ("Gemm", ["e", "m", "n"], ["y"], {"beta": 1.0, "alpha": 1.0})],
+        {"w": KERNEL, "g": numbers(2), "h": numbers(2), "v": np.float32([0.5, 2])}
+        | {"flat": np.array([1, 8]), "m": numbers(8, 3), "n": numbers(1, 3)}, (1, 3, 4, 5), 7,
+    ),
+    "PyTorch 0.4: the batch looked up by Slice, a weight turned in the graph": (
+        [("Conv", ["x", "w"], ["a"], {"dilations": [1, 1], "group": 1, "kernel_shape": [3, 3], "pads": [1, 1, 1, 1],
+                                      "strides": [1, 1]}),
+         ("Add", ["bias", "a"], ["b"], {}), ("Shape", ["b"], ["c"], {}),
+         ("Slice", ["c"], ["d"], {"axes": [0], "starts": [0], "ends": [1]}), ("Squeeze", ["d"], ["e"], {"axes": [0]}),
+         ("Constant", [], ["f"], {"value": onnx.numpy_helper.from_array(np.array(-1))}),
+         ("Unsqueeze", ["e"], ["g"], {"axes": [0]}), ("Unsqueeze", ["f"], ["h"], {"axes": [0]}),
+         ("Concat", ["g", "h"], ["i"], {"axis": 0}), ("Reshape", ["b", "i"], ["j"], {}),
+         ("Transpose", ["m"], ["k"], {"perm": [1, 0]}), ("MatMul", ["j", "k"], ["l"], {}),
+         ("Add", ["l", "n"], ["y"], {})],
+        {"w": KERNEL, "bias": numbers(1, 2, 1, 1), "m": numbers(3, 40), "n": numbers(3)}, (1, 3, 4, 5), 9,
+    ),
+    "opset 18: axes as inputs, numbers by channel at the start": (
+        [("Mul", ["x", "scale"], ["a"], {}), ("Add", ["a", "shift"], ["b"], {}),
+         ("Pad", ["b", "pads", "", "two"], ["c"], {}),
+         ("ReduceMean", ["c", "places"], ["d"], {"keepdims": 1}), ("Squeeze", ["d", "places"], ["y"], {})],
+        {"scale": numbers(1, 3, 1, 1), "shift": numbers(3, 1, 1), "pads": np.array([1, 0, 0, 2])}
+        | {"two": np.array([2, 3]), "places": np.array([-2, -1])}, (1, 3, 4, 5), 18,
+    ),
+    "weights as float16 that the graph casts, a Flatten with a negative axis": (
+        [("Cast", ["w"], ["a"], {"to": 1}), ("Conv", ["x", "a"], ["b"], {}), ("Flatten", ["b"], ["c"], {"axis": -3}),
+         ("Cast", ["c"], ["d"], {"to": 1}), ("Identity", ["m"], ["e"], {}), ("MatMul", ["d", "e"], ["y"], {})],
+        {"w": KERNEL.astype(np.float16), "m": numbers(12, 2)}, (1, 3, 4, 5), 13,
+    ),
     "CNTK: weights reshaped in the graph, the bias as (C, 1, 1)": (
         [("Conv", ["x", "w"], ["a"], {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}), ("Add", ["a", "bias"], ["b"], {}),
          ("Reshape", ["b", "flat"], ["c"], {}), ("Reshape", ["m", "shape"], ["d"], {}),
@@ -97,6 +151,34 @@ MODERN = (
     | {"bias": OLD_WEIGHTS["bias"].reshape(2, 1, 1), "low": np.float32(0), "high": np.float32(6)}
     | {"pads": np.array([0, 0, 1, 0, 0, 0, 0, 1]), "axes": np.array([2, 3])},
 )
+
+
+TORCH_03 = (  # with the attributes of Caffe2, which later opsets lack
+    [("Conv", ["x", "w", "h"], ["a"], {"pads": [1, 1, 1, 1]}),
+     ("BatchNormalization", ["a", "g", "h", "h", "v"], ["b"], {"is_test": 1, "consumed_inputs": [0] * 5, "spatial": 1}),
+     ("PRelu", ["b", "slope"], ["c"], {}), ("Dropout", ["c"], ["d", "mask"], {"is_test": 1}),
+     ("MaxPool", ["d"], ["e"], {"kernel_shape": [2, 2], "strides": [2, 2]}), ("Flatten", ["e"], ["f"], {}),
+     ("Gemm", ["f", "m", "n"], ["y"], {"transB": 1, "broadcast": 1})],
+    {"w": KERNEL, "g": numbers(2), "h": numbers(2), "v": np.float32([0.5, 2]), "slope": numbers(2)}
+    | {"m": numbers(3, 8), "n": numbers(3)},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", range(6, 23))
+def test_one_network_at_every_opset(tmp_path, opset):
+    """With the weights among the inputs too, as up to IR version 3, and judged by ONNX Runtime at opset 13."""
+    nodes, weights = TORCH_03
+    newer = [(kind, inputs, outputs[:1], {name: value for name, value in more.items()
+              if name not in ("is_test", "consumed_inputs", "spatial", "broadcast")})
+             for kind, inputs, outputs, more in nodes]  # fmt: skip
+    modern = weights | {"slope": weights["slope"].reshape(2, 1, 1)}
+    onnx.save(graph_of(newer, modern, opset=13), tmp_path / "modern.onnx")
+    model = graph_of(*(TORCH_03 if opset == 6 else (newer, modern)), opset=opset)
+    for name, array in weights.items():
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, array.shape))
+    onnx.save(model, tmp_path / "a.onnx")
+    x = numbers(1, 3, 4, 5)
+    agree(from_onnx(tmp_path / "a.onnx"), x.transpose(0, 2, 3, 1), run(tmp_path / "modern.onnx", x))
 
 
 @pytest.fixture(scope="module")
