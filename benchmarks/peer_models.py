@@ -1,13 +1,14 @@
-"""A model of ours, translated layer by layer, with its weights, for PyTorch and ONNX Runtime.
+"""A model of ours with its weights for PyTorch, translated layer by layer, and for ONNX Runtime, as an ONNX file.
 
 PyTorch pads symmetrically. At stride 2, "same" padding adds a row at the bottom and a column at the right alone, where
 its ``padding=1`` has the row at the top and the column at the left in use. The two are mirror images. So where a
-network halves its images by "same" padding, images and kernels are mirrored, and the peers compute the same numbers
+network halves its images by "same" padding, images and kernels are mirrored, and PyTorch computes the same numbers
 without a padding layer.
 """
 
-import io
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,24 +136,19 @@ def _larger_pads(layer: ac.Conv2D | ac.MaxPool2D, shape: Shape) -> tuple[int, in
     return max(pads[0]), max(pads[1])
 
 
-def onnx_runtime(model: ac.Sequential, in_shape: Shape, threads: int, mirrored: bool) -> Callable[[Array], Array]:
-    """Return ONNX Runtime's prediction for the images of `nchw`; PyTorch exports the model to ONNX."""
+def onnx_runtime(model: ac.Sequential, in_shape: Shape, threads: int) -> Callable[[Array], Array]:
+    """Return ONNX Runtime's prediction for images (N, C, H, W), which need no mirror: ONNX pads as we do."""
     import onnxruntime
-    import torch
 
-    file = io.BytesIO()
-    # PyTorch's newer exporter, with dynamo=True, would need another package.
-    example = torch.tensor(nchw(np.zeros((1, *in_shape), np.float32), mirrored))
-    axes = {"images": {0: "N"}}
-    torch.onnx.export(
-        to_torch(model, in_shape, mirrored), (example,), file, input_names=["images"], dynamic_axes=axes, dynamo=False
-    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        ac.interop.to_onnx(model, path, in_shape, layout="NCHW")
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def predict(images: Array) -> Array:
-        scores: Array = session.run(None, {"images": images})[0]
+        scores: Array = session.run(None, {"input": images})[0]
         return scores
 
     return predict

@@ -187,11 +187,11 @@ def onnx_calls(case: Case, model: ac.Sequential, images: Array, threads: int) ->
     if case.training:
         return {}
     try:
-        predict = onnx_runtime(model, case.in_shape, threads, case.mirrored)
+        predict = onnx_runtime(model, case.in_shape, threads)
     except ImportError as error:
         print(f"ONNX Runtime is left out: {error}")
         return {}
-    return {"ONNX Runtime": partial(predict, nchw(images, case.mirrored))}
+    return {"ONNX Runtime": partial(predict, nchw(images, mirrored=False))}
 
 
 def measure(row: int, threads: int, runs: int, warm: int) -> tuple[dict[str, float], float]:
