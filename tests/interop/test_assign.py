@@ -129,6 +129,14 @@ def test_names_that_differ_are_matched_by_order_and_shape():
     np.testing.assert_allclose(ours(x), wanted, atol=1e-5)
 
 
+def test_layers_of_different_sizes_find_each_other_in_any_order():
+    """As in a file of Keras, which has the layers of a graph by their depth."""
+    theirs = {"head.weight": np.ones((4, 3)), "head.bias": np.ones(4), "stem.weight": np.zeros((3, 2))}
+    model = ac.Sequential(ac.Linear(2, 3), ac.Linear(3, 4))
+    assert assign(model, theirs | {"stem.bias": np.zeros(3)}).names["0.weight"] == "stem.weight"
+    assert not model[0].weight.value.any()
+
+
 def test_alphabetical_names_are_taken_by_their_numbers():
     """As safetensors has them: block10 comes before block2, and bias before weight."""
     theirs = ac.Sequential(*(ac.Linear(2, 2, rng=RNG) for _ in range(12)))

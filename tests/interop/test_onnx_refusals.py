@@ -64,6 +64,9 @@ REFUSED = {
     ),
     "a weight that lies": (lambda: lying(dims=[1 << 40, 2]), "weight 'w' "),
     "a weight outside": (lambda: external("../secret"), "weight 'w' lies in '../secret', which is no plain file name"),
+    "a weight at an absolute path": (lambda: external("/etc/passwd"), "weight 'w' lies in '/etc/passwd', which is no"),
+    "a link that leads out": (lambda: external("link"), "weight 'w' lies in 'link', which is no plain file name"),
+    "a pointer of Git LFS beside": (lambda: external("pointer"), "is a pointer of Git LFS"),
     "an offset outside": (lambda: external("beside", "64"), "weight 'w' "),
     "a bomb": (
         lambda: graph_of(
@@ -122,6 +125,8 @@ REFUSED = {
 @pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_read_is_refused_by_name(tmp_path, make, reason):
     (tmp_path / "beside").write_bytes(bytes(60))
+    (tmp_path / "pointer").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 48\n")
+    (tmp_path / "link").symlink_to("/etc/passwd")
     (tmp_path / "a.onnx").write_bytes(make().SerializeToString())
     check_refusal(from_onnx, tmp_path / "a.onnx", reason)
 

@@ -122,6 +122,7 @@ FILES = {
     },
     "a long description": ("from_keras", keras(*[[]] * 1_000_000), "has a config.json of more than 2097152 bytes"),
     "layers": ("from_keras", keras(*[layer("ReLU")] * 5001), "must have 1 to 5000 layers, got 5001"),
+    "a circle": ("from_keras", functional([START, ["Add", 0, 0, {}]]), "layer 'Add' is part of a circle"),
     "calls": ("from_keras", functional(*[[START]] * 50_000), "has more than 5000 calls"),
     "inputs of a call": ("from_keras", functional([START] * 50_000), "or 20000 inputs"),
     "lists in a header": ("load_safetensors", header(b'{"a":[' + b"[]," * 1_048_000 + b"[]]}"), "array 'a' must have"),
