@@ -10,7 +10,7 @@ from allconv.parameter import Parameter
 if TYPE_CHECKING:
     from allconv.layers.base import Layer
 
-_CONTAINERS = (list, tuple, dict)  # Python would make a union of types anew in each check.
+_CONTAINERS = (list, tuple, dict)  # A union of types, as in ``list | tuple | dict``, would be made anew in each check.
 
 
 def leaves_of(layer: Layer, path: str) -> Iterator[tuple[str, Layer]]:
