@@ -21,6 +21,7 @@ import math
 
 import numpy as np
 
+from allconv.functional.rectify import positive_part
 from allconv.parallel.buffers import empty
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array
@@ -87,8 +88,7 @@ def _write_float32(x: Array, y: Array, slope: Array | None) -> None:
         tail *= u
     tail *= exponential
     np.multiply(tail, a, out=u)
-    x.clip(0, np.inf, out=y)
-    y -= u
+    np.subtract(positive_part(x, out=y), u, out=y)
     if slope is None:
         return
     exponential *= a

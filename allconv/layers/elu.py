@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from allconv.functional.rectify import negative_part, positive_part
 from allconv.layers.base import Layer
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
@@ -49,16 +50,15 @@ class ELU(Layer):
         dy = check_gradient(dy, y)
         return elementwise_into(self._input_grad, dy, y)
 
-    # np.minimum and np.maximum are four times as fast as np.where, whose branches follow the signs of the numbers.
+    # Both parts together are faster than np.where, whose branches follow the signs of the numbers.
 
     def _value(self, x: Array, y: Array) -> None:
-        np.minimum(x, 0, out=y)
-        np.expm1(y, out=y)
+        np.expm1(negative_part(x, out=y), out=y)
         y *= self.alpha
-        y += np.maximum(x, 0)
+        y += positive_part(x)
 
     def _input_grad(self, dy: Array, y: Array, dx: Array) -> None:
-        np.minimum(y, 0, out=dx)
+        negative_part(y, out=dx)
         dx += self.alpha
         if self.alpha != 1:
             dx += (y > 0) * y.dtype.type(1 - self.alpha)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from allconv.functional.rectify import negative_part, positive_part
 from allconv.layers.base import Layer
 from allconv.parallel.pool import elementwise, elementwise_into
 from allconv.typing import Array, Cache
@@ -42,7 +43,7 @@ class LeakyReLU(Layer):
         """Return y for x of shape ``(N, ...)``."""
         x = check_batch("x", x)
         # One of the two terms is 0. Their sum is faster than np.where, whose branches follow the signs of the numbers.
-        y = elementwise(lambda x: np.maximum(x, 0) + self.negative_slope * np.minimum(x, 0), x)
+        y = elementwise(lambda x: positive_part(x) + self.negative_slope * negative_part(x), x)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:

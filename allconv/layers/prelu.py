@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.functional.masking import masked
+from allconv.functional.rectify import negative_part, positive_part
 from allconv.layers.base import Layer
 from allconv.layers.shapes import check_channels, check_channels_shape, check_shape
 from allconv.parallel.pool import elementwise
@@ -58,7 +59,7 @@ class PReLU(Layer):
         """Return y for x of shape ``(N, ..., C)``."""
         a = self.weight.value
         x = check_batch("x", x, a.dtype) if self.channels == 1 else check_channels(x, self.channels, a.dtype)
-        return elementwise(lambda x: np.maximum(x, 0) + a * np.minimum(x, 0), x), x
+        return elementwise(lambda x: positive_part(x) + a * negative_part(x), x), x
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx = dL/dy where x > 0, a dL/dy elsewhere, and add dL/da.
@@ -74,7 +75,12 @@ class PReLU(Layer):
             products = elementwise(lambda dy, x: masked(dy * x, x <= 0), dy, x)
             sums = column_sum(products.reshape(-1, x.shape[-1]))
             self.weight.add_grad(sums.sum(keepdims=True) if self.channels == 1 else sums)
-        return elementwise(lambda dy, x: dy * np.where(x > 0, x.dtype.type(1), a), dy, x)
+
+        def input_grad(dy: Array, x: Array) -> Array:
+            positive = x > 0
+            return masked(dy, positive) + masked(dy * a, ~positive)
+
+        return elementwise(input_grad, dy, x)
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the input."""

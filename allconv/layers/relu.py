@@ -1,8 +1,7 @@
 """The rectified linear unit."""
 
-import numpy as np
-
 from allconv.functional.masking import masked
+from allconv.functional.rectify import positive_part
 from allconv.layers.base import Layer
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
@@ -33,7 +32,7 @@ class ReLU(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
         x = check_batch("x", x)
-        y = elementwise_into(lambda x, out: np.maximum(x, 0, out=out), x)
+        y = elementwise_into(positive_part, x)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
