@@ -31,8 +31,9 @@ NOT_FUZZED = {
     **dict.fromkeys(["Evaluation", "LayerStatistics", "Record", "Run", "Stopped"], "a result, made by the library"),
     **dict.fromkeys(["article.Case", "checkpoint.CheckpointError"], "a result, made by the library"),
     **dict.fromkeys(
-        ["gradcheck.CheckRow", "gradcheck.Comparison", "gradcheck.Report", "interop.Assignment"], "a result"
+        [f"gradcheck.{name}" for name in ("CheckRow", "Comparison", "Grade", "GradeRow", "Report")], "a result"
     ),
+    "interop.Assignment": "a result",
     **dict.fromkeys(["Layer", "Optimizer"], "a base class: its subclasses are called"),
     **dict.fromkeys(["rules.Rule", "rules.Pattern"], "a type"),
     "stop_on_signals": "takes no argument",
