@@ -182,6 +182,10 @@ class Own(ac.ReLU):
     """A layer that may compute anything."""
 
 
+class OwnContrast(ac.data.GlobalContrast):
+    """A normalizer that may compute anything."""
+
+
 @pytest.mark.parametrize(
     ("model", "options", "error", "message"),
     [
@@ -189,6 +193,12 @@ class Own(ac.ReLU):
         (ac.Softmax(axis=0), {}, ValueError, r"must not mix the examples of a batch, got Softmax\(axis=0\)"),
         (ac.Conv2D(4, 2, 3), {}, ValueError, "must have shape|must be"),
         (small(), {"normalize": ac.data.per_step}, TypeError, r"pass Standardize.fit\(images, per='pixel'\)"),
+        (
+            small(),
+            {"normalize": OwnContrast()},
+            TypeError,
+            "normalize must be a Standardize, GlobalContrast, ZCA or None",
+        ),
         (small(), {"normalize": abs}, TypeError, "normalize must be a Standardize, GlobalContrast, ZCA or None"),
         (small(), {"names": "abcdef"}, TypeError, "names must be a sequence of one str for each of the 6 outputs"),
         (small(), {"names": list("abc")}, ValueError, r"one str for each of the 6 outputs, got \['a', 'b', 'c'\]"),

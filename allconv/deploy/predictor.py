@@ -6,9 +6,9 @@
     scores = model(images)
     (best,) = model.top(images[:1])
 
-`allconv.deploy.save` copies this file into the folder as ``predict.py``, beside ``model.json`` and ``weights.npz``. The
-former lists the steps of the network in order, with plain numbers for strides and padding. The latter has the arrays.
-Nothing here starts a thread, writes a file, or reads anything but these two files.
+`allconv.deploy.save` copies this file into the folder as ``predict.py``, beside two others.
+``model.json`` lists the steps of the network in order, with plain numbers for strides and padding, and ``weights.npz``
+has the arrays. Nothing here starts a thread, writes a file, or reads anything but these two.
 """
 
 # Longer than 300 lines, since a deployed folder shall have one file of code; each function in it is short.

@@ -93,12 +93,13 @@ def normalize_steps(normalize: object, arrays: Arrays) -> Steps:
     """
     if normalize is None:
         return []
-    if isinstance(normalize, Standardize):
+    # Subclasses may compute something else, so only the classes themselves are known here.
+    if type(normalize) is Standardize:
         scale = np.divide(1.0, normalize.std, out=np.zeros_like(normalize.std), where=normalize.std > 0)
         return arrays.step("standardize", {"mean": normalize.mean, "scale": scale})
-    if isinstance(normalize, GlobalContrast):
+    if type(normalize) is GlobalContrast:
         return arrays.step("contrast", norm=normalize.scale, least_divisor=MIN_DIVISOR)
-    if isinstance(normalize, ZCA):
+    if type(normalize) is ZCA:
         contrast = normalize_steps(normalize.contrast, arrays)
         return contrast + arrays.step("whiten", {"mean": normalize.mean, "matrix": normalize.matrix})
     hint = ""
