@@ -15,6 +15,7 @@ from allconv.parallel.reductions import (
     group_mean_and_variance,
     long_rows,
     map_slices,
+    repeated,
     slice_sum,
 )
 from allconv.parameter import Parameter
@@ -131,7 +132,7 @@ class BatchNorm(Layer):
             mean, var = self.running_mean.value.copy(), self.running_var.value
         inv_std = 1 / np.sqrt(var + self.eps)
         rows = long_rows(rows)
-        scale, bias, center = self._along(rows, self.weight.value * inv_std, self.bias.value, mean)
+        scale, bias, center = repeated(rows, self.weight.value * inv_std, self.bias.value, mean)
         y = empty(rows.shape, rows.dtype)
 
         def normalize(part: slice) -> None:
@@ -164,11 +165,11 @@ class BatchNorm(Layer):
         def sums(part: slice) -> Array:
             products = x[part] - center
             products *= dy[part]
-            return np.stack([slice_sum(products), slice_sum(dy[part])])
+            return np.stack([slice_sum(values.reshape(-1, self.channels)) for values in (products, dy[part])])
 
-        (center,) = self._along(x, mean)
+        (center,) = repeated(x, mean)
         if of_batch or self.weight.trainable or self.bias.trainable:
-            own = added(map_slices(sums, x, SUM_ELEMENTS)).reshape(2, -1, self.channels).sum(axis=1)
+            own = added(map_slices(sums, x, SUM_ELEMENTS))
             own[0] *= inv_std
             d_weight, d_bias = own
         if self.weight.trainable:
@@ -178,8 +179,8 @@ class BatchNorm(Layer):
 
         if of_batch:
             d_weight, d_bias = sum_over_batch(own)
-            shift, slope = self._along(x, d_bias / M, inv_std * d_weight / M)
-        (scale,) = self._along(x, self.weight.value * inv_std)
+            shift, slope = repeated(x, d_bias / M, inv_std * d_weight / M)
+        (scale,) = repeated(x, self.weight.value * inv_std)
         dx = empty(x.shape, x.dtype)
 
         def input_grad(part: slice) -> None:
@@ -195,10 +196,6 @@ class BatchNorm(Layer):
 
         map_slices(input_grad, x)
         return dx.reshape(shape)
-
-    def _along(self, rows: Array, *of_channels: Array) -> list[Array]:
-        """Return numbers of the channels (C,) repeated along the long rows, in their dtype."""
-        return [np.tile(np.asarray(v, rows.dtype), rows.shape[1] // self.channels) for v in of_channels]
 
     def _check_input(self, x: Array) -> Array:
         x = check_batch("x", x, self.weight.value.dtype)

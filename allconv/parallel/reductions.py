@@ -6,7 +6,7 @@ The cuts depend on shapes alone, and the slices are added in their order: the bi
 threads.
 """
 
-import math
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,18 +20,26 @@ T = TypeVar("T")
 
 _BLOCK_ROWS = 128  # bounds the rows that BLAS adds one after another, which keeps the error in float32 below 3e-7
 _LEAST_COLUMNS = 64  # bounds the columns of a block from below: BLAS is slow with shorter rows, so those are joined
-_LONG_ROW = 512  # bounds the numbers of a long row; NumPy takes as long for the start of a row as for 100 numbers
+_BUFFER = 4096  # bounds the numbers of a row from below: NumPy repeats a shorter one in a buffer, which costs a copy
 _FEW_ROWS = 32  # bounds the numbers that NumPy adds one after another, with an error of 3e-7 at most
 SUM_ELEMENTS = 4 * SLICE_ELEMENTS  # bounds the elements of a slice that is summed, of which little is written
 
 
 def long_rows(rows: Array) -> Array:
-    """Return rows (M, C) as (M / t, t C) without a copy: t rows are one, since NumPy works row by row.
+    """Return rows (M, C) as (M / t, t C) without a copy: t rows are one, since NumPy is slow with short rows.
 
     What belongs to the channels, as a mean (C,), is repeated t times by `np.tile`.
     """
     count, columns = rows.shape
-    return rows.reshape(-1, math.gcd(count, 1 << (_LONG_ROW // columns).bit_length() >> 1) * columns)
+    return rows.reshape(-1, _rows_together(count, columns) * columns)
+
+
+@functools.lru_cache(maxsize=256)
+def _rows_together(count: int, columns: int) -> int:
+    """Return t, a divisor of the number of rows: the smallest that is enough, or the largest of those that are less."""
+    enough = _BUFFER // columns + 1
+    divisors = [t for t in range(1, min(count, 8 * enough) + 1) if count % t == 0]
+    return next((t for t in divisors if t >= enough), divisors[-1])
 
 
 def map_slices(task: Callable[[slice], T], rows: Array, elements: int = SLICE_ELEMENTS) -> list[T]:
@@ -113,43 +121,31 @@ def mean_and_variance(rows: Array) -> tuple[Array, Array]:
 
     Notes
     -----
-    Each slice has a mean and a sum of squares around it. The mean is rounded to the dtype of the rows, to be subtracted
-    from them; the mean of the rest corrects both (Chan, Golub and LeVeque, 1983, equation 1.7). So sums of values far
-    from 0 keep the digits in which the variance lies. The variance of all rows follows from the sums of squares, and
-    from the squares of the slices' means around the mean of all rows (their equation 2.1). Where several rows lie in
-    one long row, they are put together likewise.
+    One pass sums the numbers and their squares around a centre, the mean of the first rows. So sums of values far from
+    0 keep the digits in which the variance lies. They would lose them where the centre is far from the mean beside the
+    deviation. But the first rows are a part of all rows, so that the variance is large there too: with a part f of the
+    rows, the square of that distance is at most (1 - f) / f times the variance.
     """
-    means, variances = (moment.reshape(-1, rows.shape[1]) for moment in _column_moments(long_rows(rows)))
-    if len(means) == 1:
-        return means[0], variances[0]
-    mean = _mean_of(means)
-    return mean, variances.mean(axis=0) + np.square(means - mean).mean(axis=0)
+    count, channels = rows.shape
+    head = rows[: max(1, SLICE_ELEMENTS // channels)]
+    # The mean is computed around the first row: of equal numbers it is that number, and their variance is 0.
+    centre = (head[0] + slice_sum(head - head[0]) / len(head)).astype(rows.dtype, copy=False)
+    joined = long_rows(rows)
+    (along_row,) = repeated(joined, centre)
+
+    def sums(part: slice) -> Array:
+        rest = joined[part] - along_row
+        total = slice_sum(rest.reshape(-1, channels))
+        rest *= rest
+        return np.stack([total, slice_sum(rest.reshape(-1, channels))])
+
+    mean, square = added(map_slices(sums, joined, SUM_ELEMENTS)).astype(_wide(rows)) / count
+    return centre + mean, np.maximum(square - mean * mean, 0)
 
 
-def _mean_of(means: Array, weights: Array | None = None) -> Array:
-    """Return the mean of the rows, computed around the first one: the mean of equal numbers is that number."""
-    mean: Array = means[0] + np.average(means - means[0], axis=0, weights=weights)
-    return mean
-
-
-def _column_moments(rows: Array) -> tuple[Array, Array]:
-    """Return the mean and the biased variance of each column, in float64, as `mean_and_variance` describes."""
-    wide = _wide(rows)
-
-    def moments(part: slice) -> tuple[int, Array, Array]:
-        count = part.stop - part.start
-        centre = (slice_sum(rows[part]) / count).astype(rows.dtype, copy=False)
-        values = rows[part] - centre
-        rest = slice_sum(values) / count
-        values *= values
-        return count, np.add(centre, rest, dtype=wide), np.maximum(slice_sum(values) - count * rest * rest, 0)
-
-    counts, means, squares = zip(*map_slices(moments, rows, SUM_ELEMENTS), strict=True)
-    if len(counts) == 1:
-        return means[0], squares[0] / len(rows)
-    weights, stacked = np.array(counts) / len(rows), np.array(means)
-    mean = _mean_of(stacked, weights)
-    return mean, np.sum(squares, axis=0, dtype=wide) / len(rows) + weights @ np.square(stacked - mean)
+def repeated(joined: Array, *of_channels: Array) -> list[Array]:
+    """Return numbers of the channels (C,) repeated along rows of `long_rows`, in their dtype."""
+    return [np.tile(np.asarray(v, joined.dtype), joined.shape[1] // len(v)) for v in of_channels]
 
 
 def group_mean_and_variance(rows: Array) -> tuple[Array, Array, int]:
