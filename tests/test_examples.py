@@ -1,11 +1,13 @@
 """The examples run as a reader runs them, in processes of their own, and leave behind what they promise."""
 
 import json
+import runpy
+import shutil
 import subprocess
 import sys
 
 import pytest
-from helpers.programs import EXAMPLES, log_of, run
+from helpers.programs import EXAMPLES, ROOT, log_of, run
 
 pytestmark = pytest.mark.scripts
 
@@ -67,20 +69,45 @@ def test_a_notebook_is_kept_without_outputs(notebook):
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells if cell["cell_type"] == "code")
 
 
-def test_the_notebook_of_case_h_runs_and_draws(tmp_path):
+def test_the_notebooks_are_those_that_the_script_writes():
+    written = runpy.run_path(str(ROOT / "experiments" / "notebooks" / "make.py"))["notebooks"]()
+    assert {path.name: path.read_text(encoding="utf-8") for path in NOTEBOOKS} == written
+
+
+def execute(notebook, folder):
+    """Run a notebook in a folder without the examples; return the number of its pictures, and what it printed."""
     for package in ("nbclient", "ipykernel", "matplotlib"):
         pytest.importorskip(package)
-    assert "QUICK = True" in (EXAMPLES / "case_h.ipynb").read_text(encoding="utf-8")
-    command = [sys.executable, "-c", EXECUTE, EXAMPLES / "case_h.ipynb", tmp_path / "done.ipynb", EXAMPLES]
-    subprocess.run(command, check=True, timeout=280, cwd=tmp_path)
+    assert "QUICK = True" in notebook.read_text(encoding="utf-8")
+    command = [sys.executable, "-c", EXECUTE, notebook, folder / "done.ipynb", folder]
+    subprocess.run(command, check=True, timeout=280, cwd=folder)
 
-    cells = json.loads((tmp_path / "done.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((folder / "done.ipynb").read_text(encoding="utf-8"))["cells"]
     outputs = [output for cell in cells if cell["cell_type"] == "code" for output in cell["outputs"]]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 6
-    printed = "".join("".join(output["text"]) for output in outputs if output["output_type"] == "stream")
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
+    return pictures, "".join("".join(output["text"]) for output in outputs if output["output_type"] == "stream")
+
+
+@pytest.mark.parametrize("case", "abcdefgh")
+def test_the_notebook_of_a_case_runs_and_draws(case, tmp_path):
+    if case == "h":  # one of them as in a checkout, with the published curves beside it
+        shutil.copy(EXAMPLES / "published_curves.csv", tmp_path)
+    pictures, printed = execute(EXAMPLES / f"case_{case}.ipynb", tmp_path)
+    assert pictures == 6
+    assert ("MeanPool2D" in printed) == (case in "abcd")
     assert "1,617,312" in printed  # the summary
     assert "seed 0: passed" in printed  # the network's gradient check
-    assert "The departure starts in Skip." in printed  # and the one that must fail
-    assert "the difference is r dy: True" in printed
-    assert printed.count("Dilated Rate: ") == 2
-    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert printed.count("  Train: cost ") == 2
+    dilated = case in "dh"
+    assert ("The departure starts in Skip." in printed) == dilated  # the check that must fail
+    assert ("the difference is r dy: True" in printed) == dilated
+    assert printed.count("Dilated Rate: ") == 2 * dilated
+
+
+def test_the_notebook_of_the_global_average_runs_and_draws(tmp_path):
+    pictures, printed = execute(EXAMPLES / "global_average_pool.ipynb", tmp_path)
+    assert pictures == 4
+    assert "Right: both functions do what the layer does" in printed
+    assert "the factor 1 / 42 is missing" in printed
+    assert "the mean of a map is the score: True" in printed
