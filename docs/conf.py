@@ -33,6 +33,7 @@ extensions = [
 ]
 mathjax_path = "mathjax/tex-chtml.js"
 exclude_patterns = ["_build", "_examples", "howto/examples/*.ipynb", "howto/examples/*.md5"]
+smartquotes_action = "q"  # quotes only: the two dashes of an option stay what they are
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]

@@ -40,15 +40,15 @@ def copy_examples() -> None:
             (COPIES / path.name).write_text(with_title(path.read_text(encoding="utf-8")), encoding="utf-8")
         elif path.suffix == ".csv":
             shutil.copy(path, COPIES)
-    header = "Examples\n========\n\nEach program runs as it stands; what it printed and drew here is below its code.\n"
+    header = "Examples\n========\n\nEach program runs as it stands; what it printed and drew here is above its code.\n"
     (COPIES / "GALLERY_HEADER.rst").write_text(header, encoding="utf-8")
 
 
 def with_title(code: str) -> str:
-    """Return a program whose docstring begins with a title, the first words up to a colon."""
+    """Return a program whose docstring begins with a title, the first words up to a colon or a comma."""
     text = ast.get_docstring(ast.parse(code), clean=False) or ""
     first = " ".join(text.partition("\n\n")[0].split())
-    title = re.split(r": |\. ", first.rstrip("."))[0]
+    title = re.split(r": |, |\. ", first.rstrip("."))[0]
     rest = re.sub(r"\n\n(?=    )", "\n\n::\n\n", text)
     return code.replace(text, f"{title}\n{'=' * len(title)}\n\n{rest}", 1)
 
@@ -112,6 +112,7 @@ CONFIGURATION: dict[str, Any] = {
     "image_scrapers": ("gallery.written_pictures",),
     "abort_on_example_error": True,
     "download_all_examples": False,
+    "default_thumb_file": str(DOCS / "_static" / "logo.svg"),
     "show_signature": False,
     "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey",

@@ -124,7 +124,7 @@ def way(_theme: str) -> Figure:
         *((2, below, "optimizer\n.step", ORANGE), (1, below, "record", GREY)),
     ]
     for column, y, name, colour in stations:
-        box(axes, columns[column], y, (3.3, 1.9), name, colour, fontsize=10, family="monospace")
+        box(axes, columns[column], y, (3.3, 1.9), name, colour, fontsize=12, family="monospace")
     steps = [
         *((0, above, 1, "uint8\nN, H, W, C", GREY), (1, above, 1, "one batch\nuint8", GREY)),
         *((2, above, 1, "float32", BLUE), (3, above, 1, "scores", BLUE)),
@@ -133,13 +133,13 @@ def way(_theme: str) -> Figure:
     for column, y, step, note, colour in steps:
         x = columns[column] + 1.7 * step
         arrow(axes, (x, y), (x + 1.6 * step, y), colour)
-        axes.text(x + 0.8 * step, y + 1.15, note, ha="center", va="bottom", fontsize=8, color=colour)
+        axes.text(x + 0.8 * step, y + 1.15, note, ha="center", va="bottom", fontsize=10, color=colour)
     arrow(axes, (columns[4], above - 1), (columns[3] + 1.7, below + 0.3), ORANGE)
-    axes.text(columns[4] - 0.9, 3.9, "dscores", fontsize=8, color=ORANGE)
+    axes.text(columns[4] - 0.9, 3.9, "dscores", fontsize=10, color=ORANGE)
     arrow(axes, (columns[3], above - 1), (columns[3], below + 1), GREY, linestyle=":")
-    axes.text(columns[3] + 0.2, 4.3, "cache", fontsize=8, color=GREY)
+    axes.text(columns[3] + 0.2, 4.3, "cache", fontsize=10, color=GREY)
     arrow(axes, (columns[2], below + 1), (columns[3] - 1.2, above - 1), GREY, linestyle=":")
-    axes.text(columns[2] + 0.9, 4.3, "new weights", ha="right", fontsize=8, color=GREY)
+    axes.text(columns[2] + 0.9, 4.3, "new weights", ha="right", fontsize=10, color=GREY)
     return figure
 
 

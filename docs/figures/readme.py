@@ -25,9 +25,11 @@ def accuracy_table() -> str:
     rows = [["case", "epochs run", "published, same epoch", "here", "published, last epoch"]]
     published = published_curves()
     for case, ours in main_runs(runs()).items():
-        theirs = published[case]
-        same = [f"{curve[len(ours) - 1].test_accuracy:.4f}" if ours else "" for curve in (theirs, ours)]
-        rows.append([f"{case}: {CASES[case]}", f"{len(ours)} of {EPOCHS}", *same, f"{theirs[-1].test_accuracy:.4f}"])
+        if ours:
+            theirs = published[case]
+            accuracies = [curve.test_accuracy for curve in (theirs[len(ours) - 1], ours[-1], theirs[-1])]
+            cells = [f"{accuracy:.4f}" for accuracy in accuracies]
+            rows.append([f"{case}: {CASES[case]}", f"{len(ours)} of {EPOCHS}", *cells])
     return markdown(rows)
 
 
