@@ -234,6 +234,17 @@ def test_a_function_that_works_only_once():
     assert "Called again, they raised AssertionError: again" in grade(relu, backward, like=ac.ReLU()).words
 
 
+def test_a_function_that_writes_to_its_arguments_spoils_no_other_finding():
+    def backward(dy, x):
+        dy *= dy > 0
+        x *= 0
+        return dy
+
+    words = grade(relu, backward, like=ac.ReLU()).words
+    assert "it writes to dy, cache" in words
+    assert "the mask is taken from the wrong array, dy" in words
+
+
 def test_the_gradient_of_another_function_is_no_fault_of_backward():
     found = grade(*functions_of(ac.Softmax(axis=0)), like=ac.Softmax())
     assert found.faults == (
