@@ -7,7 +7,7 @@ import numpy as np
 from allconv.layers.base import Layer
 from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
-from allconv.parallel.pool import elementwise
+from allconv.parallel.pool import elementwise, elementwise_into
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_floating, check_real, describe, quietly
 
@@ -141,7 +141,10 @@ class Skip(Layer):
             raise ValueError(self._misfit(shortcut.shape, main.shape))
         if scale == 0:
             return main
-        return elementwise(lambda a, b: a + scale * b, main, shortcut.astype(main.dtype, copy=False))
+        shortcut = shortcut.astype(main.dtype, copy=False)
+        if scale == 1:
+            return elementwise_into(lambda a, b, out: np.add(a, b, out=out), main, shortcut)
+        return elementwise(lambda a, b: a + scale * b, main, shortcut)
 
     def _misfit(self, shortcut: tuple[int, ...], out: tuple[int, ...]) -> str:
         """Return the message for a body whose output has another shape than what it is to be added to."""
@@ -152,6 +155,8 @@ class Skip(Layer):
     @staticmethod
     def _share(scale: float, dy: Array) -> Array:
         """Return the gradient at the output of the shortcut's layer, which is 0 where the shortcut is cut."""
+        if scale == 1:
+            return dy
         return elementwise(lambda dy: scale * dy, dy) if scale else np.zeros_like(dy)
 
     def output_shape(self, in_shape: tuple[int, ...]) -> tuple[int, ...]:
