@@ -10,6 +10,8 @@ Python counts in another way (without the global lock, or in another interpreter
 Buffers start at a multiple of 64 bytes, a line of the cache. A vector register of AVX-512 then never straddles two
 lines; NumPy's own memory starts 16 bytes off.
 
+Objects that own buffers for many calls, such as prepared predictions, wait on a `Shelf` until somebody takes them.
+
 All threads share the buffers. A thread, or a signal handler that interrupts it, takes a buffer by one `dict.pop`,
 which cannot be divided. So nothing here needs a lock.
 """
@@ -17,9 +19,10 @@ which cannot be divided. So nothing here needs a lock.
 import math
 import sys
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -35,6 +38,7 @@ _REFERENCES_ARE_COUNTED = sys.implementation.name == "cpython" and getattr(sys, 
 _limit = _MEMORY_LIMIT
 _kept: dict[int, Array] = {}  # the buffers, in use or not, by the `id` of their owner; the one taken last is at the end
 _idle_workspaces: dict[type[Any], dict[int, Any]] = {}  # by class, then by `id`
+_shelves: dict[int, weakref.ref["Shelf[Any]"]] = {}  # by `id`
 _local = threading.local()  # its `last` holds, by class, the `id` of the workspace that the thread gave back last
 W = TypeVar("W")
 
@@ -95,7 +99,7 @@ def free_memory() -> None:
     >>> free_memory()
     """
     vars(_local).clear()
-    _idle_workspaces.clear()
+    _drop_idle()
     _kept.clear()
 
 
@@ -163,12 +167,12 @@ def _take(key: int) -> Array | None:
 def _keep_within_limit() -> None:
     """Let go of buffers until what is kept is within the limit.
 
-    Those that were unused for longest go first, then the idle workspaces, and at last the newest of those in use: an
-    array keeps its memory as long as it lives, and the library does not use that memory again.
+    Those that were unused for longest go first, then what is idle, and at last the newest of those in use: an array
+    keeps its memory as long as it lives, and the library does not use that memory again.
     """
     _drop_unused()
     if kept_bytes() > _limit:
-        _idle_workspaces.clear()
+        _drop_idle()
         _drop_unused()
     for key in reversed(list(_kept)):
         if kept_bytes() <= _limit:
@@ -183,6 +187,14 @@ def _drop_unused() -> None:
             break
         if _is_unused(buffer) and _take(key) is not None:
             excess -= buffer.size
+
+
+def _drop_idle() -> None:
+    """Let go of the workspaces that no thread has borrowed, and of what lies on shelves."""
+    _idle_workspaces.clear()
+    for shelf in list(_shelves.values()):
+        if (found := shelf()) is not None:
+            found.clear()
 
 
 class Scratch:
@@ -204,12 +216,13 @@ class Scratch:
 
     def forget_unkept(self) -> None:
         """Let go of a block that does not count towards the memory limit."""
-        if self._block is not None and not _is_kept(self._block):
+        if self._block is not None and not are_kept([self._block]):
             self._block = None
 
 
-def _is_kept(array: Array) -> bool:
-    return id(array.base) in _kept
+def are_kept(arrays: Iterable[Array]) -> bool:
+    """Tell whether all of these arrays, which start a buffer each, count towards the memory limit."""
+    return all(id(array.base) in _kept for array in arrays)
 
 
 @contextmanager
@@ -241,3 +254,39 @@ def _any_idle(idle: dict[int, W]) -> W | None:
         return idle.popitem()[1]
     except KeyError:
         return None
+
+
+class Shelf(Generic[W]):
+    """Objects with memory of their own that wait for their next use; whoever takes one has it alone.
+
+    The objects that have waited longest go when there are too many. All go with `free_memory`, and when the library
+    would keep more memory than its limit.
+
+    Parameters
+    ----------
+    most : int
+        Bounds the objects on the shelf, as a number.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: dict[int, tuple[Hashable, W]] = {}  # by `id`; the one put back last is at the end
+        number = id(self)
+        _shelves[number] = weakref.ref(self, lambda _: _shelves.pop(number, None))
+
+    def take(self, key: Hashable) -> W | None:
+        """Return the object that was put back last under this key, or None."""
+        for number, (its_key, item) in reversed(list(self._waiting.items())):
+            if its_key == key and self._waiting.pop(number, None) is not None:
+                return item
+        return None
+
+    def put_back(self, key: Hashable, item: W) -> None:
+        """Let an object wait."""
+        self._waiting[id(item)] = key, item
+        for number in list(self._waiting)[: -self._most]:
+            self._waiting.pop(number, None)
+
+    def clear(self) -> None:
+        """Let go of all objects."""
+        self._waiting.clear()

@@ -290,3 +290,43 @@ def test_a_workspace_comes_back_after_an_error():
         raise KeyError
     with buffers.borrowed(Workspace) as second:
         assert second is first
+
+
+def test_a_shelf_gives_back_what_was_put_there_last_and_once():
+    shelf = buffers.Shelf(3)
+    first, second = object(), object()
+    shelf.put_back("a", first)
+    shelf.put_back("a", second)
+    assert shelf.take("b") is None
+    assert [shelf.take("a"), shelf.take("a"), shelf.take("a")] == [second, first, None]
+
+
+def test_a_shelf_drops_what_has_waited_longest():
+    shelf = buffers.Shelf(2)
+    for key in "abc":
+        shelf.put_back(key, key.upper())
+    assert [shelf.take(key) for key in "abc"] == [None, "B", "C"]
+
+
+@pytest.mark.parametrize("reclaim", [ac.free_memory, lambda: ac.set_memory_limit(0)])
+def test_what_lies_on_a_shelf_goes_when_memory_is_wanted_back(reclaim):
+    shelf = buffers.Shelf(2)
+    array = buffers.empty((10, MB), FLOAT32)
+    owner = weakref.ref(array.base)
+    shelf.put_back("key", array)
+    del array
+    assert buffers.kept_bytes() == 40 * MB
+    reclaim()
+    assert shelf.take("key") is None
+    assert owner() is None
+    assert buffers.kept_bytes() == 0
+
+
+def test_a_shelf_that_is_gone_leaves_nothing():
+    shelf = buffers.Shelf(2)
+    shelf.put_back("key", buffers.empty((10, MB), FLOAT32))
+    before = len(buffers._shelves)
+    del shelf
+    assert len(buffers._shelves) == before - 1
+    ac.set_memory_limit(0)
+    assert buffers.kept_bytes() == 0
