@@ -29,9 +29,9 @@ multiply_points_adjoint   points      V_i and dM_i              dU_i (a_w, C, O)
 transform_kernel_adjoint  kernels     dU (a_h, a_w, C, O)       dg (kh, kw, C, O)
 ========================  ==========  ========================  ======================
 
-`bilinear` has the matrices, `banded` the vertical passes, `tiling` the blocks, and `error` the bound of the error in
-float32. `passes` and `gradients` have the order of the steps. Lavin and Gray (2016), "Fast Algorithms for Convolutional
-Neural Networks".
+`bilinear` has the matrices, `banded` the vertical passes, `pieces` the cut of the products, `tiling` the blocks, and
+`error` the bound of the error in float32. `passes` and `gradients` have the order of the steps. Lavin and Gray (2016),
+"Fast Algorithms for Convolutional Neural Networks".
 """
 
 from allconv.functional.winograd.gradients import grads, weight_grad

@@ -1,10 +1,8 @@
 """The products at each point, M_ij = V_ij U_ij and dU_ij = V_ij^T dM_ij: most of the work of a pass."""
 
-import functools
-
 import numpy as np
 
-from allconv.functional import tuning
+from allconv.functional.winograd.pieces import pieces
 from allconv.typing import Array
 
 
@@ -44,25 +42,5 @@ def _by_point(tiles: Array) -> Array:
 
 
 def _multiply_in_pieces(left: Array, right: Array, out: Array) -> None:
-    """Compute out = left @ right for each point, in pieces so small that BLAS takes the operands without packing."""
-    (points, rows, inner), columns = left.shape, right.shape[2]
-    height = min(rows, tuning.WINOGRAD.piece_rows)
-    width = _piece_columns(columns, tuning.WINOGRAD.small_product // (height * inner))
-    if not width:
-        np.matmul(left, right, out=out)
-        return
-    whole = rows // height * height
-    np.matmul(
-        left[:, :whole].reshape(points, -1, 1, height, inner),
-        right.reshape(points, 1, inner, -1, width).swapaxes(2, 3),
-        out=out[:, :whole].reshape(points, -1, height, columns // width, width).swapaxes(2, 3),
-    )
-    if whole < rows:
-        np.matmul(left[:, whole:], right, out=out[:, whole:])
-
-
-@functools.cache
-def _piece_columns(columns: int, most: int) -> int:
-    """Return the largest divisor of `columns` that is at most `most`, or 0 where it would be too narrow."""
-    least = tuning.WINOGRAD.least_piece_columns
-    return next((width for width in range(min(columns, most), least - 1, -1) if columns % width == 0), 0)
+    for left_pieces, right_pieces, products in pieces(left, right, out):
+        np.matmul(left_pieces, right_pieces, out=products)
