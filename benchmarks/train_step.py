@@ -118,6 +118,8 @@ CASES = [
         for label, kind, mirrored in (("ConvPool", "convpool", False), ("All-CNN", "allcnn", True))
         for batch, target in ((1, 1.0), (50, 1.3), (256, 1.3))
     ),
+    Case("LeNet prediction", lambda rng: ac.models.lenet(rng=rng), (28, 28, 1), 1, None, training=False),
+    Case("perceptron prediction", perceptron, (784,), 1, None, training=False),
 ]
 
 

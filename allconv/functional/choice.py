@@ -62,7 +62,14 @@ def check_algorithm(algorithm: object, kernel: Pair, stride: Pair, dilation: Pai
 
 
 @lru_cache(maxsize=1024)
-def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = False, transformed: bool = False) -> str:
+def choose(
+    geometry: Geometry,
+    algorithm: str = "auto",
+    *,
+    backward: bool = False,
+    transformed: bool = False,
+    prepared: bool = False,
+) -> str:
     """Return the name of the algorithm that computes a pass.
 
     Parameters
@@ -78,6 +85,8 @@ def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = Fals
         forward pass, and counts as one.
     transformed : bool, default False
         Whether the weight was transformed beforehand, as in a fused model.
+    prepared : bool, default False
+        Whether all else that does not depend on the data was prepared, too, as in the plan of a fused model.
 
     Returns
     -------
@@ -103,9 +112,11 @@ def choose(geometry: Geometry, algorithm: str = "auto", *, backward: bool = Fals
         plan = best_plan(geometry)
         outputs, columns = plan.outputs, im2col_gradient_cost(geometry, plan)
     else:
-        outputs = best_outputs(geometry)
-        columns = im2col_cost(geometry, outputs)
-    tiles = winograd_cost(geometry, backward=backward, transformed=transformed) if bilinear else math.inf
+        outputs = best_outputs(geometry, prepared=prepared)
+        columns = im2col_cost(geometry, outputs, prepared=prepared)
+    tiles = math.inf
+    if bilinear:
+        tiles = winograd_cost(geometry, backward=backward, transformed=transformed, prepared=prepared)
     if tiles < columns and _keeps_to_bound(geometry):
         return "winograd"
     return "im2col" if outputs == 1 else "banded"

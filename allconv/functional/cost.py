@@ -70,6 +70,10 @@ class CostModel:
         An entry of a kernel that was transformed before.
     winograd_calls : Term
         The calls of NumPy of a Winograd pass.
+    prepared_calls : float
+        The calls of NumPy of a prepared im2col pass; a prepared Winograd pass has twice as many.
+    packed_entry : float
+        An entry of the kernel, which a product of few positions reads and packs.
     least_channels, least_tile_channels : int
         Bound the channels of a product, and of a transformed tile, from below, in channels: fewer cost as much.
     """
@@ -88,6 +92,8 @@ class CostModel:
     kernel_entry: Term = Term(30, 90)
     kernel_read: float = 20
     winograd_calls: Term = Term(6e6, 8e6)
+    prepared_calls: float = 4e5
+    packed_entry: float = 45
     least_channels: int = 16
     least_tile_channels: int = 32
 
@@ -117,20 +123,22 @@ def possible_outputs(geometry: Geometry) -> list[int]:
 
 
 @lru_cache(maxsize=256)
-def best_outputs(geometry: Geometry) -> int:
+def best_outputs(geometry: Geometry, *, prepared: bool = False) -> int:
     """Return how many neighbouring outputs im2col should compute at once.
 
     Parameters
     ----------
     geometry : Geometry
         The sizes of the convolution.
+    prepared : bool, default False
+        Whether all that does not depend on the data is there already, as in a plan for few images.
 
     Returns
     -------
     int
         One of `possible_outputs`; 1 is im2col without a band.
     """
-    return min(possible_outputs(geometry), key=lambda outputs: im2col_cost(geometry, outputs))
+    return min(possible_outputs(geometry), key=lambda outputs: im2col_cost(geometry, outputs, prepared=prepared))
 
 
 def possible_plans(geometry: Geometry) -> list[GradientPlan]:
@@ -171,7 +179,7 @@ def best_plan(geometry: Geometry, *, banded: bool = True) -> GradientPlan:
     return min(plans, key=lambda plan: im2col_gradient_cost(geometry, plan))
 
 
-def im2col_cost(geometry: Geometry, outputs: int = 1) -> float:
+def im2col_cost(geometry: Geometry, outputs: int = 1, *, prepared: bool = False) -> float:
     """Return the cost of a forward pass by im2col.
 
     Parameters
@@ -180,14 +188,21 @@ def im2col_cost(geometry: Geometry, outputs: int = 1) -> float:
         The sizes of the convolution.
     outputs : int, default 1
         The neighbouring outputs that are computed at once.
+    prepared : bool, default False
+        Whether all that does not depend on the data is there already, as in a plan for few images.
 
     Returns
     -------
     float
         In multiply-adds.
     """
-    cost = _columns_cost(widened(geometry, outputs), backward=False) + COST.output_entry * math.prod(geometry.y_shape)
-    return cost + (COST.banded_output * outputs if outputs > 1 else 0)
+    wide = widened(geometry, outputs)
+    cost = _columns_cost(wide, backward=False) + COST.output_entry * math.prod(geometry.y_shape)
+    if not prepared:
+        return cost + (COST.banded_output * outputs if outputs > 1 else 0)
+    entries = math.prod(wide.kernel) * wide.in_channels * wide.out_channels
+    already = COST.im2col_calls.forward + (COST.banded_entry * entries if wide.stride[1] > 1 else 0)
+    return cost - already + COST.prepared_calls + COST.packed_entry * entries
 
 
 def im2col_gradient_cost(geometry: Geometry, plan: GradientPlan) -> float:
@@ -229,7 +244,9 @@ def _columns_cost(wide: Geometry, *, backward: bool) -> float:
     return cost + COST.gathered_entry.of(backward) * positions * depth + COST.gathered_run.of(backward) * runs
 
 
-def winograd_cost(geometry: Geometry, *, backward: bool = False, transformed: bool = False) -> float:
+def winograd_cost(
+    geometry: Geometry, *, backward: bool = False, transformed: bool = False, prepared: bool = False
+) -> float:
     """Return the cost of a pass by a bilinear algorithm.
 
     Parameters
@@ -240,6 +257,8 @@ def winograd_cost(geometry: Geometry, *, backward: bool = False, transformed: bo
         Whether the pass computes the gradients.
     transformed : bool, default False
         Whether the weight was transformed beforehand.
+    prepared : bool, default False
+        Whether all else that does not depend on the data is there already, too.
 
     Returns
     -------
@@ -257,4 +276,5 @@ def winograd_cost(geometry: Geometry, *, backward: bool = False, transformed: bo
     per_tile = COST.tile_product.of(backward) * inputs * outputs + COST.tile_entry.of(backward) * transformed_entries
     kernel_entry = COST.kernel_read if transformed else COST.kernel_entry.of(backward)
     products = products_of_tile(geometry.kernel, geometry.stride, tile)
-    return products * (tiles * per_tile + kernel_entry * inputs * outputs) + COST.winograd_calls.of(backward)
+    calls = 2 * COST.prepared_calls if prepared else COST.winograd_calls.of(backward)
+    return products * (tiles * per_tile + kernel_entry * inputs * outputs) + calls

@@ -1,14 +1,10 @@
 """A copy of a model for prediction: the same function in fewer passes over memory."""
 
 import copy
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
 
-from allconv.functional import conv, winograd
-from allconv.functional.choice import choose
-from allconv.functional.winograd.tiling import applies
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.branches import Branches
@@ -24,16 +20,30 @@ from allconv.layers.sigmoid import Sigmoid
 from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
 from allconv.layers.tanh import Tanh
+from allconv.models.fused_layers import FusedConv2D, FusedLinear
+from allconv.models.planning import Plans
 from allconv.parallel.blas import single_threaded_blas
-from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
-from allconv.validation import check_bool, check_images, check_instance
+from allconv.validation import check_batch, check_bool, check_instance
 
 _ACTIVATIONS = (ELU, GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Tanh)
 
 
 class Fused(Sequential):
     """What `fuse` returns: layers in a row that only predict."""
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(*layers)
+        self._plans = Plans(self.layers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a copy needs; plans, which hold memory, are made again."""
+        return {"layers": self.layers}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the state of a pickle or a copy."""
+        vars(self).update(state)
+        self._plans = Plans(self.layers)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return the output, and None in the place of a cache."""
@@ -50,9 +60,11 @@ class Fused(Sequential):
         self.backward(dy, cache)
 
     def __call__(self, x: Array) -> Array:
-        """Return the last layer's output."""
+        """Return the last layer's output: by a plan where one serves, or else layer by layer."""
+        x = check_batch("x", x)
         with single_threaded_blas():
-            return super().__call__(x)
+            y = self._plans.predict(x)
+            return super().__call__(x) if y is None else y
 
     def __repr__(self) -> str:
         return super().__repr__().replace("Sequential", "Fused", 1)
@@ -67,7 +79,10 @@ def fuse(model: Layer) -> Fused:
           = x\,(s W) + s\,(b - \mu) + \beta, \qquad s = \frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}
 
     - An activation right after a convolution is applied to each block of the output while the block is in the cache.
-    - The weights that Winograd's algorithm may use are transformed now, which takes 2.3 to 16 times their memory.
+    - The weights that Winograd's algorithm may use are transformed once, which takes 2.3 to 16 times their memory. A
+      second copy, cut into channels, is made where two threads share the prediction of an image.
+    - A prediction of few images is prepared once for their shape. The next one makes no choices and no new arrays but
+      its result, and calls NumPy a few times for each layer. The memory for it counts towards the memory limit.
 
     Parameters
     ----------
@@ -119,10 +134,10 @@ def _fused(model: Layer) -> list[Layer]:
         elif type(layer) is Conv2D or type(layer) is Linear:
             weight, bias = _folded(layer, waiting)
             if isinstance(layer, Linear):
-                fused.append(_FusedLinear(layer, weight, bias))
+                fused.append(FusedLinear(layer, weight, bias))
             else:
                 activation = waiting.pop(0) if waiting and type(waiting[0]) in _ACTIVATIONS else None
-                fused.append(_FusedConv2D(layer, weight, bias, copy.deepcopy(activation)))
+                fused.append(FusedConv2D(layer, weight, bias, copy.deepcopy(activation)))
         else:
             fused.append(copy.deepcopy(layer))
     return fused
@@ -138,90 +153,3 @@ def _folded(layer: Conv2D | Linear, waiting: list[Layer]) -> tuple[Array, Array 
         weight *= scale
         bias = norm.bias.value + scale * ((0.0 if bias is None else bias) - norm.running_mean.value)
     return weight, bias
-
-
-class _FusedLinear(Linear):
-    """A fully connected layer with other, frozen parameters."""
-
-    def __init__(self, layer: Linear, weight: Array, bias: Array | None) -> None:
-        _replace_parameters(self, layer, weight, bias)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over the state of a pickle or a copy, frozen like the original."""
-        vars(self).update(state)
-        _make_read_only(self)
-
-
-class _FusedConv2D(Conv2D):
-    """A convolution with other, frozen parameters, and the activation that follows it."""
-
-    def __init__(self, layer: Conv2D, weight: Array, bias: Array | None, activation: Layer | None) -> None:
-        _replace_parameters(self, layer, weight, bias)
-        self._activation = activation
-        self._transform_weight()
-
-    def _transform_weight(self) -> None:
-        bilinear = applies(self.kernel_size, self.stride, self.dilation, self.groups)
-        self._transformed = winograd.transform_weight(self.weight.value, self.stride) if bilinear else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle or a copy needs; the transformed weight, which is large, is computed again from it."""
-        return {name: value for name, value in vars(self).items() if name != "_transformed"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over the state of a pickle or a copy, frozen like the original."""
-        vars(self).update(state)
-        _make_read_only(self)
-        self._transform_weight()
-
-    def chosen_algorithm(self, x_shape: tuple[int, ...], *, backward: bool = False) -> str:
-        """Return the name of the algorithm, with the weight transformed beforehand."""
-        transformed = self._transformed is not None
-        return choose(self.geometry(x_shape), self.algorithm, backward=backward, transformed=transformed)
-
-    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
-        """Return the activation of x * W + b, and None in the place of a cache."""
-        weight = self.weight.value
-        x = check_images("x", x, weight.dtype, self.in_channels)
-        y = conv.conv2d(
-            x,
-            weight,
-            self.geometry(x.shape),
-            None if self.bias is None else self.bias.value,
-            algorithm=self.algorithm,
-            transformed=self._transformed,
-            activation=_in_place(self._activation),
-        )
-        return y, None
-
-    def __repr__(self) -> str:
-        return super().__repr__() + ("" if self._activation is None else f" + {self._activation!r}")
-
-
-def _replace_parameters(fused: Conv2D | Linear, layer: Conv2D | Linear, weight: Array, bias: Array | None) -> None:
-    """Give `fused` the settings of `layer`, and parameters of its own: what is computed from them must stay true."""
-    vars(fused).update(layer.__getstate__())
-    dtype = layer.weight.value.dtype
-    fused.weight = Parameter(weight.astype(dtype))
-    fused.bias = None if bias is None else Parameter(bias.astype(dtype))
-    _make_read_only(fused)
-
-
-def _make_read_only(layer: Conv2D | Linear) -> None:
-    for parameter in layer.parameters():
-        parameter.trainable = False
-        parameter.value.flags.writeable = False
-
-
-def _in_place(activation: Layer | None) -> Callable[[Array], object] | None:
-    """Return a function that overwrites an array with its activation."""
-    if activation is None:
-        return None
-    if type(activation) is ReLU:
-        return lambda block: np.maximum(block, 0, out=block)
-
-    def apply(block: Array) -> None:
-        for image in block:
-            image[...] = activation(image)
-
-    return apply

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import allconv as ac
-from allconv.parallel import blas, buffers, pool, workers
+from allconv.models import fuse
+from allconv.parallel import blas, buffers, pool, stages, workers
 
-LIBRARY = (pool.__file__, blas.__file__, buffers.__file__, workers.__file__, threading.__file__)
+LIBRARY = tuple(module.__file__ for module in (pool, blas, buffers, stages, workers, threading))
+SHELF = buffers.Shelf(2)
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,21 @@ class Workspace:
         self.block = buffers.Scratch()
 
 
+class Prepared:
+    """Two stages of two parts, with memory of their own."""
+
+    def __init__(self):
+        self.source, self.half, self.target = (buffers.empty((4, 1 << 14), np.dtype(np.float32)) for _ in range(3))
+        both = slice(0, 2), slice(2, 4)
+        doubling = [[lambda own=own: np.add(self.source[own], self.source[own], out=self.half[own])] for own in both]
+        negating = [[lambda own=own: np.multiply(self.half[own], -0.5, out=self.target[own])] for own in both[::-1]]
+        self._stages = stages.Stages([doubling, negating])
+
+    def negate(self, x):
+        self.source[...] = x[:, : 1 << 14]
+        self._stages.run()
+
+
 def compute(value):
     """Use all that threads and memory offer; raise if somebody else has written to what is in use."""
     with buffers.borrowed(Workspace) as workspace:
@@ -33,6 +50,10 @@ def compute(value):
         x = buffers.empty((4, 1 << 16), np.dtype(np.float32))
         x[...] = value
         y = pool.elementwise_into(np.negative, x)
+        lent = SHELF.take("key") or Prepared()
+        lent.negate(x)
+        assert (lent.target == -value).all()
+        SHELF.put_back("key", lent)
         assert (block == value).all()
         assert (x == value).all()
         assert (y == -value).all()
@@ -74,9 +95,10 @@ def test_the_library_may_be_interrupted_between_any_two_instructions(handler):
     compute(1.0)
 
 
-def train(build, seconds=None):
+def train(build, seconds=None, *, fused=False):
     """Return the losses of some steps, and how often another model predicted meanwhile, in a handler of SIGVTALRM."""
-    other, x = build(7), np.random.default_rng(3).standard_normal((40, 8, 8, 3)).astype(np.float32)
+    other = fuse(build(7)) if fused else build(7)
+    x = np.random.default_rng(3).standard_normal((40, 8, 8, 3)).astype(np.float32)
     expected, predictions = other(x).tobytes(), []
     images = np.random.default_rng(1).integers(0, 256, (192, 8, 8, 3), np.uint8)
     model = build(0)
@@ -119,15 +141,17 @@ def convolutional(seed):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 @pytest.mark.parametrize("build", [dense, convolutional])
-def test_predictions_in_a_signal_handler_do_not_disturb_training(build):
+@pytest.mark.parametrize("fused", [False, True])
+def test_predictions_in_a_signal_handler_do_not_disturb_training(build, fused):
     expected, _ = train(build)
-    losses, predictions = train(build, 0.001)
+    losses, predictions = train(build, 0.001, fused=fused)
     assert predictions > 3
     assert losses == expected
 
 
-def test_predictions_in_a_destructor_do_not_disturb_training():
-    other, x, seen = dense(7), np.ones((40, 8, 8, 3), np.float32), []
+@pytest.mark.parametrize("fused", [False, True])
+def test_predictions_in_a_destructor_do_not_disturb_training(fused):
+    other, x, seen = fuse(dense(7)) if fused else dense(7), np.ones((40, 8, 8, 3), np.float32), []
     expected = other(x).tobytes()
 
     class Garbage:
@@ -158,4 +182,26 @@ def test_predictions_in_a_destructor_do_not_disturb_training():
         gc.collect()
     assert losses == without
     assert len(seen) > 3
+    assert all(seen)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_predictions_of_a_copy_in_a_handler_do_not_disturb_its_own(monkeypatch):
+    monkeypatch.setattr("allconv.models.planning.builder._LEAST_SHARED_WORK", 1)
+    fused, seen = fuse(convolutional(7)), []
+    images = np.random.default_rng(3).standard_normal((2, 1, 16, 16, 3)).astype(np.float32)
+    expected = [fused(x).tobytes() for x in images]
+
+    def handle(number, frame):
+        seen.append(fused(images[1]).tobytes() == expected[1])
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.001)
+
+    before = signal.signal(signal.SIGVTALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.001)
+        while len(seen) < 20:
+            assert fused(images[0]).tobytes() == expected[0]
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
     assert all(seen)
