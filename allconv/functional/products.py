@@ -33,10 +33,25 @@ def multiply(a: Array, b: Array, out: Array, least_rows: int = tuning.PRODUCT.le
     >>> out[0]
     array([3., 3.])
     """
-    count = _pieces_of(a, b.shape[-1], least_rows)
-    if count > 1:
-        a, out = _in_pieces(a, count), _in_pieces(out, count)
+    a, out = in_pieces(a, b, out, least_rows)
     np.matmul(a, b, out=out)
+
+
+def in_pieces(a: Array, b: Array, out: Array, least_rows: int = tuning.PRODUCT.least_rows) -> tuple[Array, Array]:
+    """Return views of `a` and `out` with which ``np.matmul(a, b, out=out)`` does what `multiply` does.
+
+    Parameters
+    ----------
+    a, b, out, least_rows : see `multiply`
+        The same arguments.
+
+    Returns
+    -------
+    a, out : array
+        Stacks of pieces, (pieces, P / pieces, K) and (pieces, P / pieces, N), or the arrays themselves.
+    """
+    count = _pieces_of(a, b.shape[-1], least_rows)
+    return (_in_pieces(a, count), _in_pieces(out, count)) if count > 1 else (a, out)
 
 
 def multiply_transposed(a: Array, b: Array) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 from allconv.functional.cost import best_outputs
 from allconv.functional.geometry import Geometry
 from allconv.functional.im2col.banded import banded_kernel, widened
+from allconv.functional.products import in_pieces
 from allconv.functional.tuning import IM2COL
 from allconv.models.fused_layers import FusedConv2D
 from allconv.models.planning.builder import NO_MARGINS, Builder, Stored, divided_batch, length, view
@@ -43,7 +44,8 @@ def _calls(
     target = y.values[part]
     gather, columns = _columns(builder, x, wide, part, name)
     output = target if target.flags.c_contiguous else builder.scratch("output" + name, target.shape)
-    calls = [*gather, partial(np.matmul, columns, matrix, out=output.reshape(len(columns), -1))]
+    left, products = in_pieces(columns, matrix, output.reshape(len(columns), -1))
+    calls = [*gather, partial(np.matmul, left, matrix, out=products)]
     if layer.bias is not None:
         lines = output.reshape(-1, output.shape[2] * output.shape[3])
         bias = builder.constant(np.tile(layer.bias.value, output.shape[2]))

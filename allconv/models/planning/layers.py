@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from allconv.functional.padding import Pads
+from allconv.functional.products import in_pieces
 from allconv.layers.base import Layer
 from allconv.layers.dropout import Dropout
 from allconv.layers.flatten import Flatten
@@ -22,6 +23,9 @@ from allconv.models.planning.columns import plan_columns
 from allconv.models.planning.plan import Plan
 from allconv.models.planning.pools import plan_mean, plan_pool
 from allconv.models.planning.winograd import margins_of, plan_winograd, tiling_of
+
+# Bounds the rows of a piece of a product of Linear from below, in rows. A batch of 32 is then two pieces.
+_LEAST_ROWS = 16
 
 
 def plan_layers(layers: Sequence[Layer], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Plan:
@@ -123,8 +127,9 @@ def _plan_linear(builder: Builder, layer: FusedLinear, x: Stored, y: Stored) -> 
         cuts = [(slice(0, rows), part) for part in divided(columns, count)]
     parts = []
     for own_rows, own_columns in cuts:
-        out = target[own_rows, own_columns]
-        part: list[Callable[[], object]] = [partial(np.matmul, source[own_rows], weight[:, own_columns], out=out)]
+        out, right = target[own_rows, own_columns], weight[:, own_columns]
+        left, products = in_pieces(source[own_rows], right, out, max(_LEAST_ROWS, rows // 4))
+        part: list[Callable[[], object]] = [partial(np.matmul, left, right, out=products)]
         if layer.bias is not None:
             part.append(partial(np.add, out, layer.bias.value[own_columns], out=out))
         parts.append(part)
