@@ -150,13 +150,15 @@ _LEAST_ROWS = 16
 # The number of rows of one product of a weight gradient. BLAS adds blocks of a few hundred rows one after another in
 # float32, and a product of so many rows keeps its error near 3e-6.
 _GRADIENT_ROWS = 1 << 14
-# The number of rows of such a product with one input or one output, all of which BLAS adds one after another.
-_VECTOR_ROWS = 1 << 9
+# The number of rows of such a product where the layer is narrow, all of which BLAS adds one after another: OpenBLAS does
+# so with one input or one output, and on AVX-512 up to `tuning.PRODUCT.small` multiply-adds.
+_NARROW_ROWS = 1 << 8
 
 
 def _weight_grad(x: Array, dy: Array) -> Array:
     """Return X^T dY; the products of many rows are added in float64."""
-    rows = _VECTOR_ROWS if 1 in (x.shape[1], dy.shape[1]) else _GRADIENT_ROWS
+    small = x.shape[1] * dy.shape[1] * _GRADIENT_ROWS <= tuning.PRODUCT.small
+    rows = _NARROW_ROWS if small or 1 in (x.shape[1], dy.shape[1]) else _GRADIENT_ROWS
     if len(x) <= rows:
         return _matmul(x.T, dy)
     total = np.zeros((x.shape[1], dy.shape[1]))
