@@ -31,13 +31,13 @@ class ConvGradients(NamedTuple):
         dL/dx.
     weight : array (kh, kw, C / groups, O)
         dL/dW.
-    bias : array (O,)
-        dL/db.
+    bias : array (O,) or None
+        dL/db, where it was wanted.
     """
 
     x: Array
     weight: Array
-    bias: Array
+    bias: Array | None
 
 
 def conv2d(
@@ -189,7 +189,9 @@ def conv2d_bias_grad(dy: Array) -> Array:
     return column_sum(dy.reshape(-1, dy.shape[3]))
 
 
-def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> ConvGradients:
+def conv2d_grads(
+    x: Array, dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto", with_bias: bool = True
+) -> ConvGradients:
     """Return dL/dx, dL/dw and dL/db, which share the work that they have in common.
 
     Parameters
@@ -202,6 +204,8 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
         The sizes of the convolution.
     algorithm : {"auto", "im2col", "banded", "winograd"}, default "auto"
         See `choose`.
+    with_bias : bool, default True
+        Whether to compute dL/db.
 
     Returns
     -------
@@ -218,12 +222,12 @@ def conv2d_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, *, algo
     x, dy, weight = (np.ascontiguousarray(array) for array in (x, dy, weight))
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
-        return ConvGradients(*winograd.grads(x, dy, weight, geometry))
+        return ConvGradients(*winograd.grads(x, dy, weight, geometry, with_bias=with_bias))
     if chosen == "depthwise":
         dx, dw = depthwise.input_grad(dy, weight, geometry), depthwise.weight_grad(x, dy, geometry)
     else:
         dx, dw = _im2col_grads(x, dy, weight, geometry, algorithm)
-    return ConvGradients(dx, dw, conv2d_bias_grad(dy))
+    return ConvGradients(dx, dw, conv2d_bias_grad(dy) if with_bias else None)
 
 
 def _im2col_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, algorithm: str) -> tuple[Array, Array]:

@@ -221,13 +221,15 @@ class Conv2D(Layer):
             db_o &= \sum_{n,i,j} dy_{n,i,j,o}
         """
         x, dy, geometry = self._checked(dy, cache)
+        weight, algorithm = self.weight.value, self.algorithm
+        with_bias = self.bias is not None and self.bias.trainable
         if self.weight.trainable:
-            dx, dw, db = conv.conv2d_grads(x, dy, self.weight.value, geometry, algorithm=self.algorithm)
+            dx, dw, db = conv.conv2d_grads(x, dy, weight, geometry, algorithm=algorithm, with_bias=with_bias)
             self.weight.add_grad(dw)
         else:
-            dx = conv.conv2d_input_grad(dy, self.weight.value, geometry, algorithm=self.algorithm)
-            db = conv.conv2d_bias_grad(dy)
-        if self.bias is not None and self.bias.trainable:
+            dx = conv.conv2d_input_grad(dy, weight, geometry, algorithm=algorithm)
+            db = conv.conv2d_bias_grad(dy) if with_bias else None
+        if self.bias is not None and db is not None:
             self.bias.add_grad(db)
         return dx
 

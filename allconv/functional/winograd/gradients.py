@@ -71,8 +71,8 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry, *, tile: int | None = N
 
 
 def grads(
-    x: Array, dy: Array, weight: Array, geometry: Geometry, *, tile: int | None = None
-) -> tuple[Array, Array, Array]:
+    x: Array, dy: Array, weight: Array, geometry: Geometry, *, tile: int | None = None, with_bias: bool = True
+) -> tuple[Array, Array, Array | None]:
     """Return dL/dx, dL/dW and dL/db, all from one transform of dy.
 
     Parameters
@@ -85,12 +85,14 @@ def grads(
         The sizes of the convolution, for which `tiling.applies` is true.
     tile : {4, 2}, optional
         m; by default the tile of `best_tile`.
+    with_bias : bool, default True
+        Whether to compute dL/db.
 
     Returns
     -------
     dx : array (N, H, W, C)
     dw : array (kh, kw, C, O)
-    db : array (O,)
+    db : array (O,) or None
 
     Examples
     --------
@@ -116,11 +118,13 @@ def grads(
                     gradients.input_grad(kernel[i], half_dx.points[i])
                     gradients.weight_grad(i, kernel_grad[i], add=position > 0)
                 transform_output_vertical(block, half_dx, dx)
-                bias_grad += slice_sum(dy[block.images, block.counted_rows].reshape(-1, dy.shape[3]))
+                if with_bias:
+                    bias_grad += slice_sum(dy[block.images, block.counted_rows].reshape(-1, dy.shape[3]))
         return kernel_grad, bias_grad
 
     kernel_grads, bias_grads = zip(*run(add_up, len(partial_sums)), strict=True)
-    return dx, _to_weight(tiling, list(kernel_grads)), np.sum(bias_grads, axis=0).astype(dy.dtype)
+    db = np.sum(bias_grads, axis=0).astype(dy.dtype) if with_bias else None
+    return dx, _to_weight(tiling, list(kernel_grads)), db
 
 
 def _partial_sums(tiling: Tiling, x: Array, dy: Array) -> list[list[TileBlock]]:
