@@ -150,8 +150,8 @@ _LEAST_ROWS = 16
 # The number of rows of one product of a weight gradient. BLAS adds blocks of a few hundred rows one after another in
 # float32, and a product of so many rows keeps its error near 3e-6.
 _GRADIENT_ROWS = 1 << 14
-# The number of rows of such a product where the layer is narrow, all of which BLAS adds one after another: OpenBLAS does
-# so with one input or one output, and on AVX-512 up to `tuning.PRODUCT.small` multiply-adds.
+# The number of rows of such a product where the layer is narrow, all of which BLAS adds one after another. OpenBLAS
+# does so with one input or one output, and on AVX-512 up to `tuning.PRODUCT.small` multiply-adds.
 _NARROW_ROWS = 1 << 8
 
 
