@@ -13,6 +13,7 @@ OUT/accuracy.png has the accuracy against the minutes, and OUT/checkpoints/ what
 import argparse
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,28 +23,47 @@ import numpy as np
 from command_line import make_parser, parse_arguments, read_data, run_options, run_program
 
 import allconv as ac
+from allconv.typing import Array
 
 COLUMNS = ["epoch", "minutes", "train_loss", "test_accuracy", "test_accuracy_views"]
 WHITENING_IMAGES = 5000
 
 
+def make_loader(train_set: ac.data.Dataset, batch: int, normalize: ac.data.Standardize, seed: int) -> ac.data.Loader:
+    """Return the batches: each epoch mirrors the images that the epoch before did not, and shifts all of them."""
+    return ac.data.Loader(
+        train_set, batch, drop_last=True, augment=ac.data.RandomShift(2), alternate_flip=True, normalize=normalize,
+        seed=seed, prefetch=True,
+    )  # fmt: skip
+
+
+def make_model(filters: Array, widths: tuple[int, int, int], seed: int) -> ac.Sequential:
+    """Return the network: a frozen whitening layer, and convolutions that start as the identity."""
+    return ac.models.fast_net(filters, widths, rng=np.random.default_rng(seed))
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """What differs between the recipes. Rates are those of a mean loss."""
+    """What differs between the recipes, and the parts that experiments/fast/ablation.py replaces one at a time."""
 
     widths: tuple[int, int, int]
     epochs: float
     batch: int
-    head_rate: float  # of the last layer, and with SGD of the convolutions
+    head_rate: float  # of the last layer, and with SGD of the convolutions; all rates are those of a mean loss
     bias_rate: float  # of BatchNorm's biases
     decay: float  # each weight decay, times its rate
     whitening_steps: int  # after which the bias of the whitening layer is frozen
+    averaging: bool  # whether each fifth step moves the weights to an average of those before
+    make_loader: Callable[[ac.data.Dataset, int, ac.data.Standardize, int], ac.data.Loader] = make_loader
+    make_model: Callable[[Array, tuple[int, int, int], int], ac.Sequential] = make_model
+    views: bool = True  # whether the last test averages six views of each image
+    without: str = ""  # the part that has been replaced
 
 
 SGD_RATE = 11.5 / (1 + 1 / (1 - 0.85))  # The recipes divide by the factor that Nesterov's momentum of 0.85 brings.
 SGD_RULES: dict[str, Any] = {
     "batch": 1024, "head_rate": SGD_RATE, "bias_rate": 64 * SGD_RATE, "whitening_steps": 144,
-    "decay": 0.0153 / 11.5 * SGD_RATE,
+    "decay": 0.0153 / 11.5 * SGD_RATE, "averaging": True,
 }  # fmt: skip
 RECIPES = {
     ("sgd", 0.90): Recipe(widths=(64, 128, 128), epochs=4, **SGD_RULES),
@@ -52,7 +72,7 @@ RECIPES = {
     # Published for a head with weights of standard deviation 1 and logits / 256; the rate here is that of ours, / 9.
     ("muon", 0.94): Recipe(
         (64, 256, 256), epochs=8, batch=2000, head_rate=2000 * 0.67 * (9 / 256) ** 2, bias_rate=2000 * 0.053,
-        decay=0.004, whitening_steps=75,
+        decay=0.004, whitening_steps=75, averaging=False,
     ),
 }  # fmt: skip
 
@@ -62,10 +82,10 @@ class Schedule:
 
     def __init__(self, model: ac.Sequential, recipe: Recipe, optimizer: str, total: int) -> None:
         self.muon, self.recipe, self.total = optimizer == "muon", recipe, total
-        first, *convolutions = [layer for layer in model if isinstance(layer, ac.Conv2D)]
-        assert first.bias is not None  # noqa: S101 - for the type checker
-        self.whitening_bias = first.bias
-        weights = [layer.weight for layer in convolutions]
+        convolutions = [layer for layer in model if isinstance(layer, ac.Conv2D)]
+        assert convolutions[0].bias is not None  # noqa: S101 - for the type checker
+        self.whitening_bias = convolutions[0].bias
+        weights = [layer.weight for layer in convolutions if layer.weight.trainable]  # The whitening filters are not.
         biases = [layer.bias for layer in model if isinstance(layer, ac.BatchNorm)]
         head = [layer.weight for layer in model if isinstance(layer, ac.Linear)]
 
@@ -99,24 +119,21 @@ class Schedule:
             self.optimizer.learning_rate = self.sgd_factor(step)
 
 
-def train(args: argparse.Namespace) -> None:
-    """Train in the folder of the run, from its last checkpoint if it has one."""
+def train(args: argparse.Namespace, recipe: Recipe) -> None:
+    """Train by a recipe in the folder of the run, from its last checkpoint if it has one."""
     train_set, test_set, source = read_data(args)
-    recipe = RECIPES[args.optimizer, args.target]
     normalize = ac.data.Standardize.fit(train_set.inputs)
-    loader = ac.data.Loader(
-        train_set, min(recipe.batch, len(train_set) // 2), drop_last=True, augment=ac.data.RandomShift(2),
-        alternate_flip=True, normalize=normalize, seed=args.seed, prefetch=True,
-    )  # fmt: skip
+    loader = recipe.make_loader(train_set, min(recipe.batch, len(train_set) // 2), normalize, args.seed)
     test_loader = ac.data.Loader(test_set, 500, shuffle=False, normalize=normalize, prefetch=True)
     filters = ac.data.whitening_filters(normalize(train_set.inputs[:WHITENING_IMAGES]))
-    model = ac.models.fast_net(filters, recipe.widths, rng=np.random.default_rng(args.seed))
+    model = recipe.make_model(filters, recipe.widths, args.seed)
     loss = ac.SoftmaxCrossEntropy(label_smoothing=0.2)
     total = math.ceil(len(loader) * (args.epochs or recipe.epochs))
     schedule = Schedule(model, recipe, args.optimizer, total)
 
     config = {name: getattr(args, name) for name in ("target", "optimizer", "seed")}
     config |= {"data": source, "images": [len(train_set), len(test_set)], "steps": total}
+    config |= {"without": recipe.without} if recipe.without else {}
     with ac.open_run(args.out, config, columns=COLUMNS, **run_options(args)) as run:
         averages = ac.AveragedWeights(model, run.keep("averages", {}))
         training = ac.train(
@@ -127,15 +144,16 @@ def train(args: argparse.Namespace) -> None:
             schedule.set_rates(training.steps_done)
         for record in run.steps(training) if training.steps_done < total else ():
             done = training.steps_done
-            if args.optimizer == "sgd" and done % 5 == 0:
+            if recipe.averaging and done % 5 == 0:
                 averages.update(0.95**5 * (done / total) ** 3)
                 averages.copy_to_model()
-            if done == total and args.optimizer == "sgd":
+            if done == total and recipe.averaging:
                 averages.copy_to_model()
             if done < total:
                 schedule.set_rates(done)
             if record.epoch_ended or done == total:
-                views = ac.evaluate(model, loss, test_loader, views=ac.data.shift_views()) if done == total else None
+                shifts = ac.data.shift_views() if recipe.views else None
+                views = ac.evaluate(model, loss, test_loader, views=shifts) if done == total else None
                 before = run.rows[-1]["minutes"] if run.rows else 0.0
                 row = {
                     "epoch": record.epoch,
@@ -177,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     if (args.optimizer, args.target) not in RECIPES:
         others = ", ".join(str(target) for name, target in RECIPES if name == args.optimizer)
         parser.error(f"argument --target: must be {others} with --optimizer {args.optimizer}, got {args.target}")
-    return run_program(lambda _: train(args), args.threads)
+    return run_program(lambda _: train(args, RECIPES[args.optimizer, args.target]), args.threads)
 
 
 if __name__ == "__main__":
