@@ -3,14 +3,17 @@
     pip install torch==2.13.0
     python benchmarks/fast_cifar_torch.py [--optimizer sgd | muon] [--steps 3] [--rounds 3] [--threads 2]
     python benchmarks/fast_cifar_torch.py --batch 64 --steps 1 --rounds 1
+    python benchmarks/fast_cifar_torch.py --optimizer muon --out experiments/fast/pytorch.csv
 
 All start from the same weights and train on the same random images. A round has `steps` steps of ours, and then as many
 of PyTorch's in its own layout, with channels_last, and compiled. The table has the median milliseconds of a step, the
 images per second, and the largest difference of the first three losses to ours. A step is forward, loss, backward and
-update; data loading is left out.
+update; data loading is left out. --out adds the rows of the table to a CSV file, in place of earlier ones for the same
+optimizer.
 """
 
 import argparse
+import csv
 import statistics
 import sys
 import time
@@ -144,6 +147,18 @@ def theirs(net: FastNet, recipe: Recipe, optimizer: str, images: Array, labels: 
     return step
 
 
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows of one optimizer to a CSV file, which keeps its rows of the other one."""
+    kept: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            kept = [row for row in csv.DictReader(file) if row["optimizer"] != rows[0]["optimizer"]]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*kept, *rows])
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -155,6 +170,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="images of a step (default: the recipe's)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each library (default: 2)")
     parser.add_argument("--kinds", nargs="*", default=["PyTorch", "channels_last", "compiled"], help="modes of PyTorch")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a CSV file, to which the rows are added")
     args = parser.parse_args()
     ac.set_num_threads(args.threads)
     torch.set_num_threads(args.threads)
@@ -180,10 +196,15 @@ def main() -> None:
         f"{args.optimizer}, batch {count}, {args.threads} threads, float32, {args.rounds} rounds of {args.steps} steps"
     )
     print(f"{'':14} {'ms a step':>10} {'images/s':>10} {'difference':>11}")
+    rows = []
     for name in steps:
         seconds = statistics.median(times[name][1:])
         difference = max(abs(a - b) for a, b in zip(losses[name][:3], losses["allconv"][:3], strict=True))
         print(f"{name:14} {1e3 * seconds:10.0f} {count / seconds:10.0f} {difference:11.0e}")
+        row = {"optimizer": args.optimizer, "batch": count, "threads": args.threads, "library": name}
+        rows.append({**row, "milliseconds": f"{1e3 * seconds:.1f}", "difference": f"{difference:.0e}"})
+    if args.out:
+        write(args.out, rows)
 
 
 if __name__ == "__main__":

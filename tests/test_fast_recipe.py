@@ -1,5 +1,6 @@
 """The recipe that learns CIFAR-10 in minutes: its rates, what a run leaves behind, a resume, and refusals."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -88,13 +89,21 @@ def test_the_rates_of_the_fast_recipes_are_the_published_ones():
 
 @pytest.mark.scripts
 @pytest.mark.parametrize("optimizer", ["sgd", "muon"])
-def test_the_recipe_in_pytorch_has_the_same_losses(optimizer):
+def test_the_recipe_in_pytorch_has_the_same_losses_and_its_times_are_kept(optimizer, tmp_path):
     pytest.importorskip("torch")
+    path = tmp_path / "pytorch.csv"
+    path.write_text("optimizer,batch,threads,library,milliseconds,difference\nmuon,1,1,old,1.0,0\nsgd,1,1,old,1.0,0\n")
     options = ["--optimizer", optimizer, "--batch", "24", "--steps", "2", "--rounds", "1", "--kinds", "PyTorch"]
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "fast_cifar_torch.py", *options],
+        [sys.executable, ROOT / "benchmarks" / "fast_cifar_torch.py", *options, "--out", path],
         capture_output=True, text=True, check=True, timeout=280,
     )  # fmt: skip
     last = done.stdout.splitlines()[-1].split()
     assert last[0] == "PyTorch"
     assert float(last[-1]) < 5e-3  # of losses near 2.3, after two updates in float32
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    other = "muon" if optimizer == "sgd" else "sgd"
+    libraries = [(row["optimizer"], row["library"]) for row in rows]
+    assert libraries == [(other, "old"), (optimizer, "allconv"), (optimizer, "PyTorch")]
+    assert float(rows[2]["milliseconds"]) == pytest.approx(float(last[1]), abs=0.6)
