@@ -101,7 +101,7 @@ class Predictor:
 
     def _scores(self, inputs: Array) -> Array:
         x = self._prepare(inputs)
-        if x.dtype == np.uint8:  # there is no normalization
+        if x.dtype == np.uint8:  # No normalization has made it floating.
             x = np.divide(x, 255, dtype=np.float32)
         return self._network(x.astype(np.float32, copy=False))
 
@@ -407,8 +407,8 @@ def gelu_tanh(x: Array) -> Array:
     return x * (1 + np.tanh(math.sqrt(2 / math.pi) * z * (1 + 0.044715 * z * z))) / 2
 
 
-_CELLS = 64  # cells of the table of Phi in an interval of length 1
-_END = 6  # Phi rounds to 0 or 1 in float32 beyond this number, up to 1e-9
+_CELLS = 64  # the cells of the table of Phi in an interval of length 1
+_END = 6  # bounds the table on both sides; beyond it Phi is 0 or 1 up to 1e-9
 
 
 def gelu(x: Array) -> Array:

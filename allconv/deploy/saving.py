@@ -111,6 +111,6 @@ def _check_names(names: object, output_shape: tuple[int, ...]) -> list[str]:
 
 
 def _version() -> str:
-    from allconv import __version__  # not at the top: allconv imports this module
+    from allconv import __version__  # It is not at the top, because allconv imports this module.
 
     return __version__

@@ -16,7 +16,7 @@ TRAINING_STEPS = 30
 # The number of calls of which the fastest counts.
 _CALLS = 3
 
-# The number of targets of an example in the training.
+# The number of targets that each example has in the training.
 _TARGETS = 2
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from allconv.gradcheck.mistakes import title, wrong_shape
+from allconv.gradcheck.mistakes import shown_name, wrong_shape
 from allconv.gradcheck.reference import Reference
 from allconv.layers.base import Layer
 from allconv.parameter import Parameter
@@ -50,7 +50,7 @@ class Functions(Layer):
         return np.asarray(dx)
 
 
-def ask(forward: Function, backward: Function, reference: Reference) -> tuple[dict[str, Array], list[str]]:
+def call_once(forward: Function, backward: Function, reference: Reference) -> tuple[dict[str, Array], list[str]]:
     """Call both functions once, and return the arrays by their names, and what keeps them from being compared.
 
     Where the list has an entry, the arrays after the one at fault are missing.
@@ -86,7 +86,7 @@ def _faults_of(function: str, arrays: Mapping[str, Any], reference: Reference) -
     """Return what keeps the arrays that a function returned from being compared with the right ones."""
     faults = []
     for name, value in arrays.items():
-        called = title(name)
+        called = shown_name(name)
         if not isinstance(value, np.ndarray | np.floating) or value.dtype.kind != "f":
             faults.append(f"{called} must be an array of floating numbers, {function} returned {describe(value)}.")
         elif value.shape != reference.arrays[name].shape:

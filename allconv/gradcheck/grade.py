@@ -8,8 +8,8 @@ import numpy as np
 
 from allconv.gradcheck.beside import TRAINING_STEPS, final_loss, milliseconds
 from allconv.gradcheck.checking import check, check_point
-from allconv.gradcheck.functions import Function, Functions, ask
-from allconv.gradcheck.mistakes import explain, title
+from allconv.gradcheck.functions import Function, Functions, call_once
+from allconv.gradcheck.mistakes import explain, shown_name
 from allconv.gradcheck.reference import Reference, distance, reference_of, same
 from allconv.gradcheck.report import Report
 from allconv.layers.base import Layer
@@ -17,7 +17,7 @@ from allconv.tables import align
 from allconv.typing import Array
 from allconv.validation import check_bool, check_callable, check_instance, check_int, quiet
 
-# The largest relative difference of the losses after the same training that counts as rounding.
+# Bounds the relative difference of the losses after the same training that counts as rounding.
 _SAME_LOSS = 1e-6
 
 
@@ -152,7 +152,7 @@ def grade(
     with quiet():
         reference = reference_of(like, point, rng, training=training)
         heading = f"your functions beside {like!r} at x {reference.x.shape}, seed {seed}"
-        arrays, faults = ask(forward, backward, reference)
+        arrays, faults = call_once(forward, backward, reference)
         if faults:
             return Grade(heading, tuple(faults), ())
         functions = Functions(forward, backward, reference.values)
@@ -174,7 +174,7 @@ def _compared(arrays: dict[str, Array], reference: Reference) -> Iterator[GradeR
     for name, array in arrays.items():
         right = reference.arrays[name]
         status = "ok" if same(array, right) else "FAILED"
-        yield GradeRow(title(name), "the layer's result", distance(array, right), None, status)
+        yield GradeRow(shown_name(name), "the layer's result", distance(array, right), None, status)
 
 
 def _differences(report: Report) -> Iterator[GradeRow]:

@@ -18,7 +18,7 @@ from allconv.typing import Array
 
 Known = tuple[str, dict[str, Array]]
 
-# What a wrong factor usually comes from.
+# Says under the formula of a wrong factor what usually leads to it.
 _REASONS = {
     "1": "dy comes through unchanged, and the derivative is missing",
     "(x <= 0)": "the mask is the wrong way round",
@@ -112,7 +112,7 @@ def _normalization(reference: Reference) -> Iterator[Known]:
     mean, deviation = x.mean(axes, keepdims=True), x.std(axes, keepdims=True)
     x_hat = (x - mean) / np.sqrt(deviation**2 + eps)
     if not np.allclose(y, weight.value * x_hat + bias.value):
-        return  # fixed statistics, or groups of channels
+        return  # The layer has fixed statistics, or normalizes groups of channels.
     outside = weight.value * (x - mean) / (deviation + eps) + bias.value
     yield "epsilon stands outside the root", {"y": outside}
     unbiased = weight.value * x_hat * np.sqrt(1 - 1 / np.prod([x.shape[k] for k in axes])) + bias.value
@@ -129,18 +129,22 @@ def window_of(reference: Reference, only: Array) -> Array:
     """Return where the window lies whose output is 1 in `only`, or for another layer, where its dx is not 0."""
     layer: Any = reference.layer
     if not isinstance(layer, Pool2D) or layer.dilation != (1, 1):
-        return np.not_equal(reference.without(only)["dx"], 0)
-    mean = MeanPool2D(layer.kernel_size, stride=layer.stride, padding=layer.padding, ceil_mode=layer.ceil_mode)
+        return np.not_equal(reference.for_part_of_dy(only)["dx"], 0)
+    mean = _with_windows_of(layer, MeanPool2D)
     return np.not_equal(reference.run(mean, np.broadcast_to(only, reference.dy.shape))["dx"], 0)
+
+
+def _with_windows_of(layer: Any, kind: type[Any]) -> Any:
+    """Return another kind of pool with the windows of `layer`."""
+    return kind(layer.kernel_size, stride=layer.stride, padding=layer.padding, ceil_mode=layer.ceil_mode)
 
 
 def _pools(reference: Reference) -> Iterator[Known]:
     """Yield what a pool gives if each input of a window gets the whole gradient."""
     layer: Any = reference.layer
-    mean = MeanPool2D(layer.kernel_size, stride=layer.stride, padding=layer.padding, ceil_mode=layer.ceil_mode)
+    mean, maximum = _with_windows_of(layer, MeanPool2D), _with_windows_of(layer, MaxPool2D)
     counted = copy.deepcopy(mean)
     counted.count_padding = True
-    maximum = MaxPool2D(layer.kernel_size, stride=layer.stride, padding=layer.padding, ceil_mode=layer.ceil_mode)
     yield "it belongs to the mean of each window", reference.run(mean, reference.dy)
     yield "it belongs to the maximum of each window", reference.run(maximum, reference.dy)
     # Where the padding counts, a window of ones has a mean below 1 if it touches the padding.
@@ -165,6 +169,9 @@ def _variants(reference: Reference) -> Iterator[Known]:
                 yield words, reference.run(layer, reference.dy)
 
 
+# Each of the following functions changes one thing in a layer, and tells whether the layer has that thing.
+
+
 def _flip(*axes: int) -> Callable[[Any], bool]:
     def change(layer: Any) -> bool:
         weight = getattr(layer, "weight", None)
@@ -181,7 +188,7 @@ def _transpose(a: int, b: int) -> Callable[[Any], bool]:
         weight = getattr(layer, "weight", None)
         if weight is None or weight.value.ndim < 2:
             return False
-        weight.value = weight.value.swapaxes(a, b).copy()  # the parameter refuses another shape
+        weight.value = weight.value.swapaxes(a, b).copy()  # An axis of another length raises, and `_variants` goes on.
         return True
 
     return change

@@ -11,12 +11,12 @@ import numpy as np
 
 from allconv.gradcheck.layer_mistakes import known_of_layer, window_of
 from allconv.gradcheck.point import cosine_and_ratio, norm
-from allconv.gradcheck.reference import Reference, axis_names, same, sizes_of
+from allconv.gradcheck.reference import SAME, Reference, axis_names, same, sizes_of
 from allconv.typing import Array
 
 Kind = Callable[[str, Array, Reference], str]
 
-# The largest number of windows in an image for which the overwriting of windows is imitated, one by one.
+# Bounds the windows of an image for which `_overwritten` is tried, since it writes them one by one.
 _MOST_WINDOWS = 100
 
 
@@ -39,17 +39,17 @@ def explain(name: str, yours: Array, reference: Reference) -> str:
         for kind in KINDS:
             found = kind(name, candidate, reference)
             if found:
-                return f"{title(name)} is wrong: {found}{end}."
+                return f"{shown_name(name)} is wrong: {found}{end}."
     index = np.unravel_index(int(np.argmax(np.abs(yours - right))), right.shape)
     place = f"[{', '.join(map(str, index))}] " if right.ndim else ""
     return (
-        f"{title(name)} is wrong in a way that is not among the known mistakes: its cosine with the right array is "
-        f"{cosine:.4f}, its norm is {ratio:.4g} of the right one, and at {place}it is {yours[index]:.6g} instead of "
+        f"{shown_name(name)} is wrong in a way that is not among the known mistakes: its cosine with the right array "
+        f"is {cosine:.4f}, its norm is {ratio:.4g} of the right one, and at {place}it is {yours[index]:.6g} instead of "
         f"{right[index]:.6g}."
     )
 
 
-def title(name: str) -> str:
+def shown_name(name: str) -> str:
     """Return the name of an array as a student's backward function calls it."""
     return name if name in ("y", "dx") else f"d{name}"
 
@@ -57,13 +57,13 @@ def title(name: str) -> str:
 def wrong_shape(name: str, yours: Array, reference: Reference) -> str:
     """Return a sentence that says what is wrong with an array of another shape than the right one."""
     wanted = reference.arrays[name]
-    start = f"{title(name)} must have shape {wanted.shape}, got {yours.shape}"
+    start = f"{shown_name(name)} must have shape {wanted.shape}, got {yours.shape}"
     for words, arrays in known_of_layer(reference):
         if name in arrays and same(yours, arrays[name]):
             return f"{start}: {words}."
     for other, array in reference.arrays.items():
         if other not in (name, "y") and same(yours, array):
-            return f"{start}: the numbers are those of {title(other)}. Return dx, then the others in order."
+            return f"{start}: the numbers are those of {shown_name(other)}. Return dx, then the others in order."
     if yours.size == wanted.size and same(yours.reshape(wanted.shape), wanted):
         return f"{start}: the numbers are right. Axes of length 1 are left over or missing."
     if sorted(yours.shape) == sorted(wanted.shape):
@@ -96,6 +96,7 @@ def _remainders(yours: Array, wanted: Array) -> Iterator[tuple[int, int]]:
 
 
 def _zeros(name: str, yours: Array, reference: Reference) -> str:  # noqa: ARG001
+    """Find an array of zeros."""
     return "it is zero everywhere" if not yours.any() else ""
 
 
@@ -134,6 +135,7 @@ def _rearranged(name: str, yours: Array, reference: Reference) -> str:
 
 
 def _known_of_layer(name: str, yours: Array, reference: Reference) -> str:
+    """Find what the layer gives with another option, or its activation with another factor."""
     for words, arrays in known_of_layer(reference):
         if name in arrays and same(yours, arrays[name]):
             return words
@@ -167,7 +169,7 @@ def _part_of_dy(name: str, yours: Array, reference: Reference) -> str:
         ):
             kept = np.zeros(size)
             kept[first:last] = 1
-            part = reference.without(kept.reshape([size if k == axis else 1 for k in range(dy.ndim)]))
+            part = reference.for_part_of_dy(kept.reshape([size if k == axis else 1 for k in range(dy.ndim)]))
             if same(yours, part[name]):
                 summed = ", so it is not summed over the batch" if axis == 0 and last - first == 1 else ""
                 return words + summed
@@ -184,7 +186,7 @@ def _overwritten(name: str, yours: Array, reference: Reference) -> str:
     for i, j in itertools.product(rows, columns):
         only = np.zeros((1, *dy.shape[1:3], 1))
         only[0, i, j, 0] = 1
-        parts[i, j] = reference.without(only)["dx"]
+        parts[i, j] = reference.for_part_of_dy(only)["dx"]
         windows[i, j] = window_of(reference, only)
     for down, across in itertools.product((1, -1), repeat=2):
         numbers, whole = np.zeros_like(yours), np.zeros_like(yours)
@@ -200,11 +202,12 @@ def _edge(name: str, yours: Array, reference: Reference) -> str:
     """Find an array that is right but for its first or last entries along one axis."""
     right = reference.arrays[name]
     names = axis_names(name, right)
-    wrong = np.abs(yours - right) > 1e-8 * np.max(np.abs(right))
-    for axis in range(right.ndim):  # of the examples, the last ones alone can be a remainder
+    wrong = np.abs(yours - right) > SAME * np.max(np.abs(right))
+    for axis in range(right.ndim):
         bad = np.flatnonzero(wrong.any(axis=tuple(k for k in range(right.ndim) if k != axis)))
         size = right.shape[axis]
         if 0 < bad.size <= size // 2 and bad.size < size and np.ptp(bad) == bad.size - 1:
+            # Of the examples, the last ones alone can be a remainder.
             end = "last" if bad[-1] == size - 1 else "first" if bad[0] == 0 and axis > 0 else ""
             if end:
                 zero = not np.take(yours, bad, axis).any()
@@ -239,4 +242,4 @@ KINDS: tuple[Kind, ...] = (
     *(_zeros, _known_of_layer, _factor, _rearranged, _bias),
     *(_part_of_dy, _added, _overwritten, _maximum, _edge),
 )
-"""The kinds of mistakes, in the order in which they are tried: what is more exact comes first."""
+"""The kinds of mistakes, in the order in which they are tried. The more exact a kind is, the earlier it comes."""

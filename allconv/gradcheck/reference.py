@@ -15,7 +15,7 @@ from allconv.layers.snapshot import unchanged
 from allconv.parameter import Parameter
 from allconv.typing import Array
 
-# The largest distance between two arrays that count as the same, as a share of the norm of the right one.
+# Bounds the distance between two arrays that count as the same, as a share of the norm of the right one.
 SAME = 1e-8
 SAME_FLOAT32 = 1e-4
 
@@ -64,8 +64,8 @@ class Reference:
             found = {"y": np.array(y), "dx": np.array(layer.backward(dy.copy(), cache))}
             return found | {n: p.grad.copy() for n, p in layer.named_parameters() if p.trainable and p.grad is not None}
 
-    def without(self, kept: Array) -> dict[str, Array]:
-        """Return the arrays where the gradient at the output counts in one part only; `kept` is 1 there, and else 0."""
+    def for_part_of_dy(self, kept: Array) -> dict[str, Array]:
+        """Return the arrays for a part of the gradient at the output: where `kept` is 1, and not where it is 0."""
         return self.run(self.layer, self.dy * kept)
 
 
@@ -109,7 +109,7 @@ def _shape_for(layer: Layer) -> tuple[int, ...]:
     for part in layer.walk():
         if hasattr(part, "in_features"):
             return examples, part.in_features
-        if hasattr(part, "axis"):  # a softmax
+        if hasattr(part, "axis"):  # A softmax takes scores of examples.
             return examples, _CHANNELS
         channels = getattr(part, "in_channels", getattr(part, "channels", None))
         if channels is not None:

@@ -22,8 +22,8 @@ from allconv.parallel.pool import SLICE_ELEMENTS
 from allconv.parameter import Parameter
 from allconv.typing import Array
 
-# Bounds a parameter that is joined with others, in elements. To copy its weights and its gradient, and the weights
-# back, takes a third of the time of an update by itself.
+# Bounds a parameter that is joined with others, in elements. Copying its weights and its gradient, and the weights
+# back, takes a third of the time of its own update.
 _SMALL = 1 << 12
 
 
@@ -58,8 +58,8 @@ class Layout:
     def __init__(self, parameters: list[Parameter]) -> None:
         self._parameters = parameters
         self._blocks: list[_Block] = []
-        self._places: list[tuple[int, slice]] = []  # by parameter: the number of its block, and its elements there
-        joint: dict[tuple[np.dtype[Any], bool], int] = {}  # the block that the next small parameter of a kind joins
+        self._places: list[tuple[int, slice]] = []  # for each parameter the number of its block, and its elements there
+        joint: dict[tuple[np.dtype[Any], bool], int] = {}  # for each kind the block that its next small parameter joins
         for number, parameter in enumerate(parameters):
             dtype, size, kind = parameter.value.dtype, parameter.value.size, (parameter.value.dtype, parameter.decay)
             index = joint.get(kind) if size <= _SMALL else None

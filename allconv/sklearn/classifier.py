@@ -219,7 +219,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):  # type: ignore[misc] # sciki
         array, shape (N,)
             The classes.
         """
-        most_probable = self.predict_proba(X).argmax(axis=1)  # first: it says that nothing was fitted
+        most_probable = self.predict_proba(X).argmax(axis=1)  # It raises NotFittedError where there is no `classes_`.
         classes: Array = self.classes_[most_probable]
         return classes
 

@@ -42,7 +42,7 @@ class ConvNet(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
     validation_loss_curve_: list[float]
     best_iteration_: int
 
-    _checks_of_y: ClassVar[dict[str, bool]]  # what `validate_data` is told of y
+    _checks_of_y: ClassVar[dict[str, bool]]  # options of `validate_data` about y
     _stratify: ClassVar[bool]  # whether each class has its share of the examples that are held out
 
     def __init__(
@@ -77,7 +77,10 @@ class ConvNet(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         self.verbose = verbose
 
     def _targets(self, y: Array, classes: object, *, new: bool) -> tuple[Array, int]:
-        """Return the targets for `Dataset`, and how many scores the network must have; `new` if it is yet to be."""
+        """Return the targets for `Dataset`, and how many scores the network needs.
+
+        `new` says that the network is yet to be made.
+        """
         raise NotImplementedError
 
     def _weights(self, targets: Array, sample_weight: Array | None) -> Array | None:  # noqa: ARG002
@@ -97,7 +100,7 @@ class ConvNet(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         inputs, (targets, outputs) = shaped(X, shape), self._targets(y, classes, new=new)
         if sample_weight is not None:
             sample_weight = check_array(sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight")
-        data = _counted(Dataset(inputs, targets, weights=self._weights(targets, sample_weight)))
+        data = _with_weight(Dataset(inputs, targets, weights=self._weights(targets, sample_weight)))
         with one_thread_in_a_worker():
             if new:
                 self._start(settings, inputs, outputs)
@@ -171,8 +174,8 @@ class ConvNet(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
             return predict(self.model_, shaped(X, shape))
 
 
-def _counted(data: Dataset) -> Dataset:
-    """Return the examples whose weight is not 0: of a batch without any of these there would be no mean."""
+def _with_weight(data: Dataset) -> Dataset:
+    """Return the examples whose weight is not 0, since a batch of zeros alone has no mean."""
     if data.weights is None or data.weights.all():
         return data
     if not data.weights.any():

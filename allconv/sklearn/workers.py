@@ -1,4 +1,4 @@
-"""One thread in each worker of joblib, which keeps all cores busy by its workers."""
+"""One thread in each worker of joblib, since the workers keep the other cores busy."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -28,6 +28,7 @@ OPTIONS = {
     "own_images.py": ["pictures", "--quick"],
     "paper.py": ["--net", "all-cnn-c", *QUICK],
 }
+END = sys.exit  # Python's own, which `prepare` replaces while an example runs
 SHOWN_ALONE = ("published_faults.py",)  # takes a minute; a page of its own has its tables
 
 
@@ -59,7 +60,7 @@ def arguments(_gallery: dict[str, Any], variables: dict[str, Any]) -> list[str]:
 
 
 def prepare(_gallery: dict[str, Any], file: str | None, when: str) -> None:
-    """Make what an example reads, and let it end by ``sys.exit`` without an end of the build."""
+    """Make what an example reads, and keep its ``sys.exit`` from ending the build."""
     if when == "after":
         sys.exit = END
         return
@@ -67,9 +68,6 @@ def prepare(_gallery: dict[str, Any], file: str | None, when: str) -> None:
     vars(builtins)["__file__"] = file  # sphinx-gallery does not define it
     if file is not None and Path(file).name == "own_images.py":
         draw_pictures(COPIES / "pictures")
-
-
-END = sys.exit
 
 
 def fail_unless_zero(status: object = 0) -> None:
