@@ -223,6 +223,16 @@ def test_bad_inputs_are_refused(inputs, error, message, tmp_path):
         deployed(small(), tmp_path)(inputs)
 
 
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)])
+def test_a_count_must_be_a_positive_int(value, error, tmp_path):
+    model = ac.Sequential(ac.GlobalAveragePool2D(), ac.Linear(3, 4))
+    predict = deployed(model, tmp_path)
+    with pytest.raises(error, match=f"batch_size must be a positive int, got {value}"):
+        predict(batch(SHAPE), batch_size=value)
+    with pytest.raises(error, match=f"count must be a positive int, got {value}"):
+        predict.top(batch(SHAPE), value)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder whose network must not be run, nor built."""

@@ -86,18 +86,16 @@ class Predictor:
         Raises
         ------
         TypeError, ValueError
-            If `inputs` are neither uint8 nor floating, or have another shape.
+            If `inputs` are neither uint8 nor floating, or have another shape, or if `batch_size` is no positive int.
         """
-        inputs = np.asarray(inputs)
+        inputs, batch_size = np.asarray(inputs), _check_count("batch_size", batch_size)
         if inputs.dtype != np.uint8 and inputs.dtype.kind != "f":
             raise TypeError(f"inputs must be uint8 or floating, got {inputs.dtype}")
         if inputs.shape[1:] != self.input_shape or len(inputs) == 0:
             wanted = ", ".join(map(str, self.input_shape))
             raise ValueError(f"inputs must have shape (N, {wanted}), got {inputs.shape}")
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return np.concatenate(
-                [self._scores(inputs[i : i + batch_size]) for i in range(0, len(inputs), max(1, batch_size))]
-            )
+            return np.concatenate([self._scores(inputs[i : i + batch_size]) for i in range(0, len(inputs), batch_size)])
 
     def _scores(self, inputs: Array) -> Array:
         x = self._prepare(inputs)
@@ -124,8 +122,9 @@ class Predictor:
         Raises
         ------
         TypeError, ValueError
-            As from a call, or if the network has no classes.
+            As from a call, or if the network has no classes, or if `count` is no positive int.
         """
+        count = _check_count("count", count)
         if len(self.output_shape) != 1:
             raise ValueError(f"the network must give one score a class, got outputs of shape {self.output_shape}")
         scores = self(inputs)
@@ -136,6 +135,15 @@ class Predictor:
             [(names[index], float(row[index])) for index in best]
             for row, best in zip(probabilities, order, strict=True)
         ]
+
+
+def _check_count(name: str, value: int) -> int:
+    """Return `value`, which must be a positive int."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a positive int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be a positive int, got {value}")
+    return int(value)
 
 
 def load(folder: str | Path = Path(__file__).parent) -> Predictor:
