@@ -37,14 +37,12 @@ def accuracy_table() -> str:
 
 
 def fast_line() -> str:
-    """Return what the runs of the quickest recipe for 0.94 reach; their minutes if the machine was idle."""
+    """Return what the runs of the quickest recipe for 0.94 reach; the minutes are those of runs on an idle machine."""
     group = groups(to_runs(read_rows(RUNS)))["muon", 0.94]
-    views, one = (
-        statistics.fmean(values) for values in zip(*((run.accuracy_views, run.accuracy) for run in group), strict=True)
-    )
+    views, one = statistics.fmean(run.accuracy_views for run in group), statistics.fmean(run.accuracy for run in group)
     minutes = [run.minutes for run in group if run.idle]
     text = f"test accuracy {views:.4f} with six views of each test image and {one:.4f} with one"
-    text += f", in {statistics.fmean(minutes):.0f} minutes of training" if minutes else ""
+    text += f", in {statistics.fmean(minutes):.0f} minutes of training on an idle machine" if minutes else ""
     count = f"mean of {len(group)} runs" if len(group) > 1 else "one run"
     return f"**CIFAR-10 by a fast recipe** ([page](docs/experiment/fast.md)): {text} ({count}).\n"
 
