@@ -147,7 +147,7 @@ def train(args: argparse.Namespace, recipe: Recipe) -> None:
             if recipe.averaging and done % 5 == 0:
                 averages.update(0.95**5 * (done / total) ** 3)
                 averages.copy_to_model()
-            if done == total and recipe.averaging:
+            if done == total >= 5 and recipe.averaging:  # The steps after the last average are lost, as in the recipe.
                 averages.copy_to_model()
             if done < total:
                 schedule.set_rates(done)
