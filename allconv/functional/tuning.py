@@ -122,8 +122,8 @@ class WinogradTuning:
 
     most_error: float = 2.0**-16
     small_product: int = 1_000_000
-    piece_rows: int = 64
-    least_piece_columns: int = 32
+    piece_rows: int = 48
+    least_piece_columns: int = 64
     block_points: int = 192 * 6
     fewest_tiles: int = 32
     undivided_tiles: int = 64
