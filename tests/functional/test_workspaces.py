@@ -87,7 +87,7 @@ def test_another_convolution_between_any_two_lines_changes_no_bit(algorithm, nam
 @pytest.mark.parametrize("outer", MODULES)
 def test_an_activation_may_be_a_convolution(outer, inner):
     """It runs between two blocks of the outer convolution, in the same thread."""
-    x, weight, _, geometry = drawn(outer, batch=40, size=12, channels=24, seed=0)
+    x, weight, _, geometry = drawn(outer, batch=80, size=12, channels=24, seed=0)
     plain = MODULES[outer].forward(x, weight, geometry)
     calls = passes(inner, *drawn(inner, batch=3, size=12, channels=8, seed=1))
     expected, seen = {name: call() for name, call in calls.items()}, []
