@@ -91,19 +91,28 @@ class Sequential(Layer):
 
         With `release` the list is emptied on the way, so that each cache is freed as soon as it was used.
         """
-        caches: list[Cache] = cache if check_bool("release", release) else list(cache)
+        caches = self._caches_of(cache, release=release)
         for layer in reversed(self.layers):
             dy = layer.backward(dy, caches.pop(), release=release)
         return dy
 
     def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
         """Add the parameters' gradients, and go no further down than the first layer that trains any."""
-        caches: list[Cache] = cache if check_bool("release", release) else list(cache)
+        caches = self._caches_of(cache, release=release)
         first = next((k for k, layer in enumerate(self.layers) if layer.is_trainable()), None)
         if first is not None:
             for layer in reversed(self.layers[first + 1 :]):
                 dy = layer.backward(dy, caches.pop(), release=release)
             self.layers[first].backward_parameters(dy, caches.pop(), release=release)
+
+    def _caches_of(self, cache: Cache, *, release: bool) -> list[Cache]:
+        """Return the list of `forward` with `release`, else a copy; it must hold a cache for each layer."""
+        rule = f"cache must be the list that forward returned, a cache for each of {len(self.layers)} layers"
+        if not isinstance(cache, list):
+            raise TypeError(f"{rule}, got {describe(cache)}")
+        if len(cache) != len(self.layers):
+            raise ValueError(f"{rule}, got {len(cache)} caches; backward with release=True uses a cache up")
+        return cache if check_bool("release", release) else list(cache)
 
     def __call__(self, x: Array) -> Array:
         """Return the last layer's output at inference; what lies between is freed on the way."""

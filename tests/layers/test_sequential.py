@@ -128,3 +128,15 @@ def test_the_repr_indents_nested_layers():
     assert repr(ac.Sequential(ac.ReLU(), ac.Sequential(ac.Tanh()))) == (
         "Sequential(\n    ReLU(),\n    Sequential(\n        Tanh(),\n    ),\n)"
     )
+
+
+@pytest.mark.parametrize("method", ["backward", "backward_parameters"])
+def test_a_cache_of_another_form_is_refused(method):
+    model = net()
+    y, cache = model.forward(images(), training=True)
+    for wrong in (None, tuple(cache), y):
+        with pytest.raises(TypeError, match="cache must be the list that forward returned, .* each of 5 layers, got"):
+            getattr(model, method)(y, wrong)
+    model.backward(np.ones_like(y), cache, release=True)
+    with pytest.raises(ValueError, match="got 0 caches; backward with release=True uses a cache up"):
+        getattr(model, method)(y, cache)
