@@ -263,6 +263,19 @@ class TestNetworks:
             gradcheck.check(net, self.x, elements=20)
 
 
+def test_a_backward_pass_that_returns_nothing_is_reported():
+    class Silent(Layer):
+        def forward(self, x, *, training=False):
+            return 2 * x, None
+
+        def backward(self, dy, cache):
+            2 * dy
+
+    report = gradcheck.check(Silent(), np.ones((2, 3)))
+    assert not report.passed
+    assert "dx must be an array of shape (2, 3) and dtype float64, got None" in str(report)
+
+
 class Noise(Layer):
     """Adds a running count to a parameter and random factors to the input, as BatchNorm and Dropout do in training."""
 

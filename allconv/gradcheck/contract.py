@@ -42,7 +42,7 @@ def findings(
         name for name, same in (("dy", _same(upstream, dy)), ("cache", intact), ("y", _same(y, output))) if not same
     ]
     yield "backward", "leaves its arguments alone", _changed(changed)
-    if not intact:
+    if not intact or not isinstance(dx, np.ndarray):
         return
     first = dx.copy()
     # A layer that hid something of the cache in itself loses it here.
