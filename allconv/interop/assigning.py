@@ -14,7 +14,7 @@ from allconv.layers.conv_transpose import ConvTranspose2D
 from allconv.layers.linear import Linear
 from allconv.layers.shapes import check_shape
 from allconv.typing import Array
-from allconv.validation import check_bool, check_callable, check_choice, check_instance, describe
+from allconv.validation import check_array, check_bool, check_callable, check_choice, check_instance, describe
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def assign(
     model : Layer
         The network. Nothing of it is changed unless all is right.
     arrays : mapping of str to array
-        What `load_torch`, `load_keras` or `load_safetensors` returned.
+        What `load_torch`, `load_keras` or `load_safetensors` returned, or the state dict of a module of PyTorch.
     source : {"torch", "keras", "allconv"}, default "torch"
         Whose layouts and names the arrays have. PyTorch has weights of convolutions as (out, in, rows, columns), those
         of linear layers as (out, in), and images as NCHW, which changes the rows of a layer behind `Flatten`. The
@@ -126,19 +126,27 @@ def assign(
     return Assignment(names, missing, unexpected)
 
 
+def _array_of(name: str, value: object) -> Array:
+    """Return an array, or a tensor of PyTorch as one, which the state dict of a module holds."""
+    detach = getattr(value, "detach", None)
+    if detach is not None:
+        return check_array(f"arrays[{name!r}]", detach())
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"arrays[{name!r}] must be an array, got {describe(value)}")
+    return value
+
+
 def _renamed(arrays: object, rename: Callable[[str], str | None] | Mapping[str, str | None] | None) -> dict[str, Array]:
     """Return the arrays under their new names."""
     if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
         raise TypeError(f"arrays must be a mapping of names to arrays, got {describe(arrays)}")
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"arrays[{name!r}] must be an array, got {describe(array)}")
+    checked = {name: _array_of(name, value) for name, value in arrays.items()}
     if not (rename is None or callable(rename) or isinstance(rename, Mapping)):
         raise TypeError(f"rename must be callable, a mapping or None, got {describe(rename)}")
     if callable(rename):
         check_callable("rename", rename, takes="name")
     found: dict[str, Array] = {}
-    for name, array in arrays.items():
+    for name, array in checked.items():
         new = name if rename is None else rename(name) if callable(rename) else rename.get(name, name)
         if not isinstance(new, str | None):
             raise TypeError(f"rename must give a str or None, got {describe(new)} for {name!r}")

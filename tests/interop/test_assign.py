@@ -198,3 +198,15 @@ def test_unknown_channels_before_flatten_are_asked_for():
     with pytest.raises(ValueError, match="^input_shape must be given, since no layer tells the channels .* '1' sees"):
         assign(model, arrays)
     assign(model, arrays, input_shape=(1, 2, 1))
+
+
+def test_a_state_dict_needs_no_file():
+    torch = pytest.importorskip("torch")
+    theirs, model = torch.nn.Linear(3, 2), ac.Linear(3, 2)
+    ac.interop.assign(model, theirs.state_dict())
+    ac.interop.assign(model, dict(theirs.named_parameters()))
+    wanted = theirs.weight.detach().numpy().T.copy()
+    theirs.weight.data.zero_()
+    np.testing.assert_array_equal(model.weight.value, wanted)
+    with pytest.raises(TypeError, match=r"arrays\['weight'\] must be an array, got tensor"):
+        ac.interop.assign(model, theirs.to(torch.bfloat16).state_dict())
