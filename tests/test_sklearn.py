@@ -95,6 +95,10 @@ def test_rows_with_an_image_shape_are_the_images():
         np.testing.assert_array_equal(by_rows.predict(other), by_rows.predict(images.reshape(100, 64)))
     with pytest.raises(ValueError, match=r"X must hold examples of shape \(8, 8, 1\), got an array of shape \(3, 4"):
         by_rows.predict(np.ones((3, 4, 16, 1)))
+    with pytest.raises(
+        ValueError, match=r"images \(N, H, W, C\), got .* grey images need an axis .* X\[\.\.\., None\]"
+    ):
+        by_rows.predict(images[..., 0])
 
 
 def test_a_perceptron_computes_in_the_dtype_of_its_features():

@@ -83,3 +83,21 @@ def test_the_result_is_native_and_a_fitting_array_is_not_copied(dtype):
     assert array.dtype.isnative
     assert (array is given) == given.dtype.isnative
     np.testing.assert_array_equal(array, [1, 2])
+
+
+def test_a_pair_or_a_data_set_in_the_place_of_an_array_is_refused_with_the_way_out():
+    images, labels = np.zeros((2, 4, 4, 3), np.uint8), np.arange(2)
+    with pytest.raises(TypeError, match=r"images must be an array, got Dataset.*; pass .* dataset\.inputs"):
+        ac.data.Standardize.fit(ac.data.Dataset(images, labels))
+    with pytest.raises(
+        TypeError, match="(?s)inputs must be an array, got .*; this is a pair of two arrays: pass its first"
+    ):
+        ac.predict(ac.Flatten(), (images, labels))
+    model = ac.Sequential(ac.Flatten(), ac.Linear(48, 2))
+    with pytest.raises(TypeError, match=r"(?s)scores must be an array, got .*\(y, cache\), as forward returns it"):
+        ac.SoftmaxCrossEntropy()(model.forward(images / 255, training=True), labels)
+
+
+def test_a_layer_that_returns_no_gradient_is_named_as_the_reason():
+    with pytest.raises(TypeError, match="dy must be .*, got None; the backward pass of the layer after this one must"):
+        ac.ReLU().backward(None, np.ones(2))

@@ -187,7 +187,7 @@ def _check_targets(value: object, count: int) -> Array:
     if targets.shape[:1] != (count,) or targets.ndim not in (1, 3):
         hint = ""
         if targets.shape == (count, 1):
-            hint = "; labels have one axis: pass targets[:, 0]"
+            hint = "; labels have one axis: pass targets[:, 0]; a regression takes floating targets"
         elif targets.ndim == 2:
             hint = "; probabilities and the numbers of a regression are floating: pass targets.astype(np.float32)"
         raise ValueError(

@@ -16,11 +16,12 @@ def check_parameters(parameters: object) -> list[Parameter]:
     """Return `parameters` as a list, which must hold at least one Parameter and none of them twice."""
     rule = "parameters must be a non-empty iterable of distinct Parameters"
     listed = items_of(parameters)
+    hint = "; pass model.parameters()" if hasattr(parameters, "parameters") else ""
     if listed is None:
-        raise TypeError(f"{rule}, got {describe(parameters)}")
+        raise TypeError(f"{rule}, got {describe(parameters)}{hint}")
     for index, parameter in enumerate(listed):
         if not isinstance(parameter, Parameter):
-            raise TypeError(f"{rule}, got {describe(parameter)} at {index}")
+            raise TypeError(f"{rule}, got {describe(parameter)} at {index}{hint}")
     if not listed:
         raise ValueError(f"{rule}, got an empty {type(parameters).__name__}")
     seen: dict[int, int] = {}
@@ -82,7 +83,7 @@ def gradient_of(parameter: Parameter, index: int) -> Array:
     if grad is None:
         raise RuntimeError(
             f"every trainable parameter must have a gradient, got none for {path_of(parameter, index)}: "
-            "call backward first, or set trainable=False"
+            "call backward first, of the model that the optimizer was made for, or set trainable=False"
         )
     if type(grad) is not np.ndarray or grad.dtype != value.dtype:
         grad = check_floating(f"the gradient of {path_of(parameter, index)}", grad, value.dtype)

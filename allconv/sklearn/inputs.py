@@ -26,7 +26,15 @@ def as_rows(X: Any, input_shape: tuple[int, ...] | None) -> tuple[Any, tuple[int
         The rows.
     input_shape : tuple of int, or None
         The shape of one example. None says that an example is a row, of any length.
+
+    Raises
+    ------
+    ValueError
+        If the images have another shape, or no axis for their channels.
     """
+    if getattr(X, "ndim", 0) == 3:
+        hint = "grey images need an axis for their channel, X[..., None]"
+        raise ValueError(f"X must be rows (N, n) or images (N, H, W, C), got {describe(X)}; {hint}")
     if getattr(X, "ndim", 0) != 4:
         return X, input_shape
     shape = tuple(X.shape[1:])

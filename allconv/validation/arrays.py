@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from allconv.typing import Array
-from allconv.validation.describing import describe
+from allconv.validation.describing import describe, where_the_array_is
 
 # The size of an array that is read, in bytes. Only a view that repeats its elements can be larger than 1 TiB; no memory
 # holds what a computation would make of it.
@@ -64,7 +64,7 @@ def check_array(name: str, value: object) -> Array:
     try:
         return _check_size(name, np.asarray(value))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        hint = f"; convert it first: {name}.detach().numpy()" if hasattr(value, "detach") else ""
+        hint = where_the_array_is(name, value)
         raise TypeError(f"{name} must be an array, got {describe(value)}{hint}: {error}") from error
 
 
@@ -105,10 +105,10 @@ def check_floating(name: str, value: object, dtype: DTypeLike | None = None) -> 
     """
     array = check_array(name, value)
     if array.dtype.kind != "f":
-        raise TypeError(
-            f"{name} must be an array of real floating dtype, got {describe(value)}; "
-            f"convert it first, e.g. {name}.astype(np.float32){' / 255' if _like_pixels(array) else ''}"
-        )
+        hint = f"convert it first, e.g. {name}.astype(np.float32){' / 255' if _like_pixels(array) else ''}"
+        if value is None and name == "dy":
+            hint = "the backward pass of the layer after this one must return an array"
+        raise TypeError(f"{name} must be an array of real floating dtype, got {describe(value)}; {hint}")
     wanted = array.dtype.newbyteorder("=") if dtype is None else _floating_dtype(dtype)
     if array.dtype == wanted:
         return array

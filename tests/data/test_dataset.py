@@ -52,7 +52,12 @@ def test_a_slice_is_a_dataset_that_keeps_the_classes_and_names():
         ((images()[:0], np.arange(0)), {}, ValueError, "at least one image"),
         ((images(), np.arange(5)), {}, ValueError, r"targets must have shape \(N,\) = \(6,\).*\(5,\)"),
         ((images(), np.arange(6)[:, None]), {}, ValueError, "targets must have shape"),
-        ((images(), np.arange(6)[:, None]), {}, ValueError, r"labels have one axis: pass targets\[:, 0\]"),
+        (
+            (images(), np.arange(6)[:, None]),
+            {},
+            ValueError,
+            r"labels have one axis: pass targets\[:, 0\]; a regression takes floating targets",
+        ),
         ((images(), np.ones((6, 2), int)), {}, ValueError, r"are floating: pass targets\.astype\(np\.float32\)"),
         ((images(), np.ones(6, bool)), {}, TypeError, "targets must be integers, as labels are, or floating, got"),
         ((images(), list("abcabc")), {}, TypeError, r"number the classes first: names, targets = np\.unique"),

@@ -8,6 +8,7 @@ import pytest
 from helpers.argument_rules import bad_values
 from helpers.registry import OPTIMIZERS
 
+from allconv import Linear, Sequential
 from allconv.optimizers import SGD, AdaGrad, Adam, AdamW, AMSGrad, RMSprop
 from allconv.parameter import Parameter
 
@@ -177,3 +178,16 @@ def test_a_late_momentum_that_is_saved_before_its_first_step_starts_undampened_a
         second.parameters[0].value == first.parameters[0].value == pytest.approx(1 - 0.1 - 0.1 - 0.1 * 1.4, rel=1e-15)
     )
     assert second.state().keys() == {"step_count", "velocity/0"}
+
+
+@pytest.mark.parametrize("model", [Linear(2, 2), Sequential(Linear(2, 2))])
+def test_a_model_in_the_place_of_its_parameters_is_refused_with_the_way_out(model):
+    with pytest.raises(TypeError, match=r"distinct Parameters, got .*; pass model\.parameters\(\)"):
+        SGD(model, 0.1)
+
+
+def test_an_optimizer_of_another_model_is_named_as_a_reason():
+    with pytest.raises(
+        RuntimeError, match="got none for .*: call backward first, of the model that the optimizer was made"
+    ):
+        SGD(Sequential(Linear(2, 2)).parameters(), 0.1).step()
