@@ -1,6 +1,6 @@
 """Recognize handwritten digits, 8x8 pixels each, in a few seconds and without a download.
 
-Needs scikit-learn, which brings the digits: pip install scikit-learn
+Needs scikit-learn, which brings the digits: pip install 'allconv[sklearn]'
 """
 
 import numpy as np

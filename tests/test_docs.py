@@ -3,6 +3,7 @@
 import csv
 import re
 import runpy
+import tomllib
 
 import pytest
 from helpers.programs import ROOT, pages
@@ -108,3 +109,9 @@ def test_the_dilated_gradients_are_those_in_the_results(dilated_study):
     for name in ("cosine", "ratio"):
         ours, theirs = ([float(row[name]) for row in rows] for rows in (measured, kept))
         assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_the_quickstart_has_a_row_for_each_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    quickstart = (ROOT / "docs" / "learn" / "quickstart.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", quickstart, re.MULTILINE)) == set(project["optional-dependencies"])
