@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers.child import blas_threads, use_pool
 
 import allconv as ac
 from allconv.parallel import blas, pool
@@ -138,19 +139,6 @@ def test_the_interpreter_exits_cleanly(code):
     assert output == ("worked\n" if "worked" in code else "")
 
 
-def blas_threads():
-    return [found.num_threads for found in blas._blas_controllers()]
-
-
-def _in_child(queue):
-    total = sum(pool.run(lambda index: index, 10))
-    with blas.single_threaded_blas():
-        inside = blas_threads()
-    x = np.ones((4, 32, 32, 16), np.float32)
-    y = ac.Conv2D(16, 16, 3, rng=np.random.default_rng(0))(x)
-    queue.put((total, inside, y.tobytes(), blas._holders, blas_threads()))
-
-
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12 warns of forking with threads
@@ -161,7 +149,7 @@ def test_a_child_process_has_a_pool_of_its_own(method, held):
     pool.run(lambda index: index, 10)
     context = multiprocessing.get_context(method)
     queue = context.Queue()
-    child = context.Process(target=_in_child, args=(queue,))
+    child = context.Process(target=use_pool, args=(queue,))
     hold = threading.Event()
 
     def hold_blas():
