@@ -3,7 +3,6 @@
 python docs/figures/performance.py
 """
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -56,20 +55,11 @@ def short_table(names: tuple[str, ...]) -> str:
     return markdown(rows)
 
 
-def csv_table(file: str) -> str:
-    """Return a file of `benchmarks/results` as a table."""
-    with (RESULTS / file).open(newline="", encoding="utf-8") as lines:
-        head, *rows = csv.reader(lines)
-    return markdown([head, *rows])
-
-
 def tables() -> dict[str, str]:
     """Return the generated tables by the names of their files."""
     return {
         "steps.md": step_table("train_step.json"),
         "steps_one_thread.md": step_table("one_thread/train_step.json"),
-        "performance.md": csv_table("others.csv"),
-        "profile.md": csv_table("profile.csv"),
     }
 
 
