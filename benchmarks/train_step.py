@@ -1,6 +1,6 @@
 """Time training steps and predictions: allconv, PyTorch and ONNX Runtime on the same machine, in turn.
 
-    pip install torch==2.13.0 onnx onnxruntime matplotlib
+    pip install torch==2.13.0 onnx onnxruntime
     python benchmarks/train_step.py [--threads 2] [--runs 9] [--warm 0] [--only NAME ...] [--out FOLDER]
 
 A row is one network at one batch size. The peers are PyTorch in its own layout, PyTorch with channels_last, and PyTorch
@@ -233,31 +233,14 @@ def machine() -> str:
     return f"{processor or platform.processor()} {wide}, Python {platform.python_version()}, {', '.join(versions)}"
 
 
-def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """Draw the best peer's time over ours, with the targets."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
-
-    names = list(results)[::-1]
-    figure, axes = plt.subplots(figsize=(8, 0.4 * len(names) + 1.5), layout="constrained")
-    axes.barh(names, [results[name]["ratio"] for name in names], color="tab:blue")
-    targets = [(row, results[name]["target"]) for row, name in enumerate(names) if results[name]["target"]]
-    axes.scatter([target for _, target in targets], [row for row, _ in targets], marker="|", s=200, color="black")
-    axes.axvline(1, color="gray", linewidth=0.8)
-    axes.set_xlabel("time of the fastest peer / time of allconv (black: the target)")
-    figure.savefig(path)
-
-
 def main() -> None:
-    """Print the table; with --out write it and the plot there."""
+    """Print the table; with --out write it there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="threads of each library (default: 2)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds (default: 9)")
     parser.add_argument("--warm", type=int, default=0, help="untimed calls right before each timed one (default: 0)")
     parser.add_argument("--only", nargs="+", default=[""], help="rows whose name contains one of these")
-    parser.add_argument("--out", type=Path, help="folder for train_step.json and train_step.svg")
+    parser.add_argument("--out", type=Path, help="folder for train_step.json")
     arguments = parser.parse_args()
     print(f"{machine()}; {arguments.threads} threads, float32, median of {arguments.runs} rounds in ms")
     peers = ("PyTorch", "channels_last", "compiled", "ONNX Runtime")
@@ -293,7 +276,6 @@ def main() -> None:
             "results": results,
         }
         (arguments.out / "train_step.json").write_text(json.dumps(report, indent=1) + "\n")
-        plot(results, arguments.out / "train_step.svg")
 
 
 if __name__ == "__main__":

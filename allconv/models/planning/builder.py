@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from allconv.functional.padding import Pads
+from allconv.functional.rectify import positive_part
 from allconv.layers.base import Layer
 from allconv.layers.relu import ReLU
 from allconv.parallel import buffers
@@ -20,8 +21,8 @@ NO_MARGINS: Pads = ((0, 0), (0, 0))
 # are computed block by block, where the time of a call no longer counts.
 _MOST_BYTES = 1 << 24
 
-# Bounds the work of a layer that two threads share from below, in multiply-adds of a matrix product (100 us). A thread
-# that waits for the other takes 30 us to wake.
+# Bounds the work of a layer that two threads share from below, in multiply-adds of a matrix product. They take 100 us,
+# and a thread takes 30 us to wake after it has waited for the other.
 _LEAST_SHARED_WORK = 10_000_000
 
 # Bounds the parts of a stage, as a number. More threads would wait for Python's lock and for each other longer than
@@ -97,15 +98,6 @@ class Builder:
             block = self._scratch[role] = self._array((size,))
         return block[:size].reshape(shape)
 
-    def zeros(self, shape: tuple[int, ...]) -> Array:
-        """Return zeros that nobody overwrites. NumPy compares with an array six times as fast as with a number."""
-        size = math.prod(shape)
-        block = self._scratch.get("zeros")
-        if block is None or block.size < size:
-            block = self._scratch["zeros"] = self._array((size,))
-            block[...] = 0
-        return block[:size].reshape(shape)
-
     def constant(self, array: Array) -> Array:
         """Return an array that was made for this plan alone, and count its memory."""
         self._count(array.nbytes)
@@ -146,7 +138,7 @@ class Builder:
         if layer is None:
             return [] if target is source else [partial(np.copyto, target, source)]
         if type(layer) is ReLU:
-            return [partial(np.maximum, source, self.zeros(source.shape[-2:]), out=target)]
+            return [partial(positive_part, source, out=target)]
         return [partial(apply, layer, source, target)]
 
 
