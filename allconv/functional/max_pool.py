@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from allconv.functional.masking import masked
+from allconv.functional.max_pool_2x2 import are_2x2, max_pool_2x2_input_grad, max_pool_with_mask
 from allconv.functional.pool import batch_slices
 from allconv.functional.windows import PoolWindows, Taps
 from allconv.parallel.buffers import empty
@@ -38,7 +39,7 @@ class Choices(NamedTuple):
     rows: Array
 
 
-def max_pool_with_choices(x: Array, windows: PoolWindows) -> tuple[Array, Choices]:
+def max_pool_with_choices(x: Array, windows: PoolWindows) -> tuple[Array, Choices | Array]:
     """Return the maximum of each window, and where it lies; a NaN counts as the maximum.
 
     Parameters
@@ -50,18 +51,21 @@ def max_pool_with_choices(x: Array, windows: PoolWindows) -> tuple[Array, Choice
     Returns
     -------
     y : array (N, H_out, W_out, C)
-    choices : Choices
-        Among several equal maxima of a window, the first one row by row is chosen.
+    choices : Choices or array of bool (N, H, W, C)
+        Among several equal maxima of a window, the first one row by row is chosen. Windows that `are_2x2` have a mask,
+        which is true where their maxima lie.
 
     Examples
     --------
     >>> from allconv.functional.windows import pool_windows
-    >>> windows = pool_windows((2, 4), (2, 2), (2, 2), ((0, 0), (0, 0)))
+    >>> windows = pool_windows((2, 4), (2, 3), (1, 1), ((0, 0), (0, 0)))
     >>> y, choices = max_pool_with_choices(np.array([1.0, 5, 2, 0, 8, 3, 1, 1]).reshape(1, 2, 4, 1), windows)
     >>> y.ravel(), choices.columns[0, :, :, 0], choices.rows.ravel()
-    (array([8., 2.]), array([[1, 0],
+    (array([8., 5.]), array([[1, 0],
            [0, 0]], dtype=uint8), array([1, 0], dtype=uint8))
     """
+    if are_2x2(windows):
+        return max_pool_with_mask(x)
     N, H, W, C = x.shape
     H_out, W_out = windows.out
     y = empty((N, H_out, W_out, C), x.dtype)
@@ -83,13 +87,13 @@ def max_pool_with_choices(x: Array, windows: PoolWindows) -> tuple[Array, Choice
     return y, choices
 
 
-def max_pool_input_grad(dy: Array, choices: Choices, windows: PoolWindows) -> Array:
+def max_pool_input_grad(dy: Array, choices: Choices | Array, windows: PoolWindows) -> Array:
     """Return the maximum's gradient: each dy goes to one input, the maximum of its window.
 
     Parameters
     ----------
     dy : array (N, H_out, W_out, C)
-    choices : Choices
+    choices : Choices or array of bool
         What `max_pool_with_choices` has returned.
     windows : PoolWindows
         Where the windows lie.
@@ -107,6 +111,8 @@ def max_pool_input_grad(dy: Array, choices: Choices, windows: PoolWindows) -> Ar
     array([[0., 0., 0., 0.],
            [0., 3., 0., 9.]])
     """
+    if not isinstance(choices, Choices):
+        return max_pool_2x2_input_grad(dy, choices)
     (H, W), (_, W_out), (N, *_, C) = windows.size, windows.out, dy.shape
     dx = empty((N, H, W, C), dy.dtype)
     parts = batch_slices(dx.shape)

@@ -62,11 +62,43 @@ def test_max_pool_takes_the_first_maximum_of_each_window(size, kernel, stride, p
     np.testing.assert_allclose(max_pool_input_grad(dy, choices, where), dx, rtol=1e-12, atol=1e-12)
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(1, 5)),
+    st.sampled_from([np.float16, np.float32, np.float64, np.longdouble]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_2x2_windows_side_by_side_have_their_first_maximum(count, shape, dtype, with_nan, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.choice([-np.inf, -1.0, 0.0, 2.0, np.inf], size=(count, *shape)).astype(dtype)
+    if with_nan:
+        x[rng.random(x.shape) < 0.1] = np.nan
+    none = ((0, 0), (0, 0))
+    y, dy, dx = max_pool_reference(x, lambda shape: rng.normal(size=shape), (2, 2), (2, 2), none, (1, 1), False)
+    dy = dy.astype(dtype)
+    where = pool_windows(shape[:2], (2, 2), (2, 2), none)
+    maximum, mask = max_pool_with_choices(x, where)
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(maximum, y)
+    np.testing.assert_array_equal(max_pool_input_grad(dy, mask, where), dx.astype(dtype))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_gradient_that_is_not_finite_stays_with_its_maximum(value):
+    where = pool_windows((2, 4), (2, 2), (2, 2), ((0, 0), (0, 0)))
+    _, mask = max_pool_with_choices(np.array([[1.0, 5, 2, 0], [8, 3, 1, 1]])[None, :, :, None], where)
+    dx = max_pool_input_grad(np.array([value, 1.0]).reshape(1, 1, 2, 1), mask, where)
+    np.testing.assert_array_equal(dx[0, :, :, 0], [[0, 0, 1, 0], [value, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("pads", [((1, 0), (0, 1)), ((0, 0), (0, 0))])
 @pytest.mark.parametrize(("kernel", "stride"), [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((3, 2), (1, 3))])
-def test_same_bits_for_any_number_of_threads_and_a_batch_of_many_slices(kernel, stride):
+def test_same_bits_for_any_number_of_threads_and_a_batch_of_many_slices(kernel, stride, pads):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(33, 16, 16, 32)).astype(np.float32)  # 16 images a slice, the last one shorter
-    where = pool_windows((16, 16), kernel, stride, ((1, 0), (0, 1)))
+    where = pool_windows((16, 16), kernel, stride, pads)
 
     def compute():
         mean, (maximum, choices) = mean_pool(x, where), max_pool_with_choices(x, where)
