@@ -17,6 +17,7 @@ a time is the median over them:
 import argparse
 import importlib
 import json
+import os
 import re
 import resource
 import statistics
@@ -185,6 +186,7 @@ def main() -> None:
     if arguments.run:
         print(json.dumps(measure(arguments.run, arguments.folder, arguments.steady)))
         return
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Without bytecode, each process would compile all modules.
     with tempfile.TemporaryDirectory() as folder:
         # A process of its own: on Linux a process starts with the largest resident set of the one that has started it.
         subprocess.run([sys.executable, __file__, "--run", "write", "--folder", folder], check=True)

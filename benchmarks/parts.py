@@ -1,12 +1,14 @@
-"""Compare the time of each kind of layer with that of the NumPy calls that it consists of.
+"""Compare the time of each kind of layer with that of the bare products and passes over memory that it consists of.
 
     python benchmarks/parts.py "LeNet step" "ResNet-20 step" [--runs 7]
 
-The names are rows of `train_step.py`. One step is recorded: each call of a NumPy function by the library, with its
-arguments. The same calls are then repeated in the same order with nothing between them, in one thread. Their times
-bound what the library could reach with these calls. What is left of a part's time is Python, and assignments to slices.
+The names are rows of `train_step.py`. The columns have milliseconds, of one step or of one
+prediction by the fused model:
 
-A prediction is that of the fused model, whose layers are one part.
+- 2 threads, 1 thread: what each kind of layer takes, in a forward and a backward pass together
+- products: the number of its matrix products, and the time of the same products alone, one after the other, in 1 thread
+- copies: the time to read and write in 1 thread, by `np.copyto`, what the passes of such a layer must read and write
+- rest: what is left of the time with 1 thread: transforms of tiles, columns, arithmetic, and calls from Python
 """
 
 import argparse
@@ -24,41 +26,35 @@ from train_step import CASES, Call, Case, our_step
 import allconv as ac
 from allconv.layers.observe import observe
 from allconv.models.fusion import fuse
+from allconv.typing import Array
 
-FUNCTIONS = {"bincount", "concatenate", "copyto", "count_nonzero", "dot", "einsum", "take", "tensordot", "where"}
 PRODUCTS = {"matmul", "dot", "einsum", "tensordot"}
 OUTSIDE = "loss, optimizer, sums"
-Times = dict[str, list[float]]
+# How many arrays as large as its input a layer must read and write in both passes. An activation reads x and writes y,
+# then reads dy and y, and writes dx. BatchNorm reads x and, in the backward pass, x and dy once more for its sums.
+# A pool of 2x2 has outputs of a quarter of its input.
+PASSES = {"ReLU": 5.0, "GELU": 5.0, "ELU": 5.0, "BatchNorm": 8.0, "MaxPool2D": 2.75, "MeanPool2D": 2.5}
 
 
 class Recording:
-    """The NumPy calls of a step, by the part of the step that makes them; it stands where modules have ``np``."""
+    """The matrix products of a step, by the part of the step that makes them; it stands where modules have ``np``."""
 
     def __init__(self) -> None:
         self.part = OUTSIDE
         self.active = False
-        self.calls: list[tuple[str, str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+        self.products: list[tuple[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(np, name)
-        recorded = isinstance(value, np.ufunc) or name in FUNCTIONS
-        return _Recorded(self, name, value) if recorded else value
+        function = getattr(np, name)
+        if name not in PRODUCTS:
+            return function
 
+        def noted(*args: Any, **options: Any) -> Any:
+            if self.active:
+                self.products.append((self.part, function, args, options))
+            return function(*args, **options)
 
-class _Recorded:
-    """A function of NumPy, or a method of one, that notes its calls."""
-
-    def __init__(self, recording: Recording, name: str, function: Callable[..., Any]) -> None:
-        self._recording, self._name, self._function = recording, name, function
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        if self._recording.active:
-            self._recording.calls.append((self._recording.part, self._name, self._function, args, options))
-        return self._function(*args, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._function, name)
-        return _Recorded(self._recording, self._name, value) if callable(value) else value
+        return noted
 
 
 @contextmanager
@@ -86,8 +82,18 @@ def calls_of(case: Case) -> tuple[ac.Layer, Call]:
     return fused, lambda: fused(images)
 
 
-def part_times(model: ac.Layer, call: Call, runs: int, training: bool) -> dict[str, float]:
+def observed_step(model: ac.Layer, call: Call, case: Case, seen: Callable[..., Any]) -> None:
+    """Make one call, and let `seen` pass on the calls of the layers; those of a fused model are not told apart."""
+    if case.training:
+        with observe(model.leaves(), forward=seen, backward=seen):
+            call()
+    else:
+        call()
+
+
+def part_times(case: Case, runs: int) -> dict[str, float]:
     """Return the median milliseconds of each kind of layer, and of what is outside all layers."""
+    model, call = calls_of(case)
     steps: list[dict[str, float]] = []
 
     def timed(call: Any, *args: Any) -> Any:
@@ -99,17 +105,13 @@ def part_times(model: ac.Layer, call: Call, runs: int, training: bool) -> dict[s
     for _ in range(runs + 2):
         steps.append(defaultdict(float))
         start = time.perf_counter()
-        if training:
-            with observe(model.leaves(), forward=timed, backward=timed):
-                call()
-        else:
-            call()
+        observed_step(model, call, case, timed)
         steps[-1][OUTSIDE] = time.perf_counter() - start - sum(steps[-1].values())
     return {part: 1e3 * statistics.median(step[part] for step in steps[2:]) for part in steps[-1]}
 
 
-def record(case: Case) -> Recording:
-    """Return the NumPy calls of one step."""
+def product_times(case: Case, runs: int) -> dict[str, tuple[int, float]]:
+    """Return by part the number of matrix products, and the median milliseconds of all of them alone."""
     with recorded() as recording:
         model, call = calls_of(case)
         call()
@@ -121,25 +123,40 @@ def record(case: Case) -> Recording:
             return result
 
         recording.active = True
-        if case.training:
-            with observe(model.leaves(), forward=noted, backward=noted):
-                call()
-        else:
-            call()
+        observed_step(model, call, case, noted)
         recording.active = False
-    return recording
-
-
-def repeat(recording: Recording, runs: int) -> dict[tuple[str, bool], float]:
-    """Return the median milliseconds of the repeated calls, by part and whether they are matrix products."""
-    rounds: list[dict[tuple[str, bool], float]] = []
+    rounds: list[dict[str, float]] = []
     for _ in range(runs + 1):
         rounds.append(defaultdict(float))
-        for part, name, function, args, options in recording.calls:
+        for part, function, args, options in recording.products:
             start = time.perf_counter()
             function(*args, **options)
-            rounds[-1][part, name in PRODUCTS] += time.perf_counter() - start
-    return {key: 1e3 * statistics.median(one[key] for one in rounds[1:]) for key in rounds[-1]}
+            rounds[-1][part] += time.perf_counter() - start
+    counts = [part for part, *_ in recording.products]
+    return {part: (counts.count(part), 1e3 * statistics.median(one[part] for one in rounds[1:])) for part in rounds[-1]}
+
+
+def copy_times(case: Case, runs: int) -> dict[str, float]:
+    """Return by part the milliseconds that copies of as many bytes take as its passes must read and write."""
+    model, call = calls_of(case)
+    inputs: list[tuple[str, Array]] = []
+
+    def kept(call: Any, *args: Any) -> Any:
+        if call.method == "forward":
+            inputs.append((type(call.layer).__name__, args[0]))
+        return call(*args)
+
+    observed_step(model, call, case, kept)
+    times: dict[str, float] = defaultdict(float)
+    for part, x in inputs:
+        if part in PASSES:
+            copy, seconds = np.empty_like(x), []
+            for _ in range(runs + 1):
+                start = time.perf_counter()
+                np.copyto(copy, x)
+                seconds.append(time.perf_counter() - start)
+            times[part] += 1e3 * statistics.median(seconds[1:]) * PASSES[part] / 2
+    return times
 
 
 def show(case: Case, runs: int) -> None:
@@ -147,28 +164,24 @@ def show(case: Case, runs: int) -> None:
     times = {}
     for threads in (2, 1):
         ac.set_num_threads(threads)
-        times[threads] = part_times(*calls_of(case), runs, case.training)
-    recording = record(case)
-    with np.errstate(all="ignore"):
-        bare = repeat(recording, runs)
-    print(f"\n{case.name}, batch {case.batch}, ms")
-    print(f"{'':24} {'2 threads':>10} {'1 thread':>9} {'products':>16} {'other calls':>16} {'rest':>7}")
-    rows = []
-    for part in sorted(times[1], key=times[1].__getitem__, reverse=True):
-        numbers = [times[2][part], times[1][part]]
-        for product in (True, False):
-            count = sum(part == at and (name in PRODUCTS) == product for at, name, *_ in recording.calls)
-            numbers += [count, bare.get((part, product), 0.0)]
-        rows.append(numbers)
-        print_row(part, numbers)
-    print_row("all", [sum(column) for column in zip(*rows, strict=True)])
+        times[threads] = part_times(case, runs)
+    products, copies = product_times(case, runs), copy_times(case, runs)
+    print(f"\n{case.name}, batch {case.batch}")
+    print(f"{'':24} {'2 threads':>10} {'1 thread':>9} {'products':>16} {'copies':>8} {'rest':>8}")
+    rows = [
+        (times[2][part], times[1][part], *products.get(part, (0, 0.0)), copies.get(part, 0.0))
+        for part in sorted(times[1], key=times[1].__getitem__, reverse=True)
+    ]
+    for part, numbers in zip(sorted(times[1], key=times[1].__getitem__, reverse=True), rows, strict=True):
+        print_row(part if case.training else "the prediction", *numbers)
+    if len(rows) > 1:
+        print_row("all", *(sum(column) for column in zip(*rows, strict=True)))
 
 
-def print_row(part: str, numbers: list[float]) -> None:
-    """Print a line: the times, and the count and the time of each kind of call."""
-    two, one, products, product_ms, others, other_ms = numbers
-    calls = f"{products:6} {product_ms:9.2f} {others:6} {other_ms:9.2f}"
-    print(f"{part:24} {two:10.2f} {one:9.2f} {calls} {one - product_ms - other_ms:7.2f}", flush=True)
+def print_row(part: str, two: float, one: float, count: float, products: float, copies: float) -> None:
+    """Print one line of a table."""
+    rest = one - products - copies
+    print(f"{part:24} {two:10.2f} {one:9.2f} {count:6} {products:9.2f} {copies:8.2f} {rest:8.2f}", flush=True)
 
 
 def main() -> None:
@@ -177,13 +190,13 @@ def main() -> None:
     parser.add_argument("rows", nargs="+", help="rows of train_step.py")
     parser.add_argument("--runs", type=int, default=7, help="timed steps (default: 7)")
     arguments = parser.parse_args()
-    cases = {case.name: case for case in CASES}
+    names = {case.name for case in CASES}
     for name in arguments.rows:
-        cases_of_name = [case for case in CASES if case.name == name]
-        if not cases_of_name:
-            parser.error(f"no row is called {name!r}; there are {', '.join(cases)}")
-        for case in cases_of_name:
-            show(case, arguments.runs)
+        if name not in names:
+            parser.error(f"no row is called {name!r}; there are {', '.join(sorted(names))}")
+        for case in CASES:
+            if case.name == name:
+                show(case, arguments.runs)
 
 
 if __name__ == "__main__":
