@@ -6,6 +6,7 @@
 What stands after ``--`` goes to the benchmarks. The first line of a file is the command.
 """
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ def keep(name: str, options: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, HERE / f"{name}.py", *options], stdout=subprocess.PIPE, text=True, check=True
     )
-    text = f"$ {' '.join(command)}\n{result.stdout}"
+    text = f"$ {shlex.join(command)}\n{result.stdout}"
     print(text, flush=True)
     (HERE / "results" / f"{name}.txt").write_text(text, encoding="utf-8")
 

@@ -66,7 +66,7 @@ SGD_RULES: dict[str, Any] = {
     "decay": 0.0153 / 11.5 * SGD_RATE, "averaging": True,
 }  # fmt: skip
 RECIPES = {
-    ("sgd", 0.90): Recipe(widths=(64, 128, 128), epochs=4, **SGD_RULES),
+    ("sgd", 0.90): Recipe(widths=(64, 128, 128), epochs=6, **SGD_RULES),
     ("sgd", 0.93): Recipe(widths=(64, 128, 128), epochs=11, **SGD_RULES),
     ("sgd", 0.94): Recipe(widths=(64, 256, 256), epochs=9.9, **SGD_RULES),
     # Published for a head with weights of standard deviation 1 and logits / 256; the rate here is that of ours, / 9.

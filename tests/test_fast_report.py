@@ -64,14 +64,14 @@ def test_seeds_are_summed_up_and_minutes_are_those_of_an_idle_machine(report):
         "0.94", "muon", "0, 1, 2", "0.9420 ± 0.0020 (0.9400 to 0.9440)", "0.9320 ± 0.0020 (0.9300 to 0.9340)",
         "15.0 ± 7.1 (10.0 to 20.0)", "500 ± 236 (333 to 667)", "0.284", "M, 2 threads",
     ]  # fmt: skip
-    assert second == ["0.90", "sgd", "0", "0.9000", "0.8900", "", "", "0.064", "M, 2 threads"]
+    assert second == ["0.90", "sgd", "0", "0.9000", "0.8900", "", "", "0.096", "M, 2 threads"]
 
 
 def test_the_operations_are_those_that_the_authors_state(script):
     """Jordan's repository states 0.36 and 0.29 PFLOP for 0.94; counted without the tests these are 0.346 and 0.284."""
     counts = script("fast_runs")
     found = {recipe: round(counts["petaflop"](values), 3) for recipe, values in counts["RECIPES"].items()}
-    assert found == {("sgd", 0.9): 0.064, ("sgd", 0.93): 0.176, ("sgd", 0.94): 0.346, ("muon", 0.94): 0.284}
+    assert found == {("sgd", 0.9): 0.096, ("sgd", 0.93): 0.176, ("sgd", 0.94): 0.346, ("muon", 0.94): 0.284}
 
 
 def test_the_ablation_is_compared_with_the_complete_run_of_the_same_seed(report):
