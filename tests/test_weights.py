@@ -1,8 +1,11 @@
+import re
 import zipfile
+from operator import attrgetter
 
 import numpy as np
 import pytest
 
+import allconv as ac
 from allconv import checkpoint
 from allconv.checkpoint import format as storage
 from allconv.checkpoint.errors import CheckpointError
@@ -99,6 +102,23 @@ def test_floating_dtypes_are_cast_to_the_models(path):
     load_weights(target := Net(2.0, dtype=np.float64), path)
     assert target.first.weight.value.dtype == np.float64
     assert (target.first.weight.value == float(np.float32(0.1))).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        ("net.pt", "interop.load_torch"),
+        ("net.PTH", "interop.load_torch"),
+        ("net.safetensors", "interop.load_safetensors"),
+        ("net.keras", "interop.load_keras"),
+        ("net.onnx", "interop.from_onnx"),
+    ],
+)
+def test_a_file_of_another_library_is_refused_with_the_function_that_reads_it(tmp_path, name, reader):
+    assert callable(attrgetter(reader)(ac))
+    (tmp_path / name).write_bytes(b"PK\x05\x06" + bytes(18))
+    with pytest.raises(CheckpointError, match=rf"{re.escape(name)}: .*; {reader} reads files of this kind$"):
+        load_weights(Net(1.0), tmp_path / name)
 
 
 def test_everything_that_does_not_fit_is_named_and_nothing_changes(path):

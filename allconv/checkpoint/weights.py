@@ -10,9 +10,18 @@ from typing import Any
 import numpy as np
 
 from allconv.checkpoint import format as storage
+from allconv.checkpoint.errors import CheckpointError
 from allconv.layers.base import Layer
 from allconv.typing import Array
 from allconv.validation import check_instance, describe
+
+# What reads the files of other libraries, by the end of their names.
+_READERS = {
+    **dict.fromkeys((".pt", ".pth"), "interop.load_torch"),
+    ".safetensors": "interop.load_safetensors",
+    **dict.fromkeys((".h5", ".hdf5", ".keras"), "interop.load_keras"),
+    ".onnx": "interop.from_onnx",
+}
 
 
 def save_weights(model: Layer, path: str | Path) -> None:
@@ -81,7 +90,12 @@ def load_weights(model: Layer, path: str | Path) -> None:
     True
     """
     check_instance("model", model, Layer)
-    state = storage.read(path)
+    try:
+        state = storage.read(path)
+    except CheckpointError as error:
+        reader = _READERS.get(Path(path).suffix.lower())
+        hint = f"; {reader} reads files of this kind" if reader else ""
+        raise CheckpointError(f"{error}{hint}") from error
     try:
         load_model_state(model, state)
     except (TypeError, ValueError) as error:
