@@ -2,8 +2,8 @@
 
     python benchmarks/parts.py "LeNet step" "ResNet-20 step" [--runs 7]
 
-The names are rows of `train_step.py`. The columns have milliseconds, of one step or of one
-prediction by the fused model:
+The names are rows of `train_step.py`. The columns have milliseconds, of one step or of one prediction by
+the fused model:
 
 - 2 threads, 1 thread: what each kind of layer takes, in a forward and a backward pass together
 - products: the number of its matrix products, and the time of the same products alone, one after the other, in 1 thread
@@ -170,11 +170,9 @@ def show(case: Case, runs: int) -> None:
     products, copies = product_times(case, runs), copy_times(case, runs)
     print(f"\n{case.name}, batch {case.batch}")
     print(f"{'':24} {'2 threads':>10} {'1 thread':>9} {'products':>16} {'copies':>8} {'rest':>8}")
-    rows = [
-        (times[2][part], times[1][part], *products.get(part, (0, 0.0)), copies.get(part, 0.0))
-        for part in sorted(times[1], key=times[1].__getitem__, reverse=True)
-    ]
-    for part, numbers in zip(sorted(times[1], key=times[1].__getitem__, reverse=True), rows, strict=True):
+    parts = sorted(times[1], key=times[1].__getitem__, reverse=True)
+    rows = [(times[2][part], times[1][part], *products.get(part, (0, 0.0)), copies.get(part, 0.0)) for part in parts]
+    for part, numbers in zip(parts, rows, strict=True):
         print_row(part if case.training else "the prediction", *numbers)
     if len(rows) > 1:
         print_row("all", *(sum(column) for column in zip(*rows, strict=True)))

@@ -9,6 +9,8 @@ the output, which are five times as large as the choices or more::
     8 3 | 1 1  ->     choice       8 1      ->     choice
                   1 0               1 0
                   0 0
+
+Windows of 2x2 inputs side by side are the most common ones. The module `max_pool_2x2` does the same for them faster.
 """
 
 from typing import NamedTuple
