@@ -6,7 +6,7 @@ from allconv.functional.gelu import gelu
 from allconv.layers.base import Layer
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_choice, check_gradient
+from allconv.validation import check_batch, check_bool, check_choice, check_gradient
 
 
 class GELU(Layer):
@@ -47,7 +47,7 @@ class GELU(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y for x of shape ``(N, ...)``; in training the cache holds the slope, else x."""
-        x = check_batch("x", x)
+        x, training = check_batch("x", x), check_bool("training", training)
         y, slope = gelu(x, tanh=self.approximate == "tanh", with_slope=training)
         return y, (x if slope is None else None, slope)
 

@@ -5,7 +5,7 @@ from allconv.functional.pool import max_pool
 from allconv.layers.pool import Pool2D
 from allconv.layers.precision import for_sums
 from allconv.typing import Array, Cache
-from allconv.validation import check_gradient_shape, check_images
+from allconv.validation import check_bool, check_gradient_shape, check_images
 
 
 class MaxPool2D(Pool2D):
@@ -50,7 +50,7 @@ class MaxPool2D(Pool2D):
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y for x of shape ``(N, H, W, C)``; in training the cache holds where the maxima lie, else x."""
-        x = check_images("x", x)
+        x, training = check_images("x", x), check_bool("training", training)
         windows = self._windows(x.shape[1:3])
         if training:
             y, choices = max_pool_with_choices(x, windows)
