@@ -6,6 +6,7 @@ The names are rows of `train_step.py`. The columns have milliseconds, of one ste
 the fused model:
 
 - 2 threads, 1 thread: what each kind of layer takes, in a forward and a backward pass together
+- waits: how often one of the 2 threads had to wait, mostly for Python's lock (voluntary context switches)
 - products: the number of its matrix products, and the time of the same products alone, one after the other, in 1 thread
 - copies: the time to read and write in 1 thread, by `np.copyto`, what the passes of such a layer must read and write;
   the inputs are in the memory, not in the cache
@@ -13,6 +14,7 @@ the fused model:
 """
 
 import argparse
+import resource
 import statistics
 import sys
 import time
@@ -27,6 +29,7 @@ from train_step import CASES, Call, Case, our_step
 import allconv as ac
 from allconv.layers.observe import observe
 from allconv.models.fusion import fuse
+from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array
 
 PRODUCTS = {"matmul", "dot", "einsum", "tensordot"}
@@ -92,23 +95,31 @@ def observed_step(model: ac.Layer, call: Call, case: Case, seen: Callable[..., A
         call()
 
 
-def part_times(case: Case, runs: int) -> dict[str, float]:
-    """Return the median milliseconds of each kind of layer, and of what is outside all layers."""
+def waits() -> int:
+    """Return how often the threads of this process have waited so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+
+
+def part_times(case: Case, runs: int) -> dict[str, tuple[float, float]]:
+    """Return the median milliseconds and waits of each kind of layer, and of what is outside all layers."""
     model, call = calls_of(case)
-    steps: list[dict[str, float]] = []
+    steps: list[dict[str, Array]] = []
 
     def timed(call: Any, *args: Any) -> Any:
-        start = time.perf_counter()
+        start = now()
         result = call(*args)
-        steps[-1][type(call.layer).__name__] += time.perf_counter() - start
+        steps[-1][type(call.layer).__name__] += now() - start
         return result
 
+    def now() -> Array:
+        return np.array([1e3 * time.perf_counter(), waits()])
+
     for _ in range(runs + 2):
-        steps.append(defaultdict(float))
-        start = time.perf_counter()
+        steps.append(defaultdict(lambda: np.zeros(2)))
+        start = now()
         observed_step(model, call, case, timed)
-        steps[-1][OUTSIDE] = time.perf_counter() - start - sum(steps[-1].values())
-    return {part: 1e3 * statistics.median(step[part] for step in steps[2:]) for part in steps[-1]}
+        steps[-1][OUTSIDE] = now() - start - sum(steps[-1].values())
+    return {part: tuple(np.median([step[part] for step in steps[2:]], axis=0)) for part in steps[-1]}
 
 
 def product_times(case: Case, runs: int) -> dict[str, tuple[int, float]]:
@@ -129,10 +140,11 @@ def product_times(case: Case, runs: int) -> dict[str, tuple[int, float]]:
     rounds: list[dict[str, float]] = []
     for _ in range(runs + 1):
         rounds.append(defaultdict(float))
-        for part, function, args, options in recording.products:
-            start = time.perf_counter()
-            function(*args, **options)
-            rounds[-1][part] += time.perf_counter() - start
+        with single_threaded_blas():
+            for part, function, args, options in recording.products:
+                start = time.perf_counter()
+                function(*args, **options)
+                rounds[-1][part] += time.perf_counter() - start
     counts = [part for part, *_ in recording.products]
     return {part: (counts.count(part), 1e3 * statistics.median(one[part] for one in rounds[1:])) for part in rounds[-1]}
 
@@ -169,19 +181,21 @@ def show(case: Case, runs: int) -> None:
         times[threads] = part_times(case, runs)
     products, copies = product_times(case, runs), copy_times(case, runs)
     print(f"\n{case.name}, batch {case.batch}")
-    print(f"{'':24} {'2 threads':>10} {'1 thread':>9} {'products':>16} {'copies':>8} {'rest':>8}")
+    print(f"{'':24} {'2 threads':>10} {'waits':>6} {'1 thread':>9} {'products':>16} {'copies':>8} {'rest':>8}")
     parts = sorted(times[1], key=times[1].__getitem__, reverse=True)
-    rows = [(times[2][part], times[1][part], *products.get(part, (0, 0.0)), copies.get(part, 0.0)) for part in parts]
+    rows = [
+        (*times[2][part], times[1][part][0], *products.get(part, (0, 0.0)), copies.get(part, 0.0)) for part in parts
+    ]
     for part, numbers in zip(parts, rows, strict=True):
         print_row(part if case.training else "the prediction", *numbers)
     if len(rows) > 1:
         print_row("all", *(sum(column) for column in zip(*rows, strict=True)))
 
 
-def print_row(part: str, two: float, one: float, count: float, products: float, copies: float) -> None:
+def print_row(part: str, two: float, waits: float, one: float, count: float, products: float, copies: float) -> None:
     """Print one line of a table."""
-    rest = one - products - copies
-    print(f"{part:24} {two:10.2f} {one:9.2f} {count:6} {products:9.2f} {copies:8.2f} {rest:8.2f}", flush=True)
+    times = f"{two:10.2f} {waits:6.0f} {one:9.2f} {count:6} {products:9.2f} {copies:8.2f}"
+    print(f"{part:24} {times} {one - products - copies:8.2f}", flush=True)
 
 
 def main() -> None:

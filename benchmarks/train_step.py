@@ -1,17 +1,19 @@
-"""Time training steps and predictions: allconv, PyTorch and ONNX Runtime on the same machine, in turn.
+"""Time training steps and predictions: allconv, PyTorch, JAX and ONNX Runtime on the same machine, in turn.
 
-    pip install torch==2.13.0 onnx onnxruntime
-    python benchmarks/train_step.py [--threads 2] [--runs 9] [--warm 0] [--only NAME ...] [--out FOLDER]
+    pip install torch==2.13.0 jax==0.10.2 optax==0.2.8 onnx onnxruntime
+    python benchmarks/train_step.py [--threads 2] [--runs 9] [--warm 0.0] [--only NAME ...] [--out FOLDER]
 
 A row is one network at one batch size. The peers are PyTorch in its own layout, PyTorch with channels_last, and PyTorch
-compiled, which needs a C++ compiler. ONNX Runtime joins them in prediction. A peer that is not installed is left out.
+compiled, which needs a C++ compiler, and JAX, compiled too. ONNX Runtime joins them in prediction. A peer that is not
+installed is left out. So is JAX with another number of threads than that of the cores, because it always uses all.
 
 All have the same weights in float32. The largest difference of their first losses or scores to ours is printed, and
 shows that they compute the same. In each round each of them makes one timed call, after a short rest in which the
-threads of the others fall asleep. With `--warm 2`, two untimed calls come right before the timed one, as in a training
-loop, where a step follows a step. The times are medians over the rounds; the first call and the first round do not
-count. Our prediction is that of the fused model. Each row is measured in a process of its own. The last column is the
-load of the machine at its end: the mean number of busy threads within a minute, the benchmark's own included.
+threads of the others fall asleep. With `--warm 0.1`, untimed calls for 0.1 s, at least two, come right before the
+timed one, as in a training loop, where a step follows a step. The times are medians over the rounds; the first call
+and the first round do not count. Our prediction is that of the fused model. Each row is measured in a process of its
+own. The last column is the load of the machine at its end: the mean number of busy threads within a minute, the
+benchmark's own included.
 """
 
 import argparse
@@ -184,6 +186,18 @@ def torch_calls(case: Case, model: ac.Sequential, images: Array, labels: Array, 
     return calls
 
 
+def jax_calls(case: Case, model: ac.Sequential, images: Array, labels: Array, threads: int) -> dict[str, Call]:
+    """Return JAX's call."""
+    if threads != os.cpu_count():
+        return {}
+    try:
+        from jax_model import jax_prediction, jax_step
+    except ImportError as error:
+        print(f"JAX is left out: {error}")
+        return {}
+    return {"JAX": jax_step(model, images, labels, RATE) if case.training else jax_prediction(model, images)}
+
+
 def onnx_calls(case: Case, model: ac.Sequential, images: Array, threads: int) -> dict[str, Call]:
     """Return ONNX Runtime's call; it does not train."""
     if case.training:
@@ -196,7 +210,7 @@ def onnx_calls(case: Case, model: ac.Sequential, images: Array, threads: int) ->
     return {"ONNX Runtime": partial(predict, nchw(images, mirrored=False))}
 
 
-def measure(row: int, threads: int, runs: int, warm: int) -> tuple[dict[str, float], float]:
+def measure(row: int, threads: int, runs: int, warm: float) -> tuple[dict[str, float], float]:
     """Return the median milliseconds of each, ours first, and the largest relative difference of first results."""
     case = CASES[row]
     ac.set_num_threads(threads)
@@ -204,7 +218,8 @@ def measure(row: int, threads: int, runs: int, warm: int) -> tuple[dict[str, flo
     images = rng.standard_normal((case.batch, *case.in_shape)).astype(np.float32)
     labels = rng.integers(0, 10, case.batch)
     model = case.build(rng)
-    peers = torch_calls(case, model, images, labels, threads) | onnx_calls(case, model, images, threads)
+    peers = torch_calls(case, model, images, labels, threads)
+    peers |= jax_calls(case, model, images, labels, threads) | onnx_calls(case, model, images, threads)
     ours = our_step(model, images, labels) if case.training else partial(fuse(model), images)
     calls, first = {"allconv": ours} | peers, {}
     for name, call in list(calls.items()):
@@ -227,7 +242,7 @@ def machine() -> str:
     processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     wide = next((name for name in ("avx512f", "avx2") if any(name in line for line in lines)), "")
     versions = []
-    for package in ("numpy", "torch", "onnxruntime"):
+    for package in ("numpy", "torch", "jax", "onnxruntime"):
         with suppress(PackageNotFoundError):
             versions.append(f"{package} {version(package)}")
     return f"{processor or platform.processor()} {wide}, Python {platform.python_version()}, {', '.join(versions)}"
@@ -238,12 +253,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="threads of each library (default: 2)")
     parser.add_argument("--runs", type=int, default=9, help="timed rounds (default: 9)")
-    parser.add_argument("--warm", type=int, default=0, help="untimed calls right before each timed one (default: 0)")
+    parser.add_argument("--warm", type=float, default=0.0, help="seconds of calls before each timed one (default: 0)")
     parser.add_argument("--only", nargs="+", default=[""], help="rows whose name contains one of these")
     parser.add_argument("--out", type=Path, help="folder for train_step.json")
     arguments = parser.parse_args()
     print(f"{machine()}; {arguments.threads} threads, float32, median of {arguments.runs} rounds in ms")
-    peers = ("PyTorch", "channels_last", "compiled", "ONNX Runtime")
+    peers = ("PyTorch", "channels_last", "compiled", "JAX", "ONNX Runtime")
     print(f"{'':24} {'batch':>5} {'allconv':>9} " + " ".join(f"{name:>13}" for name in peers), end="")
     print(f" {'best / ours':>11} {'target':>6} {'difference':>10} {'load':>5}")
     results: dict[str, dict[str, Any]] = {}

@@ -87,7 +87,7 @@ def test_the_performance_page_shows_what_the_benchmarks_have_written(figures):
 
 def test_the_ratios_of_the_benchmarks_follow_from_their_times(figures):
     script = figures("performance")
-    for file in ("train_step.json", "one_thread/train_step.json"):
+    for file in ("train_step.json", "rested/train_step.json", "one_thread/train_step.json"):
         for name, row in script["steps"](file).items():
             ours = row["times"]["allconv"]
             # The times are rounded to two digits or more.

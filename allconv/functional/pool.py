@@ -152,8 +152,9 @@ def _reverse(taps: Taps) -> Taps:
 
 
 def batch_slices(shape: tuple[int, ...]) -> list[slice]:
-    """Cut a batch of `shape` into slices of images that fit a core's cache.
+    """Cut a batch of `shape` into slices of images.
 
-    They are twice as large as those of other passes: strided calls of NumPy take longer to begin.
+    They are four times as large as those of other passes, because the calls of a pool concern parts of a slice, or one
+    byte an element: they would be too short otherwise.
     """
-    return slices(shape[0], max(1, 2 * SLICE_ELEMENTS // math.prod(shape[1:])))
+    return slices(shape[0], max(1, 4 * SLICE_ELEMENTS // math.prod(shape[1:])))

@@ -105,6 +105,8 @@ class WinogradTuning:
     block_points : int
         Bounds the tiles of a block times the points of the vertical axis, as a number: 192 tiles of F(4, 3). The
         arrays of one row of points, for 96 channels in float32, are then 1.1 MB, a core's own cache.
+    group_bytes : int
+        Bounds the tiles of the rows of points that are computed at once, in bytes, unless it is a single row.
     fewest_tiles : int
         Bounds the tiles of a block from below, in tiles. With fewer, the products wait for the transformed kernel.
     undivided_tiles : int
@@ -126,6 +128,7 @@ class WinogradTuning:
     piece_rows: int = 48
     least_piece_columns: int = 64
     block_points: int = 192 * 6
+    group_bytes: int = 2 << 20
     fewest_tiles: int = 32
     undivided_tiles: int = 64
     block_multiple: int = 4

@@ -22,7 +22,7 @@ _BLOCK_ROWS = 128  # bounds the rows that BLAS adds one after another, which kee
 _LEAST_COLUMNS = 64  # bounds the columns of a block from below: BLAS is slow with shorter rows, so those are joined
 _BUFFER = 4096  # bounds the numbers of a row from below: NumPy repeats a shorter one in a buffer, which costs a copy
 _FEW_ROWS = 32  # bounds the numbers that NumPy adds one after another, with an error of 3e-7 at most
-SUM_ELEMENTS = 4 * SLICE_ELEMENTS  # bounds the elements of a slice that is summed, of which little is written
+SUM_ELEMENTS = 2 * SLICE_ELEMENTS  # bounds the elements of a slice that is summed, of which little is written
 
 
 def long_rows(rows: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from helpers.bits import same_with_any_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allconv.functional import winograd
+from allconv.functional import tuning, winograd
 from allconv.functional.geometry import Geometry
 from allconv.functional.winograd import kernels, points, tiling, transforms
 from allconv.parallel.buffers import Scratch
@@ -131,6 +132,21 @@ def test_same_bits_on_any_number_of_threads(shape):
     same_with_any_threads(
         lambda: (winograd.forward(x, weight, geometry, bias), *winograd.grads(x, dy, weight, geometry)), (1, 2, 3, 8)
     )
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 6])
+def test_same_bits_however_many_rows_of_points_come_together(monkeypatch, rows):
+    geometry, x, weight, dy, bias = draw(9, 32, 32, 8, 8, dtype=np.float32)
+    expected = winograd.forward(x, weight, geometry, bias), *winograd.grads(x, dy, weight, geometry)
+    plan = tiling.forward_tiling(geometry, 4, x.dtype)
+    row_bytes = 3 * 64 * 6 * (8 + 8) * x.itemsize  # the last block has three images of 64 tiles
+    monkeypatch.setattr(tuning, "WINOGRAD", replace(tuning.WINOGRAD, group_bytes=rows * row_bytes))
+    groups = plan.point_rows(plan.blocks[-1], 8 + 8, x.itemsize)
+    assert groups[0].stop == {1: 1, 2: 2, 4: 3, 6: 6}[rows]
+    assert [i for part in groups for i in range(part.start, part.stop)] == list(range(6))
+    computed = winograd.forward(x, weight, geometry, bias), *winograd.grads(x, dy, weight, geometry)
+    for one, other in zip(computed, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_scratch_does_not_grow_with_the_batch(monkeypatch, one_thread):

@@ -62,9 +62,9 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry, *, tile: int | None = N
         with borrowed(BlockWorkspace) as halves, borrowed(PointsWorkspace) as points:
             for position, block in enumerate(partial_sums[index]):
                 gradients = _BlockGradients(tiling, block, x, dy, halves, points)
-                for i in range(tiling.vertical.points):
-                    gradients.transform_dy(i)
-                    gradients.weight_grad(i, kernel_grad[i], add=position > 0)
+                for rows in gradients.point_rows:
+                    gradients.transform_dy(rows)
+                    gradients.weight_grad(rows, kernel_grad[rows], add=position > 0)
         return kernel_grad
 
     return _to_weight(tiling, run(add_up, len(partial_sums)))
@@ -113,10 +113,10 @@ def grads(
             for position, block in enumerate(partial_sums[index]):
                 half_dx = empty_half_output(tiling, block, dx.shape[3], dx.dtype, halves.half_output)
                 gradients = _BlockGradients(tiling, block, x, dy, halves, points)
-                for i in range(tiling.vertical.points):
-                    gradients.transform_dy(i)
-                    gradients.input_grad(kernel[i], half_dx.points[i])
-                    gradients.weight_grad(i, kernel_grad[i], add=position > 0)
+                for rows in gradients.point_rows:
+                    gradients.transform_dy(rows)
+                    gradients.input_grad(kernel[rows], half_dx.points[rows])
+                    gradients.weight_grad(rows, kernel_grad[rows], add=position > 0)
                 transform_output_vertical(block, half_dx, dx)
                 if with_bias:
                     bias_grad += slice_sum(dy[block.images, block.counted_rows].reshape(-1, dy.shape[3]))
@@ -147,7 +147,7 @@ def _to_weight(tiling: Tiling, kernel_grads: list[Array]) -> Array:
 
 
 class _BlockGradients:
-    """The gradients of one block, one row i of points after another.
+    """The gradients of one block, a few rows i of points after the others.
 
     The vertical passes of both inputs are done at the beginning. One array holds the tiles of x and those of dx, since
     neither is needed beyond its step.
@@ -159,25 +159,29 @@ class _BlockGradients:
         self._tiling = tiling
         self._half_dy = transform_input_vertical(tiling, block, dy, halves.half_input)
         self._half_x = transform_output_adjoint_vertical(tiling, block, x, halves.half_adjoint)
-        self._dy_tiles = empty_tiles(tiling, block, dy.shape[3], dy.dtype, points.input_tiles)
-        self._x_tiles = empty_tiles(tiling, block, x.shape[3], x.dtype, points.output_tiles)
+        self.point_rows = tiling.point_rows(block, x.shape[3] + dy.shape[3], dy.itemsize)
+        most = self.point_rows[0].stop
+        self._dy_tiles = empty_tiles(tiling, block, most, dy.shape[3], dy.dtype, points.input_tiles)
+        self._x_tiles = empty_tiles(tiling, block, most, x.shape[3], x.dtype, points.output_tiles)
         self._kernel_grad = points.kernel_grad
 
-    def transform_dy(self, i: int) -> None:
-        """Transform row i of dy, which both gradients need: V_i (n, R, T, a_w, O)."""
-        transform_input_horizontal(self._tiling, self._half_dy[i], self._dy_tiles)
+    def transform_dy(self, rows: slice) -> None:
+        """Transform these rows of dy, which both gradients need: V_i (r, n, R, T, a_w, O)."""
+        transform_input_horizontal(self._tiling, self._half_dy[rows], self._dy_tiles[: rows.stop - rows.start])
 
     def input_grad(self, kernel: Array, half_dx: Array) -> None:
-        """Write this row of half_dx (n, R, T, m_w, C), for the transformed kernel U_i (a_w, O, C)."""
-        multiply_points(self._dy_tiles, kernel, self._x_tiles)
-        transform_output_horizontal(self._tiling, self._x_tiles, half_dx)
+        """Write these rows of half_dx (r, n, R, T, m_w, C), for the transformed kernel U_i (r, a_w, O, C)."""
+        dy_tiles, dx_tiles = self._dy_tiles[: len(kernel)], self._x_tiles[: len(kernel)]
+        multiply_points(dy_tiles, kernel, dx_tiles)
+        transform_output_horizontal(self._tiling, dx_tiles, half_dx)
 
-    def weight_grad(self, i: int, kernel_grad: Array, *, add: bool) -> None:
-        """Write dU_i of the block to kernel_grad (a_w, O, C); with `add`, add it to the sum of other blocks there."""
-        transform_output_adjoint_horizontal(self._tiling, self._half_x[i], self._x_tiles)
+    def weight_grad(self, rows: slice, kernel_grad: Array, *, add: bool) -> None:
+        """Write dU_i of the block to kernel_grad (r, a_w, O, C); with `add`, add it to the sum of others there."""
+        dy_tiles, x_tiles = self._dy_tiles[: len(kernel_grad)], self._x_tiles[: len(kernel_grad)]
+        transform_output_adjoint_horizontal(self._tiling, self._half_x[rows], x_tiles)
         if add:
             own = self._kernel_grad.array(kernel_grad.shape, kernel_grad.dtype)
-            multiply_points_adjoint(self._dy_tiles, self._x_tiles, own)
+            multiply_points_adjoint(dy_tiles, x_tiles, own)
             kernel_grad += own
         else:
-            multiply_points_adjoint(self._dy_tiles, self._x_tiles, kernel_grad)
+            multiply_points_adjoint(dy_tiles, x_tiles, kernel_grad)

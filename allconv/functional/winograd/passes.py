@@ -142,22 +142,24 @@ def _convolve(
         with borrowed(BlockWorkspace) as halves:
             half_input = transform_input_vertical(tiling, block, x, halves.half_input)
             half_y = empty_half_output(tiling, block, y.shape[3], y.dtype, halves.half_output)
-            rows = iter(range(tiling.vertical.points))
+            groups = tiling.point_rows(block, x.shape[3] + y.shape[3], x.itemsize)
+            remaining = iter(groups)
 
             def compute_points(_: int) -> None:
                 with borrowed(PointsWorkspace) as points:
-                    input_tiles = empty_tiles(tiling, block, x.shape[3], x.dtype, points.input_tiles)
-                    output_tiles = empty_tiles(tiling, block, y.shape[3], y.dtype, points.output_tiles)
-                    for i in rows:
-                        transform_input_horizontal(tiling, half_input[i], input_tiles)
-                        multiply_points(input_tiles, kernel[i], output_tiles)
-                        if bias is not None and i == POINT_ONE:
+                    input_tiles = empty_tiles(tiling, block, groups[0].stop, x.shape[3], x.dtype, points.input_tiles)
+                    output_tiles = empty_tiles(tiling, block, groups[0].stop, y.shape[3], y.dtype, points.output_tiles)
+                    for rows in remaining:
+                        count = rows.stop - rows.start
+                        transform_input_horizontal(tiling, half_input[rows], input_tiles[:count])
+                        multiply_points(input_tiles[:count], kernel[rows], output_tiles[:count])
+                        if bias is not None and rows.start <= POINT_ONE < rows.stop:
                             # In A^T M A each output has the value at the points (1, 1) once.
-                            output_tiles[..., POINT_ONE, :] += bias
-                        transform_output_horizontal(tiling, output_tiles, half_y.points[i])
+                            output_tiles[POINT_ONE - rows.start, ..., POINT_ONE, :] += bias
+                        transform_output_horizontal(tiling, output_tiles[:count], half_y.points[rows])
 
             # Where there is one block only, each thread takes the next row of points until none is left. No row
-            # depends on another one, so the bits do not depend on who computes it.
+            # depends on another one, so the bits do not depend on who computes it, or on how many come together.
             run(compute_points, get_num_threads() if len(tiling.blocks) == 1 else 1)
             transform_output_vertical(block, half_y, y)
         if activation is not None:

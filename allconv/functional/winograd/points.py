@@ -11,11 +11,11 @@ def multiply_points(input_tiles: Array, kernel: Array, output_tiles: Array) -> N
 
     Parameters
     ----------
-    input_tiles : array (n, R, T, a_w, C)
-        V_i.
-    kernel : array (a_w, C, O)
+    input_tiles : array (r, n, R, T, a_w, C)
+        V_i for r rows i of points.
+    kernel : array (r, a_w, C, O)
         U_i.
-    output_tiles : array (n, R, T, a_w, O)
+    output_tiles : array (r, n, R, T, a_w, O)
         M_i, which is written.
     """
     _multiply_in_pieces(_by_point(input_tiles), kernel, _by_point(output_tiles))
@@ -26,19 +26,19 @@ def multiply_points_adjoint(input_tiles: Array, output_tiles: Array, kernel_grad
 
     Parameters
     ----------
-    input_tiles : array (n, R, T, a_w, C)
-        V_i.
-    output_tiles : array (n, R, T, a_w, O)
+    input_tiles : array (r, n, R, T, a_w, C)
+        V_i for r rows i of points.
+    output_tiles : array (r, n, R, T, a_w, O)
         dM_i.
-    kernel_grad : array (a_w, C, O)
+    kernel_grad : array (r, a_w, C, O)
         dU_i, which is written.
     """
-    _multiply_in_pieces(_by_point(input_tiles).swapaxes(1, 2), _by_point(output_tiles), kernel_grad)
+    _multiply_in_pieces(_by_point(input_tiles).swapaxes(2, 3), _by_point(output_tiles), kernel_grad)
 
 
 def _by_point(tiles: Array) -> Array:
-    """Return a view of transformed tiles (n, R, T, a, C) as (a, n R T, C): one matrix for each point."""
-    return tiles.reshape(-1, *tiles.shape[3:]).swapaxes(0, 1)
+    """Return a view of transformed tiles (r, n, R, T, a, C) as (r, a, n R T, C): one matrix for each point."""
+    return tiles.reshape(len(tiles), -1, *tiles.shape[4:]).swapaxes(1, 2)
 
 
 def _multiply_in_pieces(left: Array, right: Array, out: Array) -> None:

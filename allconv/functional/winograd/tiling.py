@@ -18,6 +18,7 @@ from allconv.functional.rounding import ceil_div
 from allconv.functional.winograd.banded import VerticalTransforms, vertical_transforms
 from allconv.functional.winograd.bilinear import Bilinear, convolution, gradient
 from allconv.functional.winograd.error import error_bound
+from allconv.parallel.pool import slices
 from allconv.typing import Pair
 
 
@@ -152,6 +153,31 @@ class Tiling:
     out_size: Pair
     tile_columns: int
     blocks: list[TileBlock]
+
+    def point_rows(self, block: TileBlock, channels: int, itemsize: int) -> list[slice]:
+        """Return the rows of points in the groups that a block computes at once.
+
+        Parameters
+        ----------
+        block : TileBlock
+            The block of tiles.
+        channels : int
+            C + O.
+        itemsize : int
+            The bytes of a number.
+
+        Returns
+        -------
+        list of slice
+            Parts of ``range(a_h)``: several rows at once where the tiles of one row are small. Each call of NumPy then
+            takes longer, and two threads wait less for Python's lock. It is one row where the pass is one block, whose
+            rows the threads share.
+        """
+        tiles = (block.images.stop - block.images.start) * block.vertical.tile_rows * self.tile_columns
+        row_bytes = tiles * self.horizontal.points * channels * itemsize
+        most = 1 if len(self.blocks) == 1 else max(1, tuning.WINOGRAD.group_bytes // row_bytes)
+        groups = ceil_div(self.vertical.points, most)
+        return slices(self.vertical.points, ceil_div(self.vertical.points, groups))
 
 
 @functools.lru_cache(maxsize=256)

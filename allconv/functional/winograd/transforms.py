@@ -1,8 +1,8 @@
 """The transforms of images: V = B^T D B, Y = A^T M A and its adjoint dM = A dY A^T.
 
 Each transform has two passes. The *vertical* pass is done once for a block, and a whole row of pixels and channels is
-one long vector. The *horizontal* pass is done for one row i of points at a time, so that V_i, U_i and M_i meet in the
-cache.
+one long vector. The *horizontal* pass is done for a few rows i of points at a time, so that V_i, U_i and M_i meet
+in the cache.
 
 There are n images in a block, with R tile rows of T tiles each, and a_h x a_w points. A tile's window has w_h x w_w
 samples, and it has m_h x m_w outputs.
@@ -24,7 +24,7 @@ class HalfOutput(NamedTuple):
     Attributes
     ----------
     points : array (a_h, n, R, T, m_w, O)
-        For the horizontal pass: the tiles of one row of points at a time.
+        For the horizontal pass: the tiles of each row of points.
     lines : array (n, R a_h, W_out O)
         For the vertical pass: whole lines, without the outputs of the last tiles that lie beyond the edge.
     """
@@ -68,22 +68,24 @@ def transform_input_vertical(tiling: Tiling, block: TileBlock, x: Array, scratch
 
 
 def transform_input_horizontal(tiling: Tiling, half_input: Array, input_tiles: Array) -> None:
-    """Write V_i = (B^T D)_i B, the horizontal pass, for one row i of points.
+    """Write V_i = (B^T D)_i B, the horizontal pass, for r rows i of points.
 
     Parameters
     ----------
     tiling : Tiling
         The tiling of the pass.
-    half_input : array (n, R, T, w_w, C)
+    half_input : array (r, n, R, T, w_w, C)
         (B^T D)_i.
-    input_tiles : array (n, R, T, a_w, C)
+    input_tiles : array (r, n, R, T, a_w, C)
         V_i, which is written.
     """
     np.matmul(tiling.horizontal.input_matrix, half_input, out=input_tiles)
 
 
-def empty_tiles(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype[Any], scratch: Scratch) -> Array:
-    """Return uninitialized memory for the tiles of one row of points.
+def empty_tiles(
+    tiling: Tiling, block: TileBlock, rows: int, channels: int, dtype: np.dtype[Any], scratch: Scratch
+) -> Array:
+    """Return uninitialized memory for the tiles of some rows of points.
 
     Parameters
     ----------
@@ -91,6 +93,8 @@ def empty_tiles(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype
         The tiling of the pass.
     block : TileBlock
         The block of tiles.
+    rows : int
+        r, the number of rows of points.
     channels : int
         C or O.
     dtype : numpy.dtype
@@ -99,10 +103,10 @@ def empty_tiles(tiling: Tiling, block: TileBlock, channels: int, dtype: np.dtype
 
     Returns
     -------
-    array (n, R, T, a_w, channels)
+    array (r, n, R, T, a_w, channels)
     """
-    images, rows = block.images.stop - block.images.start, block.vertical.tile_rows
-    return scratch.array((images, rows, tiling.tile_columns, tiling.horizontal.points, channels), dtype)
+    images, shape = block.images.stop - block.images.start, (tiling.tile_columns, tiling.horizontal.points, channels)
+    return scratch.array((rows, images, block.vertical.tile_rows, *shape), dtype)
 
 
 def empty_half_output(
@@ -131,16 +135,16 @@ def empty_half_output(
 
 
 def transform_output_horizontal(tiling: Tiling, output_tiles: Array, half_tiles: Array) -> None:
-    """Write M_i A, the horizontal pass of Y = A^T M A, for one row i of points.
+    """Write M_i A, the horizontal pass of Y = A^T M A, for r rows i of points.
 
     Parameters
     ----------
     tiling : Tiling
         The tiling of the pass.
-    output_tiles : array (n, R, T, a_w, O)
+    output_tiles : array (r, n, R, T, a_w, O)
         M_i.
-    half_tiles : array (n, R, T, m_w, O)
-        ``HalfOutput.points[i]``, which is written.
+    half_tiles : array (r, n, R, T, m_w, O)
+        ``HalfOutput.points[rows]``, which is written.
     """
     np.matmul(tiling.horizontal.output_matrix, output_tiles, out=half_tiles)
 
@@ -186,15 +190,15 @@ def transform_output_adjoint_vertical(tiling: Tiling, block: TileBlock, dy: Arra
 
 
 def transform_output_adjoint_horizontal(tiling: Tiling, half_adjoint: Array, output_tiles: Array) -> None:
-    """Write dM_i = (A dY)_i A^T, the horizontal pass, for one row i of points.
+    """Write dM_i = (A dY)_i A^T, the horizontal pass, for r rows i of points.
 
     Parameters
     ----------
     tiling : Tiling
         The tiling of the pass.
-    half_adjoint : array (n, R, T, m_w, O)
+    half_adjoint : array (r, n, R, T, m_w, O)
         (A dY)_i.
-    output_tiles : array (n, R, T, a_w, O)
+    output_tiles : array (r, n, R, T, a_w, O)
         dM_i, which is written.
     """
     np.matmul(tiling.horizontal.output_matrix.T, half_adjoint, out=output_tiles)

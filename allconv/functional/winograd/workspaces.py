@@ -16,7 +16,7 @@ class BlockWorkspace:
 
 @dataclass
 class PointsWorkspace:
-    """The memory for one row i of the points of a block."""
+    """The memory for a few rows i of the points of a block."""
 
     input_tiles: Scratch = field(default_factory=Scratch)  # V_i
     output_tiles: Scratch = field(default_factory=Scratch)  # M_i or dM_i
