@@ -62,9 +62,9 @@ def test_seeds_are_summed_up_and_minutes_are_those_of_an_idle_machine(report):
     first, second = cells(report["accuracy_table"](report["to_runs"](rows)))
     assert first == [
         "0.94", "muon", "0, 1, 2", "0.9420 ± 0.0020 (0.9400 to 0.9440)", "0.9320 ± 0.0020 (0.9300 to 0.9340)",
-        "15.0 ± 7.1 (10.0 to 20.0)", "500 ± 236 (333 to 667)", "0.284", "M, 2 threads",
+        "15.0 ± 7.1 (10.0 to 20.0)", "500 ± 236 (333 to 667)", "0.284", "M, threads: 2",
     ]  # fmt: skip
-    assert second == ["0.90", "sgd", "0", "0.9000", "0.8900", "", "", "0.096", "M, 2 threads"]
+    assert second == ["0.90", "sgd", "0", "0.9000", "0.8900", "", "", "0.096", "M, threads: 2"]
 
 
 def test_the_operations_are_those_that_the_authors_state(script):
@@ -83,6 +83,16 @@ def test_the_ablation_is_compared_with_the_complete_run_of_the_same_seed(report)
         ["six views: one view", "0", "0.9320", "-0.0080"],
         ["alternating flip: random flip", "0", "0.9120", "-0.0280"],
     ]
+
+
+def test_the_page_says_what_the_committed_ablation_shows(report):
+    table = cells(report["tables"](report["to_runs"](report["read_rows"](report["RUNS"])))["fast_ablation.md"])
+    loss = {part.split(":")[0]: -float(apart) for part, *_, apart in table if apart}
+    assert len(loss) == len(PARTS)
+    assert 0.008 < loss["whitening"] < 0.012
+    assert 0.008 < loss["six views"] < 0.012
+    assert 0.004 < loss["identity initialization"] < 0.006
+    assert max(loss["averaged weights"], loss["alternating flip"]) < 0.003
 
 
 def test_the_figure_has_minutes_of_idle_machines_alone_and_pytorch_by_its_step(report):

@@ -49,7 +49,7 @@ def accuracy_table(runs: Sequence[Run]) -> str:
         recipe, minutes = group[0].recipe, [run.minutes for run in group if run.idle]
         speeds = [images_trained(recipe) / (60 * value) for value in minutes]
         cells += [spread(minutes, 1), spread(speeds, 0)] if minutes else ["", ""]
-        machines = {f"{run.rows[0]['machine']}, {run.rows[0]['threads']} threads" for run in group}
+        machines = {f"{run.rows[0]['machine']}, threads: {run.rows[0]['threads']}" for run in group}
         rows.append([*cells, f"{petaflop(recipe):.3f}", "; ".join(sorted(machines))])
     return markdown(rows)
 
