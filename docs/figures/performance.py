@@ -82,7 +82,7 @@ def speed(theme: str) -> Figure:
         axes.text(ratio + 0.03, place, f"{ratio:.2f}", va="center", fontsize="small", color=INK[theme])
     axes.set_xlim(0, 1.1 * max(ratios))  # room for the last number
     axes.axvline(1, color=GREY, linewidth=1)
-    axes.set_xlabel("times as fast as the fastest of PyTorch, JAX and ONNX Runtime")
+    axes.set_xlabel("times as fast as the fastest peer")
     axes.tick_params("y", length=0)
     return figure
 
