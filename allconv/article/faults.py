@@ -14,9 +14,10 @@ from allconv.layers.global_average_pool import GlobalAveragePool2D
 from allconv.layers.mean_pool import MeanPool2D
 from allconv.rules import Pattern, Rule, override_backward
 from allconv.typing import Array, Cache
-from allconv.validation import check_choice, check_floating, check_instance
+from allconv.validation import check_choice, check_floating, check_instance, quietly
 
 
+@quietly
 def elu_twice(layer: Layer, dy: Array, cache: Cache) -> Array:
     r"""Go back through an ELU of alpha 1 with the published derivative.
 
@@ -57,6 +58,7 @@ def elu_twice(layer: Layer, dy: Array, cache: Cache) -> Array:
     return dx
 
 
+@quietly
 def average_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     """Give each of the H W positions of a global average the whole of dy, not a share of it.
 
@@ -94,6 +96,7 @@ def average_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     return dx
 
 
+@quietly
 def pool_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     """Give each position in a window of a mean pool the whole of dy, not a share of it.
 

@@ -7,12 +7,13 @@ import numpy as np
 from allconv.data.dataset import check_inputs
 from allconv.parallel.pool import run, slices
 from allconv.typing import Array
-from allconv.validation import check_array, check_choice, check_floating, describe
+from allconv.validation import check_array, check_choice, check_floating, describe, quietly
 
 # The size of a slice of inputs, in numbers. The wider temporaries of a slice then stay in the cache of a core.
 _SLICE_SIZE = 1 << 18
 
 
+@quietly
 def per_step(images: Array) -> Array:
     r"""Standardize every pixel of every channel over the images of one step, as the 2018 article does.
 
@@ -98,6 +99,7 @@ class Standardize:
             raise ValueError(f"std must not be negative, got {self.std.min()}")
 
     @classmethod
+    @quietly
     def fit(cls, images: Array, *, per: str = "channel") -> "Standardize":
         """Return the normalizer with the mean and the population standard deviation of `images`.
 
@@ -144,6 +146,7 @@ class Standardize:
         rest = (total - count * centre) / count
         return cls(centre + rest, np.sqrt(squares / count - rest**2))
 
+    @quietly
     def __call__(self, images: Array) -> Array:
         """Return the standardized images, (N, H, W, C) float32, or inputs in their floating dtype."""
         images = check_inputs("images", images)

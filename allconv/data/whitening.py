@@ -10,7 +10,7 @@ from allconv.data.dataset import check_uint8_images
 from allconv.parallel.blas import single_threaded_blas
 from allconv.parallel.pool import run, slices
 from allconv.typing import Array
-from allconv.validation import check_floating, check_images, check_positive, describe
+from allconv.validation import check_floating, check_images, check_positive, describe, quietly
 
 # The least divisor of an image, as in pylearn2. An image with a smaller one is not divided.
 MIN_DIVISOR = 1e-8
@@ -62,6 +62,7 @@ class GlobalContrast:
     def __init__(self, scale: float = 55.0) -> None:
         self.scale = check_positive("scale", scale)
 
+    @quietly
     def __call__(self, images: Array) -> Array:
         """Return the normalized images (N, H, W, C), uint8 or floating, as float32."""
         return _transformed(_check(images), lambda part: _rows(part, self))
@@ -130,6 +131,7 @@ class ZCA:
         self.contrast = _check_contrast(contrast)
 
     @classmethod
+    @quietly
     def fit(cls, images: Array, *, bias: float = 0.1, contrast: GlobalContrast | None = None) -> "ZCA":
         r"""Return the whitening of `images`.
 
@@ -174,6 +176,7 @@ class ZCA:
             matrix = (directions / np.sqrt(variances + bias)) @ directions.T
         return cls(mean.reshape(shape), matrix, contrast=contrast)
 
+    @quietly
     def __call__(self, images: Array) -> Array:
         """Return the whitened images (N, H, W, C), uint8 or floating, as float32."""
         images = _check(images)

@@ -95,7 +95,9 @@ def _outcome(case):
     except MemoryError as error:  # No machine has the memory for a size of 2**40.
         return Outcome("MemoryError" if "2**40" in str(case.arguments) else "escape", _show(error))
     except Exception as error:
-        return Outcome("escape", _show(error))
+        # What a function among the arguments raises goes through to the caller.
+        its_own = _last_place(error).tb_frame.f_code.co_filename == "<string>"
+        return Outcome("right") if its_own else Outcome("escape", _show(error))
     else:
         refusal = None
     if _fingerprint(watched) != before:
@@ -147,12 +149,18 @@ def _is_ours(error, case):
     """Tell whether the library itself raised the error, with words of its own or the path of a file."""
     if isinstance(error, AttributeError) and not case.target.endswith(" ="):  # A setting may be read-only.
         return False
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
+    trace = _last_place(error)
     code = trace.tb_frame.f_code
     raised = dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS" and code.co_filename.startswith(LIBRARY)
     return raised or (isinstance(error, OSError) and error.filename is not None)
+
+
+def _last_place(error):
+    """Return the last entry of a traceback: where the error was raised."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace
 
 
 def _kind(error):
