@@ -32,9 +32,17 @@ from allconv.typing import Array
 sys.path.append(str(Path(__file__).resolve().parents[1] / "examples"))
 from fast_cifar10 import RECIPES, Recipe, Schedule
 
-__all__ = ["RECIPES", "FastNet", "Step", "ours", "theirs"]  # what fast_profile.py uses
+__all__ = ["RECIPES", "FastNet", "Step", "drawn", "ours", "theirs"]  # what fast_profile.py uses
 
 Step = Callable[[int], float]  # takes the number of a step, and returns its loss
+
+
+def drawn(recipe: Recipe, count: int) -> tuple[ac.Sequential, Array, Array]:
+    """Return the recipe's network, and random images with labels."""
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((count, 32, 32, 3), np.float32)
+    labels = rng.integers(0, 10, count)
+    return ac.models.fast_net(ac.data.whitening_filters(images[:500]), recipe.widths, rng=rng), images, labels
 
 
 def ours(model: ac.Sequential, recipe: Recipe, optimizer: str, images: Array, labels: Array, total: int) -> Step:
@@ -178,10 +186,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     recipe = RECIPES[args.optimizer, 0.94]
-    count, rng = args.batch or recipe.batch, np.random.default_rng(0)
-    images = rng.standard_normal((count, 32, 32, 3), np.float32)
-    labels = rng.integers(0, 10, count)
-    model = ac.models.fast_net(ac.data.whitening_filters(images[:500]), recipe.widths, rng=rng)
+    count = args.batch or recipe.batch
+    model, images, labels = drawn(recipe, count)
     total = 1 + args.steps * (args.rounds + 1)
     arguments = (recipe, args.optimizer, images, labels, total)
     steps = {kind: theirs(FastNet(model, recipe.widths), *arguments, kind) for kind in args.kinds}

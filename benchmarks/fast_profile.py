@@ -12,9 +12,8 @@ import time
 from collections import defaultdict
 from typing import Any
 
-import numpy as np
 import torch
-from fast_cifar_torch import RECIPES, FastNet, Step, ours, theirs
+from fast_cifar_torch import RECIPES, FastNet, Step, drawn, ours, theirs
 
 import allconv as ac
 from allconv.layers.observe import observe
@@ -67,10 +66,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     recipe = RECIPES[args.optimizer, 0.94]
-    count, rng = args.batch or recipe.batch, np.random.default_rng(0)
-    images = rng.standard_normal((count, 32, 32, 3), np.float32)
-    labels = rng.integers(0, 10, count)
-    model = ac.models.fast_net(ac.data.whitening_filters(images[:500]), recipe.widths, rng=rng)
+    count = args.batch or recipe.batch
+    model, images, labels = drawn(recipe, count)
     arguments = (recipe, args.optimizer, images, labels, 1 + args.rounds)
     their_step = theirs(FastNet(model, recipe.widths), *arguments, "channels_last")
     our_step = ours(model, *arguments)
