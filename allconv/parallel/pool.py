@@ -29,8 +29,8 @@ from allconv.validation import check_int
 
 T = TypeVar("T")
 
-# Bounds the elements of a slice (512 KB of float32). It stays in a core's cache, and a call of NumPy for it takes about
-# 20 us: threads that make shorter calls wait for Python's global lock most of the time.
+# Bounds the elements of a slice (512 KB of float32), so that it stays in a core's cache. With smaller slices the calls
+# of NumPy are so short that threads wait more for Python's global lock; `waits` of benchmarks/parts.py counts that.
 SLICE_ELEMENTS = 1 << 17
 SHARED_ELEMENTS = 1 << 18  # bounds from below the elements of a pass that is worth another thread (20 us a call)
 

@@ -95,13 +95,15 @@ def _outcome(case):
     except MemoryError as error:  # No machine has the memory for a size of 2**40.
         return Outcome("MemoryError" if "2**40" in str(case.arguments) else "escape", _show(error))
     except Exception as error:
-        # What a function among the arguments raises goes through to the caller.
-        its_own = _last_place(error).tb_frame.f_code.co_filename == "<string>"
-        return Outcome("right") if its_own else Outcome("escape", _show(error))
+        if not _is_of_an_argument(error):
+            return Outcome("escape", _show(error))
+        result, refusal = None, error
     else:
         refusal = None
     if _fingerprint(watched) != before:
         return Outcome("escape", "an argument was changed")
+    if refusal is not None and _is_of_an_argument(refusal):
+        return Outcome("right")
     if refusal is not None:
         return Outcome(_kind(refusal)) if _is_ours(refusal, case) else Outcome("escape", _show(refusal))
     return _compared(case, result)
@@ -153,6 +155,11 @@ def _is_ours(error, case):
     code = trace.tb_frame.f_code
     raised = dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS" and code.co_filename.startswith(LIBRARY)
     return raised or (isinstance(error, OSError) and error.filename is not None)
+
+
+def _is_of_an_argument(error):
+    """Tell whether a function among the arguments raised the error, which then goes through to the caller."""
+    return _last_place(error).tb_frame.f_code.co_filename == "<string>"
 
 
 def _last_place(error):
