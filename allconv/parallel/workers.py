@@ -24,7 +24,10 @@ class Job:
         # Each job has its own copy of the caller's context, since only one thread at a time can enter a context.
         self._work: Callable[[], None] | None = partial(contextvars.copy_context().run, work)
         self._decision: dict[str, str] = {}
-        self._ended = threading.Event()
+        # A bare lock, no threading.Event: an interrupt within Event.wait may leave the lock inside it held for ever.
+        self._has_ended = False
+        self._gate = threading.Lock()  # is open, which means not held, when the work has ended
+        self._gate.acquire()
 
     def _decided_by(self, who: str) -> str:
         """Return who was first to decide on this job; `setdefault` is one step, which no other thread can divide."""
@@ -39,12 +42,15 @@ class Job:
                 work()
             finally:
                 del work  # before the caller goes on: it may want the memory of the arrays that the work refers to
-                self._ended.set()
+                self._has_ended = True
+                self._gate.release()
 
     def cancel_or_wait(self) -> None:
         """Cancel the job, or wait for its end if a worker has begun it; an interrupted call may be repeated."""
         if self._decided_by("caller") == "worker":
-            self._ended.wait()
+            # An interrupt may come right after the gate was passed, and a repeated call must not wait for it again.
+            if not self._has_ended:
+                self._gate.acquire()
         else:
             self._work = None  # and with it the arrays that it refers to: the job may wait in a queue for long
 

@@ -95,6 +95,43 @@ def test_the_library_may_be_interrupted_between_any_two_instructions(handler):
     compute(1.0)
 
 
+def test_waiting_for_a_worker_may_be_interrupted_between_any_two_instructions():
+    def trace(frame, event, argument):
+        nonlocal instructions
+        if frame.f_code.co_filename not in LIBRARY:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            instructions += 1
+            if instructions == stop:
+                raise KeyboardInterrupt
+        return trace
+
+    for stop in range(1, 1000):
+        instructions = 0
+        begun, may_end = threading.Lock(), threading.Lock()
+        begun.acquire()
+        may_end.acquire()
+        job = workers.Job(lambda begun=begun, may_end=may_end: (begun.release(), may_end.acquire(timeout=10)))
+        worker = threading.Thread(target=job.begin, daemon=True)
+        worker.start()
+        begun.acquire()
+        threading.Timer(0.005, may_end.release).start()
+        sys.settrace(trace)
+        try:
+            job.cancel_or_wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        worker.join(5)
+        assert not worker.is_alive(), f"the worker hangs after an interrupt at instruction {stop}"
+        job.cancel_or_wait()
+        if instructions < stop:
+            break
+    assert stop > 10
+
+
 def train(build, seconds=None, *, fused=False):
     """Return the losses of some steps, and how often another model predicted meanwhile, in a handler of SIGVTALRM."""
     other = fuse(build(7)) if fused else build(7)
