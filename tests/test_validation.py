@@ -38,6 +38,20 @@ def test_no_public_name_lets_an_overflow_error_through(call):
         call(10**400)
 
 
+@pytest.mark.parametrize("value", [2**40, 2**63, 10**400])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda count: ac.profile(ac.ReLU(), np.ones((1, 2)), runs=count),
+        lambda count: ac.Muon([ac.Parameter(np.ones((2, 2)))], iterations=count),
+        lambda count: list(ac.article.published_orders(count, 1)),
+    ],
+)
+def test_a_count_that_would_take_for_ever_is_refused(call, value):
+    with pytest.raises(ValueError, match=rf" must be .*at most [\d,]+, got {str(value)[:20]}"):
+        call(value)
+
+
 def test_what_python_does_not_print_is_described_by_its_type():
     assert describe(10**5000) == "a value of type int"
 

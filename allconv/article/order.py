@@ -13,7 +13,7 @@ import numpy as np
 
 from allconv.data.loader import Batch, Loader
 from allconv.typing import Array
-from allconv.validation import check_int, describe
+from allconv.validation import check_int
 
 _SEED = 678
 # The number of images whose order can be had. An order of so many takes 8 GB.
@@ -47,9 +47,7 @@ def published_orders(count: int, step: int) -> Iterator[Array]:
     >>> [order.tolist() for order in islice(published_orders(4, 2), 2)]
     [[3, 0, 2, 1], [0, 2, 3, 1]]
     """
-    count, step = check_int("count", count), check_int("step", step)
-    if count > _MOST_IMAGES:
-        raise ValueError(f"count must be at most {_MOST_IMAGES:,}, got {describe(count)}")
+    count, step = check_int("count", count, maximum=_MOST_IMAGES), check_int("step", step)
     random = np.random.RandomState(_SEED)
     order = np.arange(count)
     while True:
@@ -111,9 +109,7 @@ class PublishedOrder(Loader):
         TypeError, ValueError
             If an argument is no int of its range; an epoch is at most 10,000.
         """
-        if check_int("epoch", epoch, minimum=0) > _MOST_EPOCHS:
-            raise ValueError(f"epoch must be at most {_MOST_EPOCHS}, got {describe(epoch)}")
-        return super().epoch(epoch, start)
+        return super().epoch(check_int("epoch", epoch, minimum=0, maximum=_MOST_EPOCHS), start)
 
     def _order(self, epoch: int) -> Array:
         """Return the published order of an epoch."""

@@ -20,6 +20,8 @@ from allconv.tables import align
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_instance, check_int
 
+_MOST_RUNS = 10_000  # Medians change no more, and a typing error does not run for days.
+
 
 @dataclass(frozen=True)
 class LayerProfile(LayerSummary):
@@ -132,7 +134,8 @@ def profile(model: Layer, images: Array, *, backward: bool = True, runs: int = 5
     backward : bool, default True
         With False only prediction is measured, ``model(images)``, which is all that a fused copy can do.
     runs : int, default 5
-        The number of steps whose times are measured, after one that is not. The times are medians over the steps.
+        The number of steps whose times are measured, from 1 to 10,000, after one that is not. The times are medians
+        over the steps.
 
     Returns
     -------
@@ -153,7 +156,7 @@ def profile(model: Layer, images: Array, *, backward: bool = True, runs: int = 5
     ('0', (8, 32, 32, 16), 3538944)
     """
     check_instance("model", model, Layer)
-    images, runs = check_batch("images", images), check_int("runs", runs)
+    images, runs = check_batch("images", images), check_int("runs", runs, maximum=_MOST_RUNS)
     check_bool("backward", backward)
     kept = {id(_owner(array)) for array in (images, *(parameter.value for parameter in parameters_in(model)))}
     watches: dict[int, _Watch] = {}

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from allconv.parallel.pool import run
 from allconv.parameter import Parameter
 from allconv.typing import Array
 from allconv.validation import check_bool, check_choice, check_fraction, check_int, check_real, describe
+
+_MOST_ITERATIONS = 100  # Each takes three products of matrices, and 5 are usual.
 
 
 def _check_coefficients(name: str, value: Any) -> Coefficients:
@@ -58,7 +61,7 @@ class Muon(Optimizer):
         Whether orth is :math:`U V^T` of the singular value decomposition :math:`U \Sigma V^T`, which takes many times
         as long. By default a Newton-Schulz iteration comes near to it.
     iterations : int, default 5
-        The number of Newton-Schulz iterations, at least 1.
+        The number of Newton-Schulz iterations, from 1 to 100.
     coefficients : three floats, default (3.4445, -4.7750, 2.0315)
         The numbers a, b, c of an iteration, which maps a singular value x to :math:`a x + b x^3 + c x^5`.
     scaling : {"shape", "rms", "none"}, default "shape"
@@ -95,7 +98,7 @@ class Muon(Optimizer):
     momentum = Hyperparameter(check_fraction)
     nesterov = Hyperparameter(check_bool)
     exact = Hyperparameter(check_bool)
-    iterations = Hyperparameter(check_int)
+    iterations = Hyperparameter(partial(check_int, maximum=_MOST_ITERATIONS))
     coefficients = Hyperparameter(_check_coefficients)
     scaling = Hyperparameter(_check_scaling)
     normalize_weights = Hyperparameter(check_bool)

@@ -22,7 +22,7 @@ def is_int(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)
 
 
-def check_int(name: str, value: object, *, minimum: int = 1) -> int:
+def check_int(name: str, value: object, *, minimum: int = 1, maximum: int | None = None) -> int:
     """Return an integer as an int.
 
     Parameters
@@ -33,6 +33,8 @@ def check_int(name: str, value: object, *, minimum: int = 1) -> int:
         The value to check; a bool counts as none.
     minimum : int, default 1
         The smallest value that is allowed.
+    maximum : int, optional
+        The largest value that is allowed. The default allows all.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def check_int(name: str, value: object, *, minimum: int = 1) -> int:
     TypeError
         If `value` is no integer.
     ValueError
-        If it is below `minimum`.
+        If it is below `minimum`, or above `maximum`.
 
     Examples
     --------
@@ -53,20 +55,21 @@ def check_int(name: str, value: object, *, minimum: int = 1) -> int:
     """
     if not is_int(minimum):
         raise TypeError(f"minimum must be an int, got {describe(minimum)}")
+    if maximum is not None and not is_int(maximum):
+        raise TypeError(f"maximum must be an int or None, got {describe(maximum)}")
     rule = {0: "a non-negative int", 1: "a positive int"}.get(minimum, f"an int of at least {minimum}")
     if not is_int(value):
         raise TypeError(f"{name} must be {rule}, got {describe(value)}")
     if value < minimum:  # type: ignore[operator]
         raise ValueError(f"{name} must be {rule}, got {describe(value)}")
+    if maximum is not None and value > maximum:  # type: ignore[operator]
+        raise ValueError(f"{name} must be at most {maximum:,}, got {describe(value)}")
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 def check_size(name: str, value: object) -> int:
     """Return a positive int that an axis can have as its length, far beyond what a memory holds."""
-    size = check_int(name, value)
-    if size > MOST_BYTES:
-        raise ValueError(f"{name} must be at most {MOST_BYTES:,}, got {describe(value)}")
-    return size
+    return check_int(name, value, maximum=MOST_BYTES)
 
 
 def check_pair(name: str, value: object, *, minimum: int = 1) -> Pair:
