@@ -30,7 +30,7 @@ ESCAPED = [
     *[("rules.guided", "layer", "{1: 2}"), ("rules.guided", "dy", "'text'"), ("rules.straight_through", "dy", "[]")],
     *[("rules.rule_name", "rule", "Broken()"), ("rules.match", "rules", "{ac.ReLU: Broken}")],
     *[("article.elu_twice", "layer", "iter([])"), ("article.pool_undivided", "layer", "ac.Parameter(np.zeros(2))")],
-    ("profile", "runs", "2**63"),
+    *[("profile", "runs", "2**63"), ("models.residual_net", "blocks", "10**400")],
     *[("article.rules_for", "fault", "10**400"), ("article.published_orders", "count", "slice(None)")],
     *[("article.PublishedOrder.epoch", "epoch", value) for value in ("np.array(None)", "2**40")],
     *[("initializers.he_normal", "rng", "None"), ("initializers.glorot_uniform", "shape", "(0, -1)")],

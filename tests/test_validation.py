@@ -44,6 +44,7 @@ def test_no_public_name_lets_an_overflow_error_through(call):
     [
         lambda count: ac.profile(ac.ReLU(), np.ones((1, 2)), runs=count),
         lambda count: ac.Muon([ac.Parameter(np.ones((2, 2)))], iterations=count),
+        lambda count: ac.models.residual_net(count),
         lambda count: list(ac.article.published_orders(count, 1)),
     ],
 )

@@ -17,6 +17,8 @@ from allconv.layers.skip import Skip
 from allconv.typing import Array, Cache
 from allconv.validation import check_choice, check_dtype, check_generator, check_gradient_shape, check_images, check_int
 
+_MOST_BLOCKS = 1_000  # The deepest network of the paper has 200.
+
 
 def resnet20(
     option: str = "A",
@@ -96,7 +98,8 @@ def residual_net(
     Parameters
     ----------
     blocks : int, default 3
-        The number n of residual blocks in a stage. The network has 6 n + 2 layers with weights, projections aside.
+        The number n of residual blocks in a stage, from 1 to 1,000. The network has 6 n + 2 layers with weights,
+        projections aside.
     width : int, default 16
         The number of maps in the first stage.
     option : {"A", "B"}, default "A"
@@ -131,7 +134,7 @@ def residual_net(
     >>> residual_net(1).summary((32, 32, 3)).trainable  # ResNet-8
     75290
     """
-    blocks, width = check_int("blocks", blocks), check_int("width", width)
+    blocks, width = check_int("blocks", blocks, maximum=_MOST_BLOCKS), check_int("width", width)
     option = check_choice("option", option, ("A", "B"))
     classes, channels = check_int("classes", classes), check_int("channels", channels)
     dtype, rng = check_dtype("dtype", dtype), check_generator("rng", rng)
