@@ -23,7 +23,7 @@ BUFFER = "buffer|own|ordinary|same"
 ESCAPED = [
     *[("data.whitening_filters", "images", f"contiguous|f8|{kind}|same") for kind in ("large", "-inf", "nan")],
     *[("Combined", "optimizers", BUFFER), ("schedules.chain", "schedules", BUFFER)],
-    *[("evaluate", "views", BUFFER), ("models.fast_net", "widths", BUFFER)],
+    *[("evaluate", "loader", BUFFER), ("evaluate", "views", BUFFER), ("models.fast_net", "widths", BUFFER)],
     *[("Linear.load_state", "state", value) for value in ("-1", "iter([1, 2])", "'text'", "contiguous|f8|nan|same")],
     *[("Sequential.backward", "release", value) for value in ("'text'", "Fortran|own|ordinary|first")],
     *[("Skip.backward_parameters", "release", "np.ones((2, 2))"), ("ReLU.backward", "release", "1j")],

@@ -66,10 +66,13 @@ class Batches:
         if _is_function(self.source):
             check_callable(self.name, self.source, takes="")
         source = self.source() if _is_function(self.source) else self.source
+        refusal = TypeError(f"{self.name} must give an iterable of batches, got {describe(source)}")
+        if isinstance(source, memoryview):  # The iterator of several axes would fail at its first step.
+            raise refusal
         try:
             batches = iter(source)
         except TypeError:
-            raise TypeError(f"{self.name} must give an iterable of batches, got {describe(source)}") from None
+            raise refusal from None
         batch = next(batches, _END)
         if batch is _END:
             raise ValueError(
