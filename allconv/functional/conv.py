@@ -16,10 +16,14 @@ from allconv.functional import depthwise, im2col, winograd
 from allconv.functional.choice import choose
 from allconv.functional.cost import best_outputs, best_plan
 from allconv.functional.geometry import Geometry
+from allconv.parallel.pool import in_slices
 from allconv.parallel.reductions import column_sum
 from allconv.typing import Array
 
-Activation = Callable[[Array], object]  # overwrites a finished block (n, rows, columns, O) of the output
+# Overwrites a finished block (n, rows, columns, O) of the output.
+Activation = Callable[[Array], object]
+# Overwrites a block of dx; the slices are its place in dx.
+ActivationGradient = Callable[[Array, tuple[slice, ...]], object]
 
 
 class ConvGradients(NamedTuple):
@@ -93,7 +97,14 @@ def conv2d(
     return im2col.forward(x, weight, geometry, bias, activation, outputs=outputs)
 
 
-def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
+def conv2d_input_grad(
+    dy: Array,
+    weight: Array,
+    geometry: Geometry,
+    *,
+    algorithm: str = "auto",
+    activation_gradient: ActivationGradient | None = None,
+) -> Array:
     r"""Return dL/dx.
 
     .. math:: dx_{n,h,w,c} = \sum_{i s + u d - p = h,\; j s + v d - p = w,\; o} dy_{n,i,j,o}\; w_{u,v,c,o}
@@ -107,6 +118,8 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm
         The sizes of the convolution.
     algorithm : {"auto", "im2col", "banded", "winograd"}, default "auto"
         See `choose`.
+    activation_gradient : callable, optional
+        Called with each block of dL/dx and with its place, as slices, to overwrite it.
 
     Returns
     -------
@@ -125,10 +138,14 @@ def conv2d_input_grad(dy: Array, weight: Array, geometry: Geometry, *, algorithm
     dy, weight = np.ascontiguousarray(dy), np.ascontiguousarray(weight)
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
-        return winograd.input_grad(dy, weight, geometry)
-    if chosen == "depthwise":
-        return depthwise.input_grad(dy, weight, geometry)
-    return im2col.input_grad(dy, weight, geometry, _plan(algorithm, geometry))
+        dx = winograd.input_grad(dy, weight, geometry)
+    elif chosen == "depthwise":
+        dx = depthwise.input_grad(dy, weight, geometry)
+    else:
+        dx = im2col.input_grad(dy, weight, geometry, _plan(algorithm, geometry))
+    if activation_gradient is not None:
+        _overwrite(dx, activation_gradient)
+    return dx
 
 
 def conv2d_weight_grad(x: Array, dy: Array, geometry: Geometry, *, algorithm: str = "auto") -> Array:
@@ -190,7 +207,14 @@ def conv2d_bias_grad(dy: Array) -> Array:
 
 
 def conv2d_grads(
-    x: Array, dy: Array, weight: Array, geometry: Geometry, *, algorithm: str = "auto", with_bias: bool = True
+    x: Array,
+    dy: Array,
+    weight: Array,
+    geometry: Geometry,
+    *,
+    algorithm: str = "auto",
+    with_bias: bool = True,
+    activation_gradient: ActivationGradient | None = None,
 ) -> ConvGradients:
     """Return dL/dx, dL/dw and dL/db, which share the work that they have in common.
 
@@ -206,6 +230,8 @@ def conv2d_grads(
         See `choose`.
     with_bias : bool, default True
         Whether to compute dL/db.
+    activation_gradient : callable, optional
+        Called with each finished block of dL/dx and with its place, as slices, to overwrite it.
 
     Returns
     -------
@@ -222,12 +248,21 @@ def conv2d_grads(
     x, dy, weight = (np.ascontiguousarray(array) for array in (x, dy, weight))
     chosen = choose(geometry, algorithm, backward=True)
     if chosen == "winograd":
-        return ConvGradients(*winograd.grads(x, dy, weight, geometry, with_bias=with_bias))
+        return ConvGradients(
+            *winograd.grads(x, dy, weight, geometry, with_bias=with_bias, activation_gradient=activation_gradient)
+        )
     if chosen == "depthwise":
         dx, dw = depthwise.input_grad(dy, weight, geometry), depthwise.weight_grad(x, dy, geometry)
     else:
         dx, dw = _im2col_grads(x, dy, weight, geometry, algorithm)
+    if activation_gradient is not None:
+        _overwrite(dx, activation_gradient)
     return ConvGradients(dx, dw, conv2d_bias_grad(dy) if with_bias else None)
+
+
+def _overwrite(dx: Array, activation_gradient: ActivationGradient) -> None:
+    """Overwrite all of dx slice by slice, where an algorithm has added to it until its end."""
+    in_slices(lambda part: activation_gradient(dx[part], (part,)), dx)
 
 
 def _im2col_grads(x: Array, dy: Array, weight: Array, geometry: Geometry, algorithm: str) -> tuple[Array, Array]:

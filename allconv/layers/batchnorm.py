@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from allconv.layers.base import Layer
+from allconv.layers.joining import Finishing, Overwriting
 from allconv.layers.shapes import check_image_shape, check_shape
 from allconv.parallel.buffers import empty
 from allconv.parallel.process_group import sum_over_batch
@@ -34,7 +34,7 @@ from allconv.validation import (
 
 
 # Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
-class BatchNorm(Layer):
+class BatchNorm(Finishing):
     r"""Batch normalization: bring each channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
     .. math:: y = \gamma\, \hat x + \beta, \qquad \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}}
@@ -119,6 +119,13 @@ class BatchNorm(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y for x of shape ``(N, C)`` or ``(N, H, W, C)``; training moves the running statistics."""
+        return self._normalize(x, training)
+
+    def forward_with(self, x: Array, activation: Overwriting, *, training: bool = False) -> tuple[Array, Cache]:
+        """Return the activation of the normalized x; training moves the running statistics."""
+        return self._normalize(x, training, activation)
+
+    def _normalize(self, x: Array, training: bool, activation: Overwriting | None = None) -> tuple[Array, Cache]:
         x, training = self._check_input(x), check_bool("training", training)
         rows = np.ascontiguousarray(x).reshape(-1, self.channels)
         M = 0
@@ -140,6 +147,8 @@ class BatchNorm(Layer):
             np.subtract(rows[part], center, out=out)
             out *= scale
             out += bias
+            if activation is not None:
+                activation.write(out, out)
 
         map_slices(normalize, rows)
         return y.reshape(x.shape), (rows, x.shape, mean, inv_std, M)

@@ -8,7 +8,7 @@ from allconv.functional.choice import check_algorithm, choose
 from allconv.functional.geometry import Geometry, geometry_of
 from allconv.functional.padding import Padding, check_padding, output_size, resolve_padding
 from allconv.initializers import he_normal
-from allconv.layers.base import Layer
+from allconv.layers.joining import Finishing, Overwriting
 from allconv.layers.shapes import check_image_shape
 from allconv.layers.short import short_pair
 from allconv.layers.weight import initial_weight
@@ -18,6 +18,7 @@ from allconv.validation import (
     check_bool,
     check_dtype,
     check_generator,
+    check_gradient,
     check_gradient_shape,
     check_images,
     check_int,
@@ -28,7 +29,7 @@ from allconv.validation import (
 
 
 # Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
-class Conv2D(Layer):
+class Conv2D(Finishing):
     r"""Two-dimensional convolution, computed as a cross-correlation, as is usual in the field.
 
     .. math:: y_{n,i,j,o} = b_o + \sum_{u,v,c} x_{n,\; i s + u d - p,\; j s + v d - p,\; c}\; W_{u,v,c,o}
@@ -206,10 +207,18 @@ class Conv2D(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y = conv(x, W) + b for x of shape ``(N, H, W, C)``."""
+        return self._convolve(x)
+
+    def forward_with(self, x: Array, activation: Overwriting, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
+        """Return the activation of conv(x, W) + b."""
+        return self._convolve(x, lambda block: activation.write(block, block))
+
+    def _convolve(self, x: Array, activation: conv.Activation | None = None) -> tuple[Array, Cache]:
         weight = self.weight.value
         x = check_images("x", x, weight.dtype, self.in_channels)
         bias = None if self.bias is None else self.bias.value
-        return conv.conv2d(x, weight, self.geometry(x.shape), bias, algorithm=self.algorithm), x
+        geometry = self.geometry(x.shape)
+        return conv.conv2d(x, weight, geometry, bias, algorithm=self.algorithm, activation=activation), x
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx, and add dL/dW and dL/db.
@@ -220,14 +229,32 @@ class Conv2D(Layer):
             dW_{u,v,c,o} &= \sum_{n,i,j} x_{n,\; i s + u d - p,\; j s + v d - p,\; c}\; dy_{n,i,j,o} \\
             db_o &= \sum_{n,i,j} dy_{n,i,j,o}
         """
+        return self._input_grad(dy, cache)
+
+    def backward_with(
+        self,
+        dy: Array,
+        cache: Cache,
+        activation: Overwriting,
+        y: Array,
+        *,
+        release: bool = False,  # noqa: ARG002
+    ) -> Array:
+        """Return the gradient at the input of the activation before, and add dL/dW and dL/db."""
+        check_gradient(cache, y)
+        return self._input_grad(dy, cache, lambda dx, place: activation.write_gradient(dx, y[place], dx))
+
+    def _input_grad(self, dy: Array, cache: Cache, finish: conv.ActivationGradient | None = None) -> Array:
         x, dy, geometry = self._checked(dy, cache)
         weight, algorithm = self.weight.value, self.algorithm
         with_bias = self.bias is not None and self.bias.trainable
         if self.weight.trainable:
-            dx, dw, db = conv.conv2d_grads(x, dy, weight, geometry, algorithm=algorithm, with_bias=with_bias)
+            dx, dw, db = conv.conv2d_grads(
+                x, dy, weight, geometry, algorithm=algorithm, with_bias=with_bias, activation_gradient=finish
+            )
             self.weight.add_grad(dw)
         else:
-            dx = conv.conv2d_input_grad(dy, weight, geometry, algorithm=algorithm)
+            dx = conv.conv2d_input_grad(dy, weight, geometry, algorithm=algorithm, activation_gradient=finish)
             db = conv.conv2d_bias_grad(dy) if with_bias else None
         if self.bias is not None and db is not None:
             self.bias.add_grad(db)

@@ -3,13 +3,13 @@
 import numpy as np
 
 from allconv.functional.rectify import negative_part, positive_part
-from allconv.layers.base import Layer
+from allconv.layers.joining import Overwriting
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient, check_positive
 
 
-class ELU(Layer):
+class ELU(Overwriting):
     r"""Exponential linear unit, element by element.
 
     .. math:: y = x \quad (x > 0), \qquad y = \alpha (e^x - 1) \quad (x \le 0)
@@ -41,28 +41,31 @@ class ELU(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y = max(x, 0) + alpha (exp(min(x, 0)) - 1) for x of shape ``(N, ...)``."""
         x = check_batch("x", x)
-        y = elementwise_into(self._value, x)
+        y = elementwise_into(self.write, x)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         r"""Return dL/dx = dL/dy where y > 0, dL/dy (y + alpha) elsewhere: the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
-        return elementwise_into(self._input_grad, dy, y)
+        return elementwise_into(self.write_gradient, dy, y)
 
     # Both parts together are faster than np.where, whose branches follow the signs of the numbers.
 
-    def _value(self, x: Array, y: Array) -> None:
+    def write(self, x: Array, y: Array) -> None:
+        """Write max(x, 0) + alpha (exp(min(x, 0)) - 1) to y."""
+        positive = positive_part(x)  # before y, which may be x, changes
         np.expm1(negative_part(x, out=y), out=y)
         y *= self.alpha
-        y += positive_part(x)
+        y += positive
 
-    def _input_grad(self, dy: Array, y: Array, dx: Array) -> None:
-        negative_part(y, out=dx)
-        dx += self.alpha
+    def write_gradient(self, dy: Array, y: Array, dx: Array) -> None:
+        """Write dy times the slope at y to dx."""
+        slope = negative_part(y)
+        slope += self.alpha
         if self.alpha != 1:
-            dx += (y > 0) * y.dtype.type(1 - self.alpha)
-        dx *= dy
+            slope += (y > 0) * y.dtype.type(1 - self.alpha)
+        np.multiply(dy, slope, out=dx)
 
     def __repr__(self) -> str:
         return f"ELU(alpha={self.alpha:g})"

@@ -3,13 +3,13 @@
 import numpy as np
 
 from allconv.functional.rectify import negative_part, positive_part
-from allconv.layers.base import Layer
-from allconv.parallel.pool import elementwise, elementwise_into
+from allconv.layers.joining import Overwriting
+from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient, check_non_negative
 
 
-class LeakyReLU(Layer):
+class LeakyReLU(Overwriting):
     r"""Leaky rectified linear unit, element by element.
 
     .. math:: y = x \quad (x > 0), \qquad y = a x \quad (x \le 0)
@@ -42,25 +42,25 @@ class LeakyReLU(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
         x = check_batch("x", x)
-        # One of the two terms is 0. Their sum is faster than np.where, whose branches follow the signs of the numbers.
-        y = elementwise(lambda x: positive_part(x) + self.negative_slope * negative_part(x), x)
+        y = elementwise_into(self.write, x)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """Return dL/dx = dL/dy where y > 0, a dL/dy elsewhere: the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
-        return elementwise_into(self._input_grad, dy, y)
+        return elementwise_into(self.write_gradient, dy, y)
 
-    def _input_grad(self, dy: Array, y: Array, dx: Array) -> None:
-        """Write dy times the slope at y: one product, so that an infinite dy stays infinite."""
+    def write(self, x: Array, y: Array) -> None:
+        """Write max(x, 0) + a min(x, 0) to y."""
+        # One of the two terms is 0. Their sum is faster than np.where, whose branches follow the signs of the numbers.
+        np.add(positive_part(x), self.negative_slope * negative_part(x), out=y)
+
+    def write_gradient(self, dy: Array, y: Array, dx: Array) -> None:
+        """Write dy times the slope at y to dx: one product, so that an infinite dy stays infinite."""
         slope = y.dtype.type(self.negative_slope)
-        if slope <= 1:
-            np.maximum(y > 0, slope, out=dx)
-        else:
-            np.multiply(~(y > 0), slope, out=dx)
-            np.maximum(dx, 1, out=dx)
-        dx *= dy
+        slopes = np.maximum(y > 0, slope) if slope <= 1 else np.maximum(~(y > 0) * slope, 1)
+        np.multiply(dy, slopes, out=dx)
 
     def __repr__(self) -> str:
         return "LeakyReLU()" if self.negative_slope == 0.01 else f"LeakyReLU({self.negative_slope!r})"

@@ -3,13 +3,13 @@
 import numpy as np
 
 from allconv.functional.masking import masked
-from allconv.layers.base import Layer
+from allconv.layers.joining import Overwriting
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient
 
 
-class ReLU6(Layer):
+class ReLU6(Overwriting):
     r"""Rectified linear unit that is cut off at 6, element by element.
 
     .. math:: y = \min(\max(x, 0),\, 6)
@@ -33,14 +33,22 @@ class ReLU6(Layer):
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""
         x = check_batch("x", x)
-        y = elementwise_into(lambda x, out: np.clip(x, 0, 6, out=out), x)
+        y = elementwise_into(self.write, x)
         return y, y
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """Return dL/dx = dL/dy where 0 < y < 6, 0 elsewhere, for any dL/dy: the output is all it needs."""
         y: Array = cache
         dy = check_gradient(dy, y)
-        return elementwise_into(lambda dy, y, dx: masked(dy, (y > 0) & (y < 6), out=dx), dy, y)
+        return elementwise_into(self.write_gradient, dy, y)
+
+    def write(self, x: Array, y: Array) -> None:
+        """Write x, cut off at 0 and 6, to y."""
+        np.clip(x, 0, 6, out=y)
+
+    def write_gradient(self, dy: Array, y: Array, dx: Array) -> None:
+        """Write dy to dx where 0 < y < 6, and 0 elsewhere."""
+        masked(dy, (y > 0) & (y < 6), out=dx)
 
     def __repr__(self) -> str:
         return "ReLU6()"

@@ -6,6 +6,7 @@ from textwrap import indent
 from typing import overload
 
 from allconv.layers.base import Layer
+from allconv.layers.joining import in_backward_order, in_forward_order
 from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.typing import Array, Cache
@@ -34,6 +35,10 @@ class Sequential(Layer):
 
     Notes
     -----
+    In both passes an activation such as `ReLU` is computed together with a convolution, a BatchNorm or a `Skip` beside
+    it, block by block, which spares a pass over memory. The results are the same bits. A layer that is observed is
+    called alone.
+
     ``model[2]`` is a layer, and ``model[2:5]`` is a new Sequential that shares its layers with this one. The positions
     in a slice start at 0, so the parameter ``2.weight`` of the model has the name ``0.weight`` there.
 
@@ -81,9 +86,13 @@ class Sequential(Layer):
         """Return the last layer's output and the list of all caches."""
         caches = []
         x, training = check_batch("x", x), check_bool("training", training)
-        for layer in self.layers:
-            x, cache = output_and_cache(layer, layer.forward(x, training=training))
-            caches.append(cache)
+        for layer, activation in in_forward_order(self.layers):
+            if activation is None:
+                x, cache = output_and_cache(layer, layer.forward(x, training=training))
+                caches.append(cache)
+            else:
+                x, cache = layer.forward_with(x, activation, training=training)
+                caches += [cache, x]
         return x, caches
 
     def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
@@ -91,18 +100,14 @@ class Sequential(Layer):
 
         With `release` the list is emptied on the way, so that each cache is freed as soon as it was used.
         """
-        caches = self._caches_of(cache, release=release)
-        for layer in reversed(self.layers):
-            dy = layer.backward(dy, caches.pop(), release=release)
-        return dy
+        return _backward(self.layers, dy, self._caches_of(cache, release=release), release=release)
 
     def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
         """Add the parameters' gradients, and go no further down than the first layer that trains any."""
         caches = self._caches_of(cache, release=release)
         first = next((k for k, layer in enumerate(self.layers) if layer.is_trainable()), None)
         if first is not None:
-            for layer in reversed(self.layers[first + 1 :]):
-                dy = layer.backward(dy, caches.pop(), release=release)
+            dy = _backward(self.layers[first + 1 :], dy, caches, release=release)
             self.layers[first].backward_parameters(dy, caches.pop(), release=release)
 
     def _caches_of(self, cache: Cache, *, release: bool) -> list[Cache]:
@@ -158,6 +163,17 @@ class Sequential(Layer):
     def __repr__(self) -> str:
         body = ",\n".join(map(repr, self.layers))
         return f"Sequential(\n{indent(body, '    ')},\n)"
+
+
+def _backward(layers: list[Layer], dy: Array, caches: list[Cache], *, release: bool) -> Array:
+    """Return the gradient at the input of the first of the layers, and take their caches from the end of the list."""
+    for layer, activation in in_backward_order(layers):
+        cache = caches.pop()
+        if activation is None:
+            dy = layer.backward(dy, cache, release=release)
+        else:
+            dy = layer.backward_with(dy, cache, activation, caches.pop(), release=release)
+    return dy
 
 
 def check_layers(layers: Sequence[Layer], holder: str) -> list[Layer]:

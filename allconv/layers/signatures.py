@@ -62,13 +62,14 @@ def let_backward_take_release(layer_class: type[Layer]) -> None:
 
 
 _NEVER_WARN = {"Flatten", "MaxPool2D", "ReLU", "ZeroPad2D"}  # they move and compare numbers only
+_PASSES = {"forward", "backward", "backward_parameters", "forward_with", "backward_with"}
 
 
 def quiet_passes(layer_class: type[Layer]) -> None:
     """Keep NumPy's default warnings out of the passes that a class of the library defines, unless it holds layers."""
     own = layer_class.__module__.startswith("allconv.") and layer_class.__name__ not in _NEVER_WARN
     if own and "children" not in vars(layer_class):
-        for name in vars(layer_class).keys() & {"forward", "backward", "backward_parameters"}:
+        for name in vars(layer_class).keys() & _PASSES:
             setattr(layer_class, name, quietly(vars(layer_class)[name]))
 
 

@@ -1,19 +1,23 @@
 """A shortcut around a body of layers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from allconv.layers.base import Layer
+from allconv.layers.joining import Finishing, Overwriting
 from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.parallel.pool import elementwise, elementwise_into
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_floating, check_real, describe, quietly
+from allconv.validation import check_batch, check_bool, check_floating, check_gradient, check_real, describe, quietly
+
+Finish = Callable[..., object]
 
 
 # Longer than 150 lines because its docstrings hold the contract and the equations; the code is short.
-class Skip(Layer):
+class Skip(Finishing):
     r"""A body of layers, and a shortcut around it that carries the input times `scale`.
 
     .. math:: y = f(x) + s\,g(x)
@@ -95,26 +99,50 @@ class Skip(Layer):
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:
         """Return y = body(x) + scale shortcut(x), and the caches of both with the scale that was used."""
+        return self._forward(x, training)
+
+    def forward_with(self, x: Array, activation: Overwriting, *, training: bool = False) -> tuple[Array, Cache]:
+        """Return the activation of body(x) + scale shortcut(x), and the cache."""
+        return self._forward(x, training, activation.write)
+
+    def _forward(self, x: Array, training: bool, finish: Finish | None = None) -> tuple[Array, Cache]:
         x, training = check_batch("x", x), check_bool("training", training)
         y, body_cache = output_and_cache(self.body, self.body.forward(x, training=training))
         beside, shortcut_cache = x, None
         if self.shortcut is not None:
             beside, shortcut_cache = output_and_cache(self.shortcut, self.shortcut.forward(x, training=training))
-        return self._add(y, self.scale, beside) if self.in_forward else y, [body_cache, shortcut_cache, self.scale]
+        if self.in_forward:
+            y = self._add(y, self.scale, beside, finish)
+        elif finish is not None:
+            y = elementwise_into(finish, y)
+        return y, [body_cache, shortcut_cache, self.scale]
 
     def backward(self, dy: Array, cache: Cache, *, release: bool = False) -> Array:
         r"""Return :math:`dL/dx = J_f^\top dy + J_g^\top s\,dy`; with `release` the caches are freed on the way."""
+        return self._input_grad(dy, cache, release)
+
+    def backward_with(
+        self, dy: Array, cache: Cache, activation: Overwriting, y: Array, *, release: bool = False
+    ) -> Array:
+        """Return the gradient at the input of the activation before."""
+        return self._input_grad(dy, cache, release, activation.write_gradient, y)
+
+    def _input_grad(
+        self, dy: Array, cache: Cache, release: bool, finish: Finish | None = None, *beside_sum: Array
+    ) -> Array:
         body_cache, shortcut_cache, scale = cache
         dy = check_floating("dy", dy)
         if check_bool("release", release):
             cache.clear()
         dx = self.body.backward(dy, body_cache, release=release)
+        for y in beside_sum:
+            check_gradient(dx, y)
         if not self.in_backward:
-            return dx
+            return dx if finish is None else elementwise_into(finish, dx, *beside_sum)
         if self.shortcut is None:
-            return self._add(dx, scale, dy)
+            return self._add(dx, scale, dy, finish, *beside_sum)
         beside = self.shortcut.backward(self._share(scale, dy), shortcut_cache, release=release)
-        return self._add(dx, float(scale != 0), beside)
+        return self._add(dx, float(scale != 0), beside, finish, *beside_sum)
 
     def backward_parameters(self, dy: Array, cache: Cache, *, release: bool = False) -> None:
         """Add the gradients of the body's parameters and of the shortcut's."""
@@ -135,16 +163,25 @@ class Skip(Layer):
         return self._add(y, self.scale, x if self.shortcut is None else self.shortcut(x))
 
     @quietly
-    def _add(self, main: Array, scale: float, shortcut: Array) -> Array:
-        """Return main + scale shortcut; a shortcut of scale 0 is cut, since 0 times an infinity would be NaN."""
+    def _add(
+        self, main: Array, scale: float, shortcut: Array, finish: Finish | None = None, *beside_sum: Array
+    ) -> Array:
+        """Return main + scale shortcut; a shortcut of scale 0 is cut, since 0 times an infinity would be NaN.
+
+        Each slice of the sum goes through ``finish(sum, *beside_sum, out)``, where `out` is the sum itself.
+        """
         if main.shape != shortcut.shape:
             raise ValueError(self._misfit(shortcut.shape, main.shape))
-        if scale == 0:
-            return main
-        shortcut = shortcut.astype(main.dtype, copy=False)
-        if scale == 1:
-            return elementwise_into(lambda a, b, out: np.add(a, b, out=out), main, shortcut)
-        return elementwise(lambda a, b: a + scale * b, main, shortcut)
+        if scale == 0:  # The body may have kept `main` in its cache, so it is not overwritten.
+            return main if finish is None else elementwise_into(finish, main, *beside_sum)
+
+        def add(a: Array, b: Array, *rest: Array) -> None:
+            out = rest[-1]
+            np.add(a, b if scale == 1 else scale * b, out=out)
+            if finish is not None:
+                finish(out, *rest)
+
+        return elementwise_into(add, main, shortcut.astype(main.dtype, copy=False), *beside_sum)
 
     def _misfit(self, shortcut: tuple[int, ...], out: tuple[int, ...]) -> str:
         """Return the message for a body whose output has another shape than what it is to be added to."""

@@ -7,12 +7,11 @@ import numpy as np
 
 from allconv.functional import conv, winograd
 from allconv.functional.choice import choose
-from allconv.functional.rectify import positive_part
 from allconv.functional.winograd.tiling import applies
 from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
+from allconv.layers.joining import Overwriting
 from allconv.layers.linear import Linear
-from allconv.layers.relu import ReLU
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 from allconv.validation import check_images
@@ -123,8 +122,8 @@ def _in_place(activation: Layer | None) -> Callable[[Array], object] | None:
     """Return a function that overwrites an array with its activation."""
     if activation is None:
         return None
-    if type(activation) is ReLU:
-        return lambda block: positive_part(block, out=block)
+    if isinstance(activation, Overwriting):
+        return lambda block: activation.write(block, block)
 
     def apply(block: Array) -> None:
         for image in block:

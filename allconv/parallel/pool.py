@@ -278,12 +278,12 @@ def elementwise_into(function: Callable[..., object], *arrays: Array) -> Array:
     out = buffers.empty(first.shape, first.dtype)
     if first.size <= SLICE_ELEMENTS:
         function(*arrays, out)
-        return out
-    parts = slices(len(first), max(1, SLICE_ELEMENTS * len(first) // first.size))
-
-    def task(index: int) -> None:
-        part = parts[index]
-        function(*(array[part] for array in arrays), out[part])
-
-    run(task, len(parts), shared=first.size >= SHARED_ELEMENTS)
+    else:
+        in_slices(lambda part: function(*(array[part] for array in arrays), out[part]), out)
     return out
+
+
+def in_slices(task: Callable[[slice], object], array: Array) -> None:
+    """Call the task for consecutive slices along the batch of an array, each of which fits a core's cache."""
+    parts = slices(len(array), max(1, SLICE_ELEMENTS * len(array) // array.size))
+    run(lambda index: task(parts[index]), len(parts), shared=array.size >= SHARED_ELEMENTS)

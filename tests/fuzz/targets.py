@@ -40,6 +40,7 @@ NOT_FUZZED = {
 }
 # Methods for authors of layers and optimizers, which the library calls itself with arguments that it has checked.
 INTERNAL_METHODS = {"update", "add_slot", "negligible", "before_setting", "after_setting"}
+INTERNAL_METHODS |= {"write", "write_gradient", "forward_with", "backward_with"}
 # Arguments that stay valid: a cache is what a forward pass returned, by the contract of a layer.
 NOT_REPLACED = {"cache"}
 

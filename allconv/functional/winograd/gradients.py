@@ -4,6 +4,8 @@ The chain of steps that computes dx from dy is transposed with respect to the ke
 the input of the chain, V = B^T dY B, and x stands where the upstream gradient of its output would: dM = A x A^T.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from allconv.functional import tuning
@@ -71,7 +73,14 @@ def weight_grad(x: Array, dy: Array, geometry: Geometry, *, tile: int | None = N
 
 
 def grads(
-    x: Array, dy: Array, weight: Array, geometry: Geometry, *, tile: int | None = None, with_bias: bool = True
+    x: Array,
+    dy: Array,
+    weight: Array,
+    geometry: Geometry,
+    *,
+    tile: int | None = None,
+    with_bias: bool = True,
+    activation_gradient: Callable[[Array, tuple[slice, ...]], object] | None = None,
 ) -> tuple[Array, Array, Array | None]:
     """Return dL/dx, dL/dW and dL/db, all from one transform of dy.
 
@@ -87,6 +96,9 @@ def grads(
         m; by default the tile of `best_tile`.
     with_bias : bool, default True
         Whether to compute dL/db.
+    activation_gradient : callable, optional
+        Called with each finished block (n, rows, W, C) of dL/dx and with its place, to overwrite it while it is in the
+        cache.
 
     Returns
     -------
@@ -118,6 +130,9 @@ def grads(
                     gradients.input_grad(kernel[rows], half_dx.points[rows])
                     gradients.weight_grad(rows, kernel_grad[rows], add=position > 0)
                 transform_output_vertical(block, half_dx, dx)
+                if activation_gradient is not None:
+                    place = (block.images, block.output_rows)
+                    activation_gradient(dx[place], place)
                 if with_bias:
                     bias_grad += slice_sum(dy[block.images, block.counted_rows].reshape(-1, dy.shape[3]))
         return kernel_grad, bias_grad

@@ -1,0 +1,171 @@
+"""Two layers in one pass over memory: an activation overwrites the blocks that its neighbour has just finished.
+
+An activation alone reads all numbers of a layer's output and writes as many. That takes longer than its arithmetic. A
+convolution computes its output block by block, and a finished block is still in the cache. So a `Sequential` joins such
+neighbours::
+
+    forward     x  --> Conv2D, each block through ReLU.write -->  y
+    backward    dx <-- Conv2D, each block through the ReLU.write_gradient of the layer before <-- dy
+
+It knows no pair. One layer offers what it does to a block (`Overwriting`), and another accepts that (`Finishing`). The
+bits, and the caches, are those of two passes. Where somebody observes one of the two layers, or a rule replaces its
+backward pass, they are called one after the other.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from allconv.layers.base import Layer
+from allconv.typing import Array, Cache
+
+_METHODS = {"forward", "backward", "backward_parameters"}
+
+
+class _Joinable(Layer):
+    """A layer whose class remembers the methods that it was defined with."""
+
+    _defined: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep the methods, so that one which a program puts in the place of another is noticed."""
+        super().__init_subclass__(**options)
+        cls._defined = dict(vars(cls))
+
+
+class Overwriting(_Joinable):
+    """An activation, element by element, whose derivative follows from its output y. Its cache is y."""
+
+    def write(self, x: Array, y: Array) -> None:
+        """Write the activation of x to y.
+
+        Parameters
+        ----------
+        x, y : array
+            Of one shape and dtype. y may be x itself.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define write")
+
+    def write_gradient(self, dy: Array, y: Array, dx: Array) -> None:
+        """Write dL/dx to dx.
+
+        Parameters
+        ----------
+        dy, y, dx : array
+            Of one shape and dtype. dx may be dy itself.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define write_gradient")
+
+
+class Finishing(_Joinable):
+    """A layer that computes its output, or its dL/dx, in blocks that an activation may overwrite.
+
+    Its backward pass needs its input, and not the output that was overwritten. A layer may define one method alone.
+    """
+
+    def forward_with(self, x: Array, activation: Overwriting, *, training: bool = False) -> tuple[Array, Cache]:
+        """Return the activation of the output, and this layer's own cache.
+
+        Parameters
+        ----------
+        x : array (N, ...)
+            The batch.
+        activation : Overwriting
+            The layer after this one.
+        training : bool, default False
+            As in `forward`.
+
+        Returns
+        -------
+        y : array (N, ...)
+            The activation's output, which is its cache too.
+        cache : object
+            As from `forward`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward_with")
+
+    def backward_with(
+        self, dy: Array, cache: Cache, activation: Overwriting, y: Array, *, release: bool = False
+    ) -> Array:
+        """Return the gradient at the input of the layer before, and add this layer's own gradients.
+
+        Parameters
+        ----------
+        dy : array
+            The gradient at this layer's output.
+        cache : object
+            This layer's.
+        activation : Overwriting
+            The layer before this one.
+        y : array
+            The activation's cache, its output.
+        release : bool, default False
+            As in `backward`.
+
+        Returns
+        -------
+        array
+            The gradient at the activation's input.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define backward_with")
+
+
+def in_forward_order(layers: Sequence[Layer]) -> Iterator[tuple[Any, Overwriting | None]]:
+    """Yield each layer with the activation after it that it can finish, or None.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In forward order.
+
+    Yields
+    ------
+    (Layer, Overwriting or None)
+        An activation that is joined is not yielded again.
+    """
+    return _joined(layers, ("forward", "forward_with"), ("forward", "write"))
+
+
+def in_backward_order(layers: Sequence[Layer]) -> Iterator[tuple[Any, Overwriting | None]]:
+    """Yield each layer, from the last to the first, with the activation before it that it can finish, or None.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In forward order.
+
+    Yields
+    ------
+    (Layer, Overwriting or None)
+        An activation that is joined is not yielded again.
+    """
+    return _joined(layers[::-1], ("backward", "backward_with"), ("backward", "write_gradient"))
+
+
+def _joined(
+    layers: Sequence[Layer], accepting: tuple[str, str], offering: tuple[str, str]
+) -> Iterator[tuple[Any, Overwriting | None]]:
+    """Yield each layer with the next one, if the two have the methods that joining takes."""
+    waiting = deque(layers)
+    while waiting:
+        layer, activation = waiting.popleft(), None
+        if isinstance(layer, Finishing) and _mean_the_same(layer, accepting) and waiting:
+            following = waiting[0]
+            if isinstance(following, Overwriting) and _mean_the_same(following, offering):
+                waiting.popleft()
+                activation = following
+        yield layer, activation
+
+
+def _mean_the_same(layer: Layer, methods: tuple[str, str]) -> bool:
+    """Tell whether the second method, of a joined pass, does what the first one does.
+
+    It may not where a subclass defines one of them alone, or where an observer, a rule or a program has replaced a
+    method of the instance or of its class.
+    """
+    if vars(layer).keys() & _METHODS:
+        return False
+    # The nearest class that has either method must have both, as they were written.
+    nearest = next(vars(base) for base in type(layer).__mro__ if not vars(base).keys().isdisjoint(methods))
+    defined = nearest.get("_defined", {})
+    return all(name in nearest and nearest[name] is defined.get(name) for name in methods)
