@@ -19,18 +19,26 @@ from typing import Any, ClassVar
 from allconv.layers.base import Layer
 from allconv.typing import Array, Cache
 
-_METHODS = {"forward", "backward", "backward_parameters"}
+Pair = tuple[str, str]  # a pass, and the method that stands for it where two layers are joined
+
+_ACCEPTS_FORWARD, _ACCEPTS_BACKWARD = ("forward", "forward_with"), ("backward", "backward_with")
+_OFFERS_FORWARD, _OFFERS_BACKWARD = ("forward", "write"), ("backward", "write_gradient")
+_PAIRS = (_ACCEPTS_FORWARD, _ACCEPTS_BACKWARD, _OFFERS_FORWARD, _OFFERS_BACKWARD)
 
 
 class _Joinable(Layer):
-    """A layer whose class remembers the methods that it was defined with."""
+    """A layer whose class remembers which pairs of methods do the same, and those methods."""
 
-    _defined: ClassVar[dict[str, Any]] = {}
+    _pairs: ClassVar[dict[Pair, tuple[Any, Any]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Keep the methods, so that one which a program puts in the place of another is noticed."""
+        """Keep the pairs that one class defines: a subclass may define one method of a pair alone."""
         super().__init_subclass__(**options)
-        cls._defined = dict(vars(cls))
+        cls._pairs = {}
+        for pair in _PAIRS:
+            nearest = next(vars(base).keys() for base in cls.__mro__ if not vars(base).keys().isdisjoint(pair))
+            if nearest >= set(pair):
+                cls._pairs[pair] = getattr(cls, pair[0]), getattr(cls, pair[1])
 
 
 class Overwriting(_Joinable):
@@ -123,7 +131,7 @@ def in_forward_order(layers: Sequence[Layer]) -> Iterator[tuple[Any, Overwriting
     (Layer, Overwriting or None)
         An activation that is joined is not yielded again.
     """
-    return _joined(layers, ("forward", "forward_with"), ("forward", "write"))
+    return _joined(layers, _ACCEPTS_FORWARD, _OFFERS_FORWARD)
 
 
 def in_backward_order(layers: Sequence[Layer]) -> Iterator[tuple[Any, Overwriting | None]]:
@@ -139,33 +147,20 @@ def in_backward_order(layers: Sequence[Layer]) -> Iterator[tuple[Any, Overwritin
     (Layer, Overwriting or None)
         An activation that is joined is not yielded again.
     """
-    return _joined(layers[::-1], ("backward", "backward_with"), ("backward", "write_gradient"))
+    return _joined(layers[::-1], _ACCEPTS_BACKWARD, _OFFERS_BACKWARD)
 
 
-def _joined(
-    layers: Sequence[Layer], accepting: tuple[str, str], offering: tuple[str, str]
-) -> Iterator[tuple[Any, Overwriting | None]]:
+def _joined(layers: Sequence[Layer], accepts: Pair, offers: Pair) -> Iterator[tuple[Any, Overwriting | None]]:
     """Yield each layer with the next one, if the two have the methods that joining takes."""
-    waiting = deque(layers)
+    waiting: deque[Any] = deque(layers)
     while waiting:
-        layer, activation = waiting.popleft(), None
-        if isinstance(layer, Finishing) and _mean_the_same(layer, accepting) and waiting:
-            following = waiting[0]
-            if isinstance(following, Overwriting) and _mean_the_same(following, offering):
-                waiting.popleft()
-                activation = following
-        yield layer, activation
+        layer = waiting.popleft()
+        yield layer, waiting.popleft() if _has(layer, accepts) and waiting and _has(waiting[0], offers) else None
 
 
-def _mean_the_same(layer: Layer, methods: tuple[str, str]) -> bool:
-    """Tell whether the second method, of a joined pass, does what the first one does.
-
-    It may not where a subclass defines one of them alone, or where an observer, a rule or a program has replaced a
-    method of the instance or of its class.
-    """
-    if vars(layer).keys() & _METHODS:
+def _has(layer: Layer, pair: Pair) -> bool:
+    """Tell whether a layer has a pair of methods, and no observer, rule or program has replaced one of them."""
+    if not isinstance(layer, _Joinable) or "forward" in vars(layer) or "backward" in vars(layer):
         return False
-    # The nearest class that has either method must have both, as they were written.
-    nearest = next(vars(base) for base in type(layer).__mro__ if not vars(base).keys().isdisjoint(methods))
-    defined = nearest.get("_defined", {})
-    return all(name in nearest and nearest[name] is defined.get(name) for name in methods)
+    methods, layer_class = layer._pairs.get(pair), type(layer)
+    return methods is not None and methods == (getattr(layer_class, pair[0]), getattr(layer_class, pair[1]))
