@@ -17,7 +17,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from allconv.layers.base import Layer
+from allconv.parallel.pool import in_slices
 from allconv.typing import Array, Cache
+from allconv.validation import check_gradient
 
 Pair = tuple[str, str]  # a pass, and the method that stands for it where two layers are joined
 
@@ -116,6 +118,28 @@ class Finishing(_Joinable):
             The gradient at the activation's input.
         """
         raise NotImplementedError(f"{type(self).__name__} must define backward_with")
+
+
+def overwritten(dx: Array, activation: Overwriting, y: Array) -> Array:
+    """Return dx, overwritten with the gradient at the input of the activation before.
+
+    Parameters
+    ----------
+    dx : array (N, ...)
+        A gradient that nobody else has, such as a layer's backward pass has just made.
+    activation : Overwriting
+        The layer before.
+    y : array (N, ...)
+        The activation's output.
+
+    Returns
+    -------
+    array
+        dx itself.
+    """
+    check_gradient(dx, y)
+    in_slices(lambda part: activation.write_gradient(dx[part], y[part], dx[part]), dx)
+    return dx
 
 
 def in_forward_order(layers: Sequence[Layer]) -> Iterator[tuple[Any, Overwriting | None]]:

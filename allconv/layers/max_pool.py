@@ -2,6 +2,7 @@
 
 from allconv.functional.max_pool import max_pool_input_grad, max_pool_with_choices
 from allconv.functional.pool import max_pool
+from allconv.layers.joining import Overwriting, overwritten
 from allconv.layers.pool import Pool2D
 from allconv.layers.precision import for_sums
 from allconv.typing import Array, Cache
@@ -65,3 +66,15 @@ class MaxPool2D(Pool2D):
         if choices is None:
             _, choices = max_pool_with_choices(x, windows)
         return max_pool_input_grad(for_sums(dy), choices, windows).astype(dtype, copy=False)
+
+    def backward_with(
+        self,
+        dy: Array,
+        cache: Cache,
+        activation: Overwriting,
+        y: Array,
+        *,
+        release: bool = False,  # noqa: ARG002
+    ) -> Array:
+        """Return the gradient at the input of the activation before."""
+        return overwritten(self.backward(dy, cache), activation, y)

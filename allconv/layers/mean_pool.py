@@ -2,6 +2,7 @@
 
 from allconv.functional.padding import Padding
 from allconv.functional.pool import mean_pool, mean_pool_input_grad
+from allconv.layers.joining import Overwriting, overwritten
 from allconv.layers.pool import Pool2D
 from allconv.layers.precision import for_sums
 from allconv.typing import Array, Cache, Pair
@@ -73,3 +74,15 @@ class MeanPool2D(Pool2D):
         windows, shape, dtype = cache
         dy = check_gradient_shape(dy, shape, dtype)
         return mean_pool_input_grad(for_sums(dy), windows, count_padding=self.count_padding).astype(dtype, copy=False)
+
+    def backward_with(
+        self,
+        dy: Array,
+        cache: Cache,
+        activation: Overwriting,
+        y: Array,
+        *,
+        release: bool = False,  # noqa: ARG002
+    ) -> Array:
+        """Return the gradient at the input of the activation before."""
+        return overwritten(self.backward(dy, cache), activation, y)

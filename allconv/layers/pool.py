@@ -2,14 +2,14 @@
 
 from allconv.functional.padding import Padding, check_padding, resolve_padding
 from allconv.functional.windows import PoolWindows, pool_windows
-from allconv.layers.base import Layer
+from allconv.layers.joining import Finishing
 from allconv.layers.shapes import check_image_shape
 from allconv.layers.short import short_pair
 from allconv.typing import Pair
 from allconv.validation import check_bool, check_pair
 
 
-class Pool2D(Layer):
+class Pool2D(Finishing):
     """The base of `MeanPool2D` and `MaxPool2D`: it checks and keeps the arguments that say where the windows lie."""
 
     def __init__(

@@ -35,9 +35,9 @@ class Sequential(Layer):
 
     Notes
     -----
-    In both passes an activation such as `ReLU` is computed together with a convolution, a BatchNorm or a `Skip` beside
-    it, block by block, which spares a pass over memory. The results are the same bits. A layer that is observed is
-    called alone.
+    In both passes an activation such as `ReLU` is computed together with a convolution, BatchNorm, pool or `Skip`
+    beside it, block by block, which spares a pass over memory. The results are the same bits. A layer that is observed
+    is called alone.
 
     ``model[2]`` is a layer, and ``model[2:5]`` is a new Sequential that shares its layers with this one. The positions
     in a slice start at 0, so the parameter ``2.weight`` of the model has the name ``0.weight`` there.

@@ -86,6 +86,15 @@ def test_the_bits_are_those_of_two_passes(neighbour, activation, frozen):
     assert passes(model, x) == apart(model, x)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("pool", [ac.MeanPool2D(2), ac.MaxPool2D(2), ac.MaxPool2D(3, stride=2)], ids=repr)
+def test_a_pool_joins_the_activation_before_it(pool, activation):
+    model = ac.Sequential(ACTIVATIONS[activation](), pool)
+    x = rng(1).standard_normal((9, 12, 12, 8), dtype=np.float32)
+    assert joined(in_backward_order(model.layers)) == [(type(pool).__name__, type(model[0]).__name__)]
+    assert passes(model, x) == apart(model, x)
+
+
 @pytest.mark.parametrize("shape", [(40, 20, 20, 32), (1, 80, 80, 32)], ids=["many images", "a large image"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_bits_are_the_same_for_any_number_of_threads(threads, shape):
