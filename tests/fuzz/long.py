@@ -45,14 +45,15 @@ def former(path):
     """Return the counts of a table that an earlier part of the campaign has written."""
     rows = [line.strip("| ").split(" | ") for line in path.read_text(encoding="utf-8").splitlines()[2:-1]]
     return collections.Counter(
-        {(room, kind): int(n) for room, _, *ns in rows for kind, n in zip(COLUMNS, ns, strict=True)}
+        {(room, kind): int(n.replace(",", "")) for room, _, *ns in rows for kind, n in zip(COLUMNS, ns, strict=True)}
     )
 
 
 def markdown(rows):
     """Return a table as Markdown."""
     head = [["room", "cases", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
-    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in [*head, *rows])
+    lines = [*head, *([room, *(f"{count:,}" for count in counts)] for room, *counts in rows)]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 
 
 def main():
