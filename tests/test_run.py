@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -238,6 +239,12 @@ def test_the_bar_shows_the_epoch_and_what_is_printed_stands_above_it(tmp_path, c
     assert printed.out == "step 1\nstep 2\nstep 3\nstep 4\n"
     assert "epoch 0: 100%" in printed.err
     assert "all epochs in 00:00" in printed.err
+
+
+def test_without_a_bar_tqdm_and_its_lock_are_not_used(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    train(tmp_path, epochs=1, act=lambda run, record: run.print(f"step {record.step}"), progress=False)
+    assert capsys.readouterr().out == "step 1\nstep 2\nstep 3\nstep 4\n"
 
 
 @pytest.mark.parametrize(

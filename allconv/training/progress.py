@@ -40,6 +40,8 @@ class ProgressBar:
 
     def show(self, record: Record) -> None:
         """Move the bar to `record`. A new epoch opens a new bar, and the last step of an epoch closes it."""
+        if self._hidden:  # A hidden bar of tqdm would take its lock, which all threads share.
+            return
         from tqdm import tqdm
 
         if self._bar is None:
@@ -48,7 +50,6 @@ class ProgressBar:
                 total=record.steps,
                 initial=record.step - 1,
                 unit="step",
-                disable=self._hidden,
             )
         bar = self._bar
         bar.update(record.step - bar.n)

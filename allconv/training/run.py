@@ -271,8 +271,10 @@ class Run:
         end : str, default newline
             What to print after it.
         """
-        if self.is_first:
+        if self._progress:
             print_above_bar(text, end)
+        elif self.is_first:
+            print(text, end=end, flush=True)
 
     def close_bar(self) -> None:
         """Close the progress bar of an epoch that did not end."""

@@ -123,7 +123,7 @@ def test_the_tables_of_the_page_are_within_the_bounds_that_the_code_has(script):
 
 
 def test_the_docstring_states_the_bounds_that_the_code_has():
-    table = re.findall(r"^ +(\dx\d[^.]*?) +(\d) +(\S+) +(\S+) +(\S+)$", ac.Conv2D.__doc__, re.MULTILINE)
+    table = re.findall(r"^ *(\dx\d[^.]*?) +(\d) +(\S+) +(\S+) +(\S+)$", ac.Conv2D.__doc__, re.MULTILINE)
     assert len(table) == 6
     for kernels, stride, *cells in table:
         for kernel, (cell, channels) in itertools.product(

@@ -17,8 +17,8 @@ from fuzz.targets import targets
 
 # What a case may end as.
 COLUMNS = ["right", *(kind.__name__ for kind in REFUSALS), "AttributeError", "MemoryError", "escape"]
-# The number of cases after which the table is written.
-PART = 2000
+# The number of cases after which the table is written, and new processes begin.
+PART = 10_000
 
 
 def block(numbers):
@@ -67,21 +67,21 @@ def main():
     end = arguments.first + arguments.cases
     known = arguments.table and arguments.table.exists()
     counts, start, escaped = former(arguments.table) if known else collections.Counter(), time.monotonic(), 0
-    # Fresh processes now and then bound the memory. A process that dies ends the campaign with an error.
     context = multiprocessing.get_context("spawn")
-    with futures.ProcessPoolExecutor(arguments.processes, context, max_tasks_per_child=20) as pool:
-        for first in range(arguments.first, end, PART):
-            last = min(first + PART, end)
-            blocks = [range(k, min(k + 250, last)) for k in range(first, last, 250)]
+    for first in range(arguments.first, end, PART):
+        last = min(first + PART, end)
+        blocks = [range(k, min(k + 250, last)) for k in range(first, last, 250)]
+        # The processes of one part alone: so the memory stays bounded. One that dies ends the campaign with an error.
+        with futures.ProcessPoolExecutor(arguments.processes, context) as pool:
             for found, escapes in pool.map(block, blocks):
                 counts += found
                 escaped += len(escapes)
                 for number, case, detail in escapes:
                     print(f"ESCAPE {number} {case} {detail}", flush=True)
-            if arguments.table:
-                arguments.table.write_text(markdown(table(counts)), encoding="utf-8")
-            seconds = time.monotonic() - start
-            print(f"{escaped} escapes after {seconds:.0f} s; next: --first {last}", file=sys.stderr, flush=True)
+        if arguments.table:
+            arguments.table.write_text(markdown(table(counts)), encoding="utf-8")
+        seconds = time.monotonic() - start
+        print(f"{escaped} escapes after {seconds:.0f} s; next: --first {last}", file=sys.stderr, flush=True)
     print(markdown(table(counts)), end="")
     return 1 if escaped else 0
 
