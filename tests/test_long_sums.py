@@ -71,6 +71,13 @@ winograd_bias = partial(conv_bias, algorithm="winograd")
 depthwise_bias = partial(conv_bias, groups=2)
 
 
+def conv_weight(dy, inputs=2, kernel=1, **options):
+    """The weight's gradient at the middle of the kernel, for equal inputs."""
+    layer, x = ac.Conv2D(inputs, dy.shape[-1], kernel, **options), np.full((*dy.shape[:3], inputs), 0.1, np.float32)
+    middle = gradients(layer, x, dy)["weight"][kernel // 2, kernel // 2]
+    return middle, np.tile(float(x[0, 0, 0, 0]) * sums_of_columns(dy), (len(middle), 1))
+
+
 def depthwise_weight(dy):
     layer = ac.Conv2D(2, 2, 3, padding="same", groups=2)
     return gradients(layer, np.ones_like(dy), dy)["weight"][1, 1, 0], sums_of_columns(dy)
@@ -140,6 +147,14 @@ SUMS = {
     "im2col bias": (im2col_bias, (1, 700, 700, 2), 4e-7),
     "Winograd bias": (winograd_bias, (1, 700, 700, 2), 4e-7),
     "depthwise bias": (depthwise_bias, (1, 700, 700, 2), 4e-7),
+    "1x1 weight": (conv_weight, (1, 1000, 1000, 2), 4e-6),
+    "1x1 weight, one channel": (partial(conv_weight, inputs=1), (1, 1000, 1000, 1), 4e-6),
+    "1x1 weight, 8 channels": (partial(conv_weight, inputs=8), (1, 500, 500, 8), 4e-6),
+    "1x1 weight, an odd size": (conv_weight, (1, 997, 991, 2), 4e-6),
+    "1x1 weight, two groups": (partial(conv_weight, inputs=4, groups=2), (1, 700, 700, 4), 4e-6),
+    "banded weight": (partial(conv_weight, kernel=3), (1, 1000, 1000, 2), 4e-6),
+    "im2col weight": (partial(conv_weight, kernel=3, algorithm="im2col"), (1, 1000, 1000, 2), 4e-6),
+    "Winograd weight": (partial(conv_weight, kernel=3, algorithm="winograd"), (1, 1000, 1000, 2), 1e-5),
     "depthwise weight": (depthwise_weight, (1, 700, 700, 2), 4e-7),
     "depthwise weight, many slices": (depthwise_weight, (20, 160, 160, 2), 4e-7),
     "batch mean": (batch_mean, (1_000_000, 2), 2e-7),

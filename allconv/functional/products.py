@@ -71,12 +71,26 @@ def multiply_transposed(a: Array, b: Array) -> Array:
     >>> multiply_transposed(np.ones((1, 4, 3)), np.ones((1, 4, 2))).shape
     (1, 3, 2)
     """
-    count = _pieces_of(a, b.shape[-1], tuning.PRODUCT.least_rows)
+    rows, (inputs, outputs) = tuning.PRODUCT.summed_rows, (a.shape[-1], b.shape[-1])
+    if a.shape[-2] > rows and rows * inputs * outputs <= tuning.PRODUCT.small:
+        return _sum_of_short_products(a, b, rows)
+    count = _pieces_of(a, outputs, tuning.PRODUCT.least_rows)
     if count == 1:
         whole: Array = np.matmul(a.swapaxes(-1, -2), b)
         return whole
     total: Array = np.add.reduce(np.matmul(_in_pieces(a, count).swapaxes(1, 2), _in_pieces(b, count)), keepdims=True)
     return total
+
+
+def _sum_of_short_products(a: Array, b: Array, rows: int) -> Array:
+    """Return the product of the transposed `a` and `b` as a sum, in float64, of products of so many rows."""
+    end = a.shape[-2] // rows * rows
+    pieces = (array[:, :end].reshape(len(array), -1, rows, array.shape[-1]) for array in (a, b))
+    left, right = pieces
+    total: Array = np.add.reduce(np.matmul(left.swapaxes(-1, -2), right), axis=1, dtype=np.float64)
+    if end < a.shape[-2]:
+        total += np.matmul(a[:, end:].swapaxes(-1, -2), b[:, end:])
+    return total.astype(a.dtype)
 
 
 def _pieces_of(a: Array, columns: int, least_rows: int) -> int:
