@@ -45,7 +45,7 @@ nitpick_ignore_regex = [
     ("py:obj", r"(?!allconv\.).*"),
     ("py:class", r"(?!allconv\.).*"),  # classes of Python and NumPy, whose pages are not offline
     # Base classes without a page: their subclasses have all their methods.
-    ("py:class", r".*\.(_AlongAxis|ConvNet|ElementwiseLoss|Grouped|Pool2D|ProcessGroup)"),
+    ("py:class", r".*\.(_AlongAxis|ConvNet|ElementwiseLoss|Finishing|Grouped|Overwriting|Pool2D|ProcessGroup)"),
 ]
 autosummary_generate = True
 autodoc_preserve_defaults = True
