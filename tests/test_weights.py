@@ -174,7 +174,7 @@ def test_an_interrupt_between_two_lines_of_a_save_comes_through(path, monkeypatc
     before, opened, members = path.read_bytes(), zipfile.ZipFile.open, []
 
     def interrupted(*arguments, **options):
-        members.append(opened(*arguments, **options))  # as the frame of an interrupted function does
+        members.append(opened(*arguments, **options))  # The frame of an interrupted function keeps it open, too.
         raise KeyboardInterrupt
 
     monkeypatch.setattr(zipfile.ZipFile, "open", interrupted)

@@ -85,8 +85,7 @@ def multiply_transposed(a: Array, b: Array) -> Array:
 def _sum_of_short_products(a: Array, b: Array, rows: int) -> Array:
     """Return the product of the transposed `a` and `b` as a sum, in float64, of products of so many rows."""
     end = a.shape[-2] // rows * rows
-    pieces = (array[:, :end].reshape(len(array), -1, rows, array.shape[-1]) for array in (a, b))
-    left, right = pieces
+    left, right = (array[:, :end].reshape(len(array), -1, rows, array.shape[-1]) for array in (a, b))
     total: Array = np.add.reduce(np.matmul(left.swapaxes(-1, -2), right), axis=1, dtype=np.float64)
     if end < a.shape[-2]:
         total += np.matmul(a[:, end:].swapaxes(-1, -2), b[:, end:])

@@ -13,6 +13,7 @@ from allconv.parallel.pool import elementwise, elementwise_into
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_bool, check_floating, check_gradient, check_real, describe, quietly
 
+# Called with a slice of a sum, with those of the arrays beside it, and with the memory for the result: the sum itself.
 Finish = Callable[..., object]
 
 
