@@ -17,7 +17,7 @@ from allconv.validation import check_path
 
 _CONFIG = 1 << 21  # bounds the description of a model, in bytes: JSON takes up to 25 times that when parsed, 50 MB
 _NAMES = 4096  # bounds the names in an attribute, whose header holds 64 KB, or 16 bytes for a name that lies elsewhere
-_OBJECTS = 20_000  # bounds the groups and arrays in a file
+_OBJECTS = 20_000  # bounds the groups and arrays in a file, and the weights whose order it states
 _DEPTH = 32  # bounds how deep they lie
 
 
@@ -164,5 +164,7 @@ def _in_order(top: Any, found: dict[str, Array]) -> dict[str, Array]:
     for layer in _names(top.attrs, "layer_names"):
         inner = _names(top[layer].attrs, "weight_names") if layer in top else []
         names += [f"{layer}/{name}" for name in inner]
+        if len(names) > _OBJECTS:
+            raise ValueError(f"names more than {_OBJECTS} weights")
     ordered = {name: found[name] for name in names if name in found}
     return ordered | {name: array for name, array in found.items() if name not in ordered}

@@ -138,6 +138,11 @@ def many_names(file, folder):
         file[f"w{number + 1}"] = file["w0"]
 
 
+def one_layer_many_times(file, folder):
+    file.attrs["layer_names"] = ["a"] * 10
+    file.create_group("a").attrs["weight_names"] = np.array([b"w"] * 4096)
+
+
 HOSTILE = {
     "a link to another file": (
         lambda file, _: file.__setitem__("w", h5py.ExternalLink("/etc/passwd", "/")),
@@ -155,6 +160,7 @@ HOSTILE = {
         "array 'w' is compressed",
     ),
     "a circle": (circle, "32 groups deep"),
+    "one layer many times": (one_layer_many_times, "names more than 20000 weights"),
     "one array under many names": (many_names, "is larger than what the file holds of it"),
 }
 
