@@ -33,3 +33,22 @@ def test_the_tensor_maximum_with_bias_correction(variant):
             optimizer.step()
         results.append(p.value)
     np.testing.assert_allclose(results[0], results[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("variant", ["after_max", "before_max", "none"])
+def test_only_the_tensor_maximum_lets_a_weight_leap(variant):
+    """The first maximum has a large element beside a zero, and the weight at the zero then has its first gradient."""
+    gradients = np.concatenate([[[1e3, 0.0], [0.0, 1.0]], np.random.default_rng(7).standard_normal((100, 2)) ** 3])
+    farthest = {}
+    for maximum in ("elementwise", "tensor"):
+        p = Parameter(np.zeros(2))
+        optimizer = AMSGrad([p], 0.1, betas=(0.9, 0.9), bias_correction=variant, maximum=maximum)
+        moves = []
+        for g in gradients:
+            before = p.value.copy()
+            p.add_grad(g)
+            optimizer.step()
+            moves.append(abs(p.value - before).max() / 0.1)
+        farthest[maximum] = max(moves)
+    assert farthest["elementwise"] <= 1 + 1e-9
+    assert farthest["tensor"] > 1e6
