@@ -76,6 +76,18 @@ def test_a_whole_run_has_the_difference_of_its_last_ten_epochs(report, logged):
     assert "0.0010 (a) to 0.0060 (h)" in report["answer"](found)
 
 
+def test_a_burst_of_the_loss_has_the_training_accuracies_around_it(report, logged):
+    rows = rows_of("g", "published", 5)
+    rows[2]["train_cost"] = f"{float(rows[2]['train_cost']) + 1.5:.3f}"
+    for epoch, shift in {1: 0.01, 2: -0.2, 3: 0.02, 4: -0.03}.items():
+        rows[epoch]["train_accuracy"] = f"{float(rows[epoch]['train_accuracy']) + shift:.5f}"
+    table = cells(report["burst_table"](logged(*rows)))
+    assert len(table) == 3
+    assert table[2][:2] == ["g", "2"]
+    assert table[2][3:] == ["+0.0100", "+0.0200", "-0.0300"]
+    assert "No main run" in report["burst_table"](logged(*rows_of("g", "published", 5)))
+
+
 def test_the_main_run_goes_back_as_the_published_code_did(report, logged):
     found = logged(
         *(row for case in "abcdefgh" for row in rows_of(case, "gradient", 1)),

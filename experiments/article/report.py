@@ -28,6 +28,7 @@ OUT = ROOT / "docs" / "_static" / "results"
 FIGURES = ROOT / "docs" / "_static" / "figures"
 INK = {"light": "#24292f", "dark": "#d6dbe1"}  # The colour of lines and letters on the light and on the dark pages.
 LAST = 10  # How many epochs at the end of a whole run are averaged by themselves.
+BURST = 0.3  # A burst is an epoch whose training cost is this far above the published one.
 
 
 def distance(ours: Sequence[Epoch], published: Sequence[Epoch]) -> float:
@@ -105,6 +106,21 @@ def seed_table(found: dict[Run, Curve]) -> str:
     return markdown(rows) if len(rows) > 1 else "No case has been run with a second seed yet.\n"
 
 
+def burst_table(found: dict[Run, Curve]) -> str:
+    """Return the epochs of the main runs with a burst of the loss, and how the training accuracy went on."""
+    rows = [["case", "epoch", "training cost", "accuracy, epoch before", "epoch after", "last epoch"]]
+    published = published_curves()
+    for case, ours in main_runs(found).items():
+        theirs = published[case][: len(ours)]
+        above = [a.train_accuracy - b.train_accuracy for a, b in zip(ours, theirs, strict=True)]
+        for epoch in range(1, len(ours) - 1):
+            a, b = ours[epoch].train_cost, theirs[epoch].train_cost
+            if a - b > BURST:
+                around = (above[epoch - 1], above[epoch + 1], above[-1])
+                rows.append([case, str(epoch), f"{a:.3f} / {b:.3f}", *(f"{value:+.4f}" for value in around)])
+    return markdown(rows) if len(rows) > 1 else "No main run has such an epoch.\n"
+
+
 def answer(found: dict[Run, Curve]) -> str:
     """Return what the main runs say so far, in a few sentences."""
     ours = {case: curve for case, curve in main_runs(found).items() if curve}
@@ -134,6 +150,7 @@ def span(values: dict[str, float], form: str = ".4f") -> str:
 def texts(found: dict[Run, Curve]) -> dict[str, str]:
     """Return the generated files of the page by name, but for the figure."""
     makers = {"answer": answer, "cases": case_table, "backward": backward_table, "seeds": seed_table}
+    makers["bursts"] = burst_table
     return {f"{name}.md": make(found) for name, make in makers.items()}
 
 
