@@ -23,13 +23,11 @@ import numpy as np
 
 import allconv as ac
 from allconv import explain
-from allconv.checkpoint import atomic_write, load_model_state, model_state
-from allconv.checkpoint import write as write_file
+from allconv.checkpoint import atomic_write, load_model_state
 from allconv.data import CIFAR10_CLASSES as CLASSES
 from allconv.typing import Array
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "docs" / "weights" / "allcnn_h.npz"
-MEASURED = 2000  # test images
 UNITS_FROM = 500  # images among which those are looked for that units react to
 LAYERS = {"4": "convolution 3", "9": "convolution 6", "12": "convolution 8"}  # with their activations
 METHODS = {
@@ -53,7 +51,7 @@ def read_images(data: str) -> tuple[ac.data.Dataset, Array]:
     else:
         print(f"CIFAR-10 from {source}")
         _, test_set = ac.data.cifar10(source)
-    return test_set, ac.data.Standardize.fit(test_set.images, per="pixel")(test_set.images[:MEASURED])
+    return test_set, ac.data.Standardize.fit(test_set.images, per="pixel")(test_set.images)
 
 
 def make_weights(run: Path, data: str, path: Path) -> None:
@@ -65,14 +63,12 @@ def make_weights(run: Path, data: str, path: Path) -> None:
     load_model_state(model, state)
     test_set, images = read_images(data)
     before = ac.predict(model, images).argmax(axis=1)
-    rounded = model_state(model)
-    rounded["model"] = {name: value.astype(np.float16) for name, value in rounded["model"].items()}
-    load_model_state(model, rounded)
-    after = ac.predict(model, images).argmax(axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, rounded)
+    ac.save_weights(model, path, dtype="float16")
+    ac.load_weights(model, path)
+    after = ac.predict(model, images).argmax(axis=1)
 
-    labels = test_set.labels[:MEASURED]
+    labels = test_set.labels
     facts = {
         "case": "h",
         "seed": state["config"]["seed"],

@@ -104,6 +104,22 @@ def test_floating_dtypes_are_cast_to_the_models(path):
     assert (target.first.weight.value == float(np.float32(0.1))).all()
 
 
+def test_parameters_are_rounded_to_the_dtype_that_is_asked_for(path):
+    save_weights(source := Net(0.1), path, dtype="float16")
+    load_weights(target := Net(2.0), path)
+    for ours, theirs in zip(source.parameters(), target.parameters(), strict=True):
+        np.testing.assert_array_equal(theirs.value, ours.value.astype(np.float16).astype(np.float32))
+    assert target.noise.state() == source.noise.state()
+    assert snapshot(source) == snapshot(Net(0.1)), "the model keeps its own"
+    whole = path.read_bytes()
+    source.first.bias.value[1] = 1e6
+    with pytest.raises(ValueError, match=r"parameter 'first\.bias' must hold numbers that fit into float16.*1e\+06"):
+        save_weights(source, path, dtype=np.float16)
+    with pytest.raises(TypeError, match="dtype must be a floating dtype, got 'int8'"):
+        save_weights(source, path, dtype="int8")
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("name", "reader"),
     [

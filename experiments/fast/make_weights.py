@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 import allconv as ac
-from allconv.checkpoint import atomic_write, load_model_state, model_state, write
+from allconv.checkpoint import atomic_write, load_model_state
 from allconv.tables import markdown
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "docs" / "weights" / "fast_net.npz"
@@ -39,10 +39,8 @@ def main() -> None:
         parser.error(f"argument run: must be a run for 0.94, got one for {config['target']}")
     model = ac.models.fast_net(np.zeros((2, 2, 3, 24), np.float32))
     load_model_state(model, state)
-    rounded = model_state(model)
-    rounded["model"] = {name: value.astype(np.float16) for name, value in rounded["model"].items()}
-    load_model_state(model, rounded)
-    write(WEIGHTS, rounded)
+    ac.save_weights(model, WEIGHTS, dtype="float16")
+    ac.load_weights(model, WEIGHTS)
     one, six = accuracies(model, arguments.data)
     rows = [
         ["optimizer", config["optimizer"]],
