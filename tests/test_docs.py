@@ -99,7 +99,14 @@ def test_the_readme_has_the_numbers_of_the_benchmarks_and_of_the_runs(figures):
     assert figures("readme")["with_tables"](text) == text, "python docs/figures/readme.py writes the tables"
 
 
-def test_the_page_of_the_results_has_the_leaps_that_were_measured(monkeypatch):
+def test_the_page_of_the_results_has_at_most_1200_words():
+    page = (ROOT / "docs" / "experiment" / "results.md").read_text(encoding="utf-8")
+    text = re.sub(r"\{include\} \S*/(\S+)", lambda found: (STATIC / found[1]).read_text(encoding="utf-8"), page)
+    assert "All-CNN, AMSGrad, dilated" in text
+    assert 500 < sum(bool(re.search(r"\w", word)) for word in text.split()) <= 1200
+
+
+def test_the_page_of_the_leaps_has_what_was_measured(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "experiments" / "article")
     leaps = runpy.run_path(str(ROOT / "experiments" / "article" / "leaps.py"))
     kept = leaps["kept"]()

@@ -11,15 +11,15 @@ published order of the images and seed 678; other orders are read and left out.
 import argparse
 import hashlib
 import json
-import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curves import CASES, EPOCHS, HAND_WRITTEN, PASSES, ROOT, SEED, Curve, Epoch, Run, main_runs, published_curves, runs
-
-from allconv.tables import markdown
+from answer import answer
+from comparisons import backward_table, burst_table, case_table, causes_table, seed_table
+from conclusions import conclusion_table
+from curves import CASES, EPOCHS, ROOT, Curve, Run, main_runs, published_curves, runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,130 +27,12 @@ if TYPE_CHECKING:
 OUT = ROOT / "docs" / "_static" / "results"
 FIGURES = ROOT / "docs" / "_static" / "figures"
 INK = {"light": "#24292f", "dark": "#d6dbe1"}  # The colour of lines and letters on the light and on the dark pages.
-LAST = 10  # How many epochs at the end of a whole run are averaged by themselves.
-BURST = 0.3  # A burst is an epoch whose training cost is this far above the published one.
-
-
-def distance(ours: Sequence[Epoch], published: Sequence[Epoch]) -> float:
-    """Return the mean absolute difference of the test accuracies over the epochs of `ours`, from epoch 0 on."""
-    pairs = zip(ours, published[: len(ours)], strict=True)
-    return statistics.fmean(abs(a.test_accuracy - b.test_accuracy) for a, b in pairs)
-
-
-def last_distance(ours: Curve, published: Curve) -> float | None:
-    """Return the same over the last ten epochs of a whole run; None for a run that is not whole."""
-    return distance(ours[-LAST:], published[-LAST:]) if len(ours) == EPOCHS else None
-
-
-def best(curve: Curve) -> str:
-    """Return the best test accuracy and its epoch, the first of equals."""
-    value, epoch = max((epoch.test_accuracy, -k) for k, epoch in enumerate(curve))
-    return f"{value:.4f} ({-epoch})"
-
-
-def case_table(found: dict[Run, Curve]) -> str:
-    """Return the eight cases, ours before the published value at the same epoch."""
-    rows = [["case", "epochs run", "test accuracy, last epoch", "test accuracy, best (epoch)", "training accuracy"]]
-    rows[0] += ["test cost", "mean absolute difference, test accuracy", f"the same, last {LAST} epochs"]
-    published = published_curves()
-    for case, ours in main_runs(found).items():
-        cells = [f"{case}: {CASES[case]}", str(len(ours))]
-        if ours:
-            theirs = published[case][: len(ours)]
-            a, b = ours[-1], theirs[-1]
-            cells.append(f"{a.test_accuracy:.4f} / {b.test_accuracy:.4f}")
-            cells.append(f"{best(ours)} / {best(theirs)}")
-            cells.append(f"{a.train_accuracy:.4f} / {b.train_accuracy:.4f}")
-            cells.append(f"{a.test_cost:.3f} / {b.test_cost:.3f}")
-            at_the_end = last_distance(ours, theirs)
-            cells += [f"{distance(ours, theirs):.4f}", "" if at_the_end is None else f"{at_the_end:.4f}"]
-        rows.append(cells + [""] * (len(rows[0]) - len(cells)))
-    return markdown(rows)
-
-
-def backward_table(found: dict[Run, Curve]) -> str:
-    """Return what the published backward pass does to c, d, g and h, over the epochs that both passes have run."""
-    rows = [["case", "epochs of both", "training cost, epoch 0", "training accuracy, last epoch"]]
-    rows[0] += ["test accuracy, last epoch", "published pass minus gradient, mean test accuracy"]
-    rows[0] += ["mean absolute difference to the published test accuracy"]
-    for case in HAND_WRITTEN:
-        gradient, by_hand = (found.get((case, backward, SEED), []) for backward in PASSES)
-        both = min(len(gradient), len(by_hand))
-        cells = [case, str(both)]
-        if both:
-            gradient, by_hand, curve = gradient[:both], by_hand[:both], published_curves()[case][:both]
-            cells.append(f"{gradient[0].train_cost:.3f} / {by_hand[0].train_cost:.3f} / {curve[0].train_cost:.3f}")
-            last = [run[-1] for run in (gradient, by_hand, curve)]
-            cells.append(" / ".join(f"{epoch.train_accuracy:.4f}" for epoch in last))
-            cells.append(" / ".join(f"{epoch.test_accuracy:.4f}" for epoch in last))
-            change = statistics.fmean(b.test_accuracy - a.test_accuracy for a, b in zip(gradient, by_hand, strict=True))
-            cells.append(f"{change:+.4f}")
-            cells.append(f"{distance(gradient, curve):.4f} / {distance(by_hand, curve):.4f}")
-        rows.append(cells + [""] * (len(rows[0]) - len(cells)))
-    return markdown(rows)
-
-
-def seed_table(found: dict[Run, Curve]) -> str:
-    """Return how far runs that differ in their seed lie apart, over the epochs that all of them have run."""
-    rows = [["case", "backward pass", "seeds", "epoch", "test accuracy, lowest to highest", "spread", "published"]]
-    for case, backward in [(case, backward) for case in CASES for backward in PASSES]:
-        group = {seed: curve for (c, b, seed), curve in sorted(found.items()) if (c, b) == (case, backward)}
-        if len(group) < 2:
-            continue
-        for epoch in range(min(map(len, group.values()))):
-            values = [curve[epoch].test_accuracy for curve in group.values()]
-            low, high = min(values), max(values)
-            theirs = published_curves()[case][epoch].test_accuracy
-            cells = [case, backward, ", ".join(map(str, group)), str(epoch)]
-            rows.append([*cells, f"{low:.4f} to {high:.4f}", f"{high - low:.4f}", f"{theirs:.4f}"])
-    return markdown(rows) if len(rows) > 1 else "No case has been run with a second seed yet.\n"
-
-
-def burst_table(found: dict[Run, Curve]) -> str:
-    """Return the epochs of the main runs with a burst of the loss, and how the training accuracy went on."""
-    rows = [["case", "epoch", "training cost", "accuracy, epoch before", "epoch after", "last epoch"]]
-    published = published_curves()
-    for case, ours in main_runs(found).items():
-        theirs = published[case][: len(ours)]
-        above = [a.train_accuracy - b.train_accuracy for a, b in zip(ours, theirs, strict=True)]
-        for epoch in range(1, len(ours) - 1):
-            a, b = ours[epoch].train_cost, theirs[epoch].train_cost
-            if a - b > BURST:
-                around = (above[epoch - 1], above[epoch + 1], above[-1])
-                rows.append([case, str(epoch), f"{a:.3f} / {b:.3f}", *(f"{value:+.4f}" for value in around)])
-    return markdown(rows) if len(rows) > 1 else "No main run has such an epoch.\n"
-
-
-def answer(found: dict[Run, Curve]) -> str:
-    """Return what the main runs say so far, in a few sentences."""
-    ours = {case: curve for case, curve in main_runs(found).items() if curve}
-    published = published_curves()
-    if not ours:
-        return "No epoch of a main run on the original images has been logged yet.\n"
-    whole = [case for case, curve in ours.items() if len(curve) == EPOCHS]
-    counts = ", ".join(f"{case} {len(curve)}" for case, curve in ours.items())
-    sentences = [f"On the original images these epochs of {EPOCHS} have been run: {counts}."]
-    apart = {case: distance(curve, published[case]) for case, curve in ours.items()}
-    sentences.append(f"Over them the test accuracy differs from the published one by {span(apart)} on average.")
-    if whole:
-        ends = {case: ours[case][-1].test_accuracy - published[case][-1].test_accuracy for case in whole}
-        sentences.append(f"After the last epoch it differs by {span(ends, '+.4f')} (ours minus published).")
-        late = {case: last_distance(ours[case], published[case]) or 0.0 for case in whole}
-        sentences.append(f"Over the last {LAST} epochs the mean absolute difference is {span(late)}.")
-    return "\n".join(sentences) + "\n"
-
-
-def span(values: dict[str, float], form: str = ".4f") -> str:
-    """Return the smallest and the largest of the cases' values, each with its case."""
-    low, high = min(values, key=lambda case: values[case]), max(values, key=lambda case: values[case])
-    ends = dict.fromkeys((low, high))
-    return " to ".join(f"{values[case]:{form}} ({case})" for case in ends)
 
 
 def texts(found: dict[Run, Curve]) -> dict[str, str]:
     """Return the generated files of the page by name, but for the figure."""
     makers = {"answer": answer, "cases": case_table, "backward": backward_table, "seeds": seed_table}
-    makers["bursts"] = burst_table
+    makers |= {"bursts": burst_table, "conclusions": conclusion_table, "causes": causes_table}
     return {f"{name}.md": make(found) for name, make in makers.items()}
 
 
