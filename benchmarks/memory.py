@@ -83,7 +83,7 @@ def main() -> None:
         return
     options = ["--batch", str(arguments.batch), "--threads", str(arguments.threads)]
     print(f"batch {arguments.batch}, {arguments.threads} threads; peak MB of a whole process")
-    print(f"{'':24} {'imports':>9} {f'{arguments.steps} steps':>9} {'growth':>9} {'of PyTorch':>11}")
+    print(f"{'':24} {'imports':>9} {f'{arguments.steps} steps':>9} {'growth':>9} {'ratio':>11}")
     rows: dict[str, tuple[float, float]] = {}
     for name in PROGRAMS:
         figures: list[float] = []

@@ -19,7 +19,7 @@ from fast_runs import RUNS, groups, read_rows, to_runs
 README = ROOT / "README.md"
 NETWORKS = (
     *("ConvPool step, 50", "All-CNN step, 50", "paper's All-CNN-C step, 128", "perceptron step, 32", "LeNet step, 32"),
-    *("All-CNN prediction, 256", "All-CNN prediction, 1"),
+    *("ResNet-20 step, 128", "MobileNet step, 64", "All-CNN prediction, 256", "All-CNN prediction, 1"),
 )
 
 
