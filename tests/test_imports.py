@@ -12,7 +12,7 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "allconv").rglob("*.py"))
 }
-# What each room of the library may import of allconv, itself aside. A room is a folder or a file of the root.
+# What each package or module of the root may import of allconv, itself aside.
 GROUND = {"typing", "validation"}
 ALLOWED = {
     "typing": set(),

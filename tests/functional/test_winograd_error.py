@@ -133,3 +133,26 @@ def test_the_docstring_states_the_bounds_that_the_code_has():
             assert f"{bound:.1e}" == f"{float(cell):.1e}", (kernel, stride, channels)
             assert channels < 256 or bound == bound_of((int(kernel),) * 2, (int(stride),) * 2, 4096)
     assert f"at most {tuning.WINOGRAD.most_error:.1e}".replace("e-0", "e-") in ac.Conv2D.__doc__
+
+
+@pytest.fixture(scope="module")
+def points():
+    return runpy.run_path(str(ROOT / "benchmarks" / "winograd_points.py"))
+
+
+@pytest.mark.parametrize(("m", "r"), [(2, 3), (4, 3), (6, 3), (4, 5)])
+def test_the_measured_algorithms_compute_the_convolution_and_its_gradients(points, m, r):
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal((2, points["SIDE"], points["SIDE"], c)) for c in (3, 4))
+    arrays = x, rng.standard_normal((r, r, 3, 4)), dy
+    found = points["passes"](points["algorithm"](m, r, points["POINTS"], np.float64), *arrays)
+    for ours, exact in zip(found, points["definition"](*arrays), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-11)
+
+
+def test_the_library_s_points_have_less_than_half_the_error_of_the_usual_ones(points):
+    lines = points["TABLE"].read_text(encoding="utf-8").splitlines()
+    usual, ours = ([float(cell) for cell in line.strip("| ").split(" | ")[-3:]] for line in lines[4:6])
+    assert "-2 |" in lines[4]
+    assert "-1/2 |" in lines[5]
+    assert all(2 * a < b for a, b in zip(ours, usual, strict=True))

@@ -51,7 +51,7 @@ def former(path):
 
 def markdown(rows):
     """Return a table as Markdown."""
-    head = [["room", "cases", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
+    head = [["package", "cases", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
     lines = [*head, *([room, *(f"{count:,}" for count in counts)] for room, *counts in rows)]
     return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
 

@@ -28,8 +28,8 @@ from allconv.validation import check_int
 Rational = list[list[Fraction]]
 
 # The points, in the order in which they are taken. Powers of large or tiny points spread the magnitudes, and with them
-# the rounding errors. Among small sets of points, {0, 1, -1, 2, -1/2} has the smallest error measured for F(4, 3): a
-# third of the error of the customary {0, 1, -1, 2, -2}.
+# the rounding errors. Among small sets of points, {0, 1, -1, 2, -1/2} has the smallest error measured for F(4, 3): less
+# than half the error of the customary {0, 1, -1, 2, -2}.
 _POINTS = tuple(Fraction(*p) for p in ((0, 1), (1, 1), (-1, 1), (2, 1), (-1, 2), (-2, 1), (1, 2), (3, 1), (-1, 3)))
 
 # The place of the point 1 along an axis. All powers of 1 are 1, so a bias that is added there reaches each output once.
@@ -207,7 +207,7 @@ def _assemble(pieces: list[_Piece], shape: tuple[int, int, int]) -> tuple[Ration
     return rows[0], rows[1], _transpose(rows[2])
 
 
-def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
+def matrices(m: int, r: int, points: tuple[Fraction, ...] = _POINTS) -> tuple[Rational, Rational, Rational]:
     """Return B^T, G and A^T of F(m, r), exact and proved.
 
     Parameters
@@ -216,6 +216,8 @@ def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
         The number of outputs.
     r : int
         The number of taps.
+    points : tuple of Fraction, optional
+        Distinct points, of which the first m + r - 2 are taken, beside infinity. The default are the library's.
 
     Returns
     -------
@@ -225,7 +227,7 @@ def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
     Raises
     ------
     TypeError, ValueError
-        Where an argument is not a positive int, and where m + r - 2 points are more than this module has.
+        Where an argument is not a positive int, and where m + r - 2 points are more than there are.
 
     Notes
     -----
@@ -243,9 +245,9 @@ def matrices(m: int, r: int) -> tuple[Rational, Rational, Rational]:
     if r == 1:  # With one tap each output is one product, and nothing is transformed.
         identity = [[Fraction(i == j) for j in range(m)] for i in range(m)]
         return identity, [[Fraction(1)]] * m, identity
-    if a - 1 > len(_POINTS):
-        raise ValueError(f"m + r must be at most {len(_POINTS) + 2}, got m={m}, r={r}")
-    points = _POINTS[: a - 1]
+    if a - 1 > len(points):
+        raise ValueError(f"m + r must be at most {len(points) + 2}, got m={m}, r={r}")
+    points = points[: a - 1]
     b_t = _transpose(_inverse(_evaluation(points, a)))
     g = _evaluation(points, r)
     a_t = _transpose(_evaluation(points, m))
