@@ -14,10 +14,13 @@ def answer(found: dict[Run, Curve]) -> str:
         return "No epoch of a main run on the original images has been logged yet.\n"
     whole = {case: curve for case, curve in ours.items() if len(curve) == EPOCHS}
     if len(whole) == len(CASES):
-        sentences = [f"On the original images all eight cases have been run for {EPOCHS} epochs."]
-        sentences += [*ends(whole), f"{confirmed(found)} {effect(found)}".strip()]
+        sentences = [
+            at_the_end(whole, f"On the original images all eight cases have run {EPOCHS} epochs, and their last")
+        ]
+        sentences += [over_the_last(whole), confirmed(found), *effect(found)]
     else:
-        sentences = [*so_far(ours), *(ends(whole) if whole else [])]
+        sentences = so_far(ours)
+        sentences += [at_the_end(whole, "The last"), over_the_last(whole)] if whole else []
     return "\n".join(sentences) + "\n"
 
 
@@ -27,21 +30,25 @@ def so_far(ours: dict[str, Curve]) -> list[str]:
     counts = ", ".join(f"{case} {len(curve)}" for case, curve in ours.items())
     apart = {case: distance(curve, published[case]) for case, curve in ours.items()}
     return [
-        f"On the original images these epochs of {EPOCHS} have been run: {counts}.",
-        f"Over them the test accuracy differs from the published one by {span(apart)} on average.",
+        f"On the original images, these epochs of {EPOCHS} have been run: {counts}.",
+        f"The mean absolute difference of their test accuracy to the published one is {span(apart)}.",
     ]
 
 
-def ends(whole: dict[str, Curve]) -> list[str]:
-    """Return how far whole runs lie from the published ones after the last epoch, and over the last ten."""
+def at_the_end(whole: dict[str, Curve], beginning: str) -> str:
+    """Return how far the last test accuracy of whole runs lies from the published one."""
     published = published_curves()
     apart = {case: curve[-1].test_accuracy - published[case][-1].test_accuracy for case, curve in whole.items()}
+    return f"{beginning} test accuracy differs from the published one by {span(apart, '+.4f')} (ours minus published)."
+
+
+def over_the_last(whole: dict[str, Curve]) -> str:
+    """Return how far whole runs lie from the published ones over the last ten epochs."""
+    published = published_curves()
     late = {case: last_distance(curve, published[case]) or 0.0 for case, curve in whole.items()}
-    near = f"at most {NEAR} in {sum(value <= NEAR for value in late.values())} of {len(late)}"
-    return [
-        f"After the last epoch the test accuracy differs by {span(apart, '+.4f')} (ours minus published).",
-        f"Over the last {LAST} epochs the mean absolute difference is {span(late)}, {near}.",
-    ]
+    near = sum(value <= NEAR for value in late.values())
+    expected = f"{near} of {len(late)} whole runs keep to the expected {NEAR}"
+    return f"Over the last {LAST} epochs the mean absolute difference is {span(late)}, and {expected}."
 
 
 def confirmed(found: dict[Run, Curve]) -> str:
@@ -50,10 +57,12 @@ def confirmed(found: dict[Run, Curve]) -> str:
     return f"Of the article's {len(found_true)} conclusions the runs confirm {found_true.count(True)}."
 
 
-def effect(found: dict[Run, Curve]) -> str:
+def effect(found: dict[Run, Curve]) -> list[str]:
     """Return what the published backward pass changes; nothing as long as no case has both passes."""
     changes = backward_changes(found)
-    return f"The published backward pass changes the mean test accuracy by {span(changes, '+.4f')}." if changes else ""
+    return (
+        [f"The published backward pass changes the mean test accuracy by {span(changes, '+.4f')}."] if changes else []
+    )
 
 
 def span(values: dict[str, float], form: str = ".4f") -> str:

@@ -153,6 +153,6 @@ def causes_table(found: dict[Run, Curve]) -> str:
         published = published_curves()[case][: len(ours)]
         if first := next(iter(bursts(ours, published)), None):
             between = "the main run and the published one"
-            add("a burst of the loss: before it", between, case, 0, [(ours[:first], published[:first])])
-            add("a burst of the loss: from it on", between, case, first, [(ours[first:], published[first:])])
+            add("epochs before a burst of the loss", between, case, 0, [(ours[:first], published[:first])])
+            add("epochs from the burst on", between, case, first, [(ours[first:], published[first:])])
     return markdown(rows) if len(rows) > 1 else "No cause has been measured yet.\n"
