@@ -26,8 +26,10 @@ def _erf(x: Array) -> Array:
     return np.asarray(erf(x))
 
 
-# A column of points, where curves are compared; those of layers here differ well within.
-POINTS = np.linspace(-9, 9, 181)[:, None]
+# A column of points, where curves are compared: close to zero, where those of layers here differ, and far from it up to
+# the largest float32, where limits such as those of Clip show.
+_FAR = np.geomspace(10, 3e38, 40)
+POINTS = np.concatenate([-_FAR[::-1], np.linspace(-9, 9, 181), _FAR])[:, None]
 UNARY: dict[str, Callable[[Array], Array]] = {
     "Relu": lambda x: np.maximum(x, 0),
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -51,6 +53,13 @@ def _outputs() -> Array:
     return np.stack([layer(POINTS) for layer in _LAYERS])
 
 
+def _are_close(wanted: Array, values: Array) -> Array:
+    """Tell for each element whether a layer's output fits the file's, which may overflow to NaN far from zero."""
+    overflows = np.isnan(values) & (np.abs(POINTS) > 9)
+    return np.asarray(overflows | (np.abs(wanted - values) <= 1e-5 * np.maximum(1, np.abs(wanted))))
+
+
+@np.errstate(all="ignore")  # a curve of the file may overflow, and then has no layer
 def layer_of(values: Array) -> Layer | None:
     """Return a new layer whose output at `POINTS` is `values`, or None; Dropout(0.0) is the identity.
 
@@ -58,12 +67,12 @@ def layer_of(values: Array) -> Layer | None:
     """
     channels = values.shape[1]
     if channels == 1:
-        alike = (np.abs(_outputs() - values) <= 1e-5).all(axis=(1, 2))
+        alike = _are_close(_outputs(), values).all(axis=(1, 2))
         if alike.any():
             return copy.copy(_LAYERS[int(alike.argmax())])
     slopes = values[0] / POINTS[0]
     wanted = np.where(POINTS < 0, slopes * POINTS, POINTS)
-    if not (np.abs(wanted - values) <= 1e-5).all():
+    if not _are_close(wanted, values).all():
         return None
     if channels == 1:
         return LeakyReLU(float(slopes[0])) if slopes[0] > 0 else None

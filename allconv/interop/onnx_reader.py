@@ -158,7 +158,18 @@ class Reader:
             raise ValueError(f"{self.describe()} works on channels in groups, which layers here do not")
         if value.node:
             return value
-        raise ValueError(f"{self.describe()} takes a function of elements that no layer here computes")
+        self._to_start_of_curve(value)
+        raise ValueError(f"{self.describe()} begins a function of elements that no layer here computes")
+
+    def _to_start_of_curve(self, value: Act) -> None:
+        """Go back to the first of the nodes that make a curve, since the error is to name it."""
+        makers = {name: node for node in self.graph.node for name in node.output}
+        parts = {name: part for name, part in self.values.items() if isinstance(part, Act) and not part.node}
+        name: str | None = next(name for name, part in parts.items() if part is value)
+        while name is not None:
+            self.node = makers[name]
+            del parts[name]  # A damaged file may lead in a circle.
+            name = next((part for part in self.node.input if part in parts), None)
 
     def constant(self, value: Act | Array | None) -> Array:
         """Return a value that must be constant."""

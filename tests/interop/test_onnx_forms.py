@@ -123,6 +123,12 @@ FORMS = {
          ("Mul", ["x", "c"], ["d"], {}), ("Mul", ["d", "half"], ["y"], {})],
         {"half": np.float32(0.5)}, (1, 6), 13,
     ),
+    "Tanh in operators that overflow far from zero, limits that no number exceeds": (
+        [("Exp", ["x"], ["a"], {}), ("Neg", ["x"], ["n"], {}), ("Exp", ["n"], ["b"], {}),
+         ("Sub", ["a", "b"], ["c"], {}), ("Add", ["a", "b"], ["d"], {}), ("Div", ["c", "d"], ["e"], {}),
+         ("Clip", ["e", "low", "high"], ["y"], {})],
+        {"low": np.float32(0), "high": np.finfo(np.float32).max}, (1, 6), 13,
+    ),
     "newer operators, a transposed convolution, Reshape to (0, -1)": (
         [("ConvTranspose", ["x", "w"], ["a"], {"strides": [2, 2], "output_padding": [1, 1]}),
          ("GroupNormalization", ["a", "g", "b"], ["c"], {"num_groups": 2, "epsilon": 1e-3}),

@@ -8,7 +8,8 @@ from helpers.refusal import check_refusal
 from allconv.interop import from_onnx
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnx.reference.ops._op_list")  # loaded now, since a refusal must not import anything
+for name in ("onnx.reference.ops._op_list", "scipy.special"):
+    pytest.importorskip(name)  # loaded now, since a refusal must not import anything
 
 KERNEL, MATRIX = numbers(2, 3, 3, 3), numbers(2, 6)
 
@@ -45,7 +46,37 @@ REFUSED = {
         lambda: graph_of([("LSTM", ["x", "w"], ["y"], {"hidden_size": 2})], {"w": KERNEL}),
         "node 'LSTM0' (LSTM) is an operator",
     ),
-    "a curve": (lambda: graph_of([("Exp", X, ["y"], {})], {}), "a function of elements that no layer here computes"),
+    "a curve": (
+        lambda: graph_of([("Exp", X, ["a"], {}), ("Flatten", ["a"], ["y"], {})], {}),
+        "node 'Exp0' (Exp) begins a function of elements that no layer here computes",
+    ),
+    **{
+        f"{operator} with {limits}": (
+            lambda operator=operator, limits=limits: graph_of(
+                [("Relu", X, ["a"], {}), (operator, ["a", *limits], ["b"], {}), ("Relu", ["b"], ["y"], {})],
+                {name: np.float32(limit) for name, limit in limits.items()},
+            ),
+            f"node '{operator}1' ({operator}) begins a function of elements that no layer here computes",
+        )
+        for operator, limits in [
+            ("Clip", {"low": 0, "high": 20}),
+            ("Clip", {"low": -10, "high": 10}),
+            ("Min", {"high": 100}),
+            ("Min", {"high": 1e30}),
+            ("Max", {"low": 12}),
+        ]
+    },
+    "a curve in a circle": (
+        lambda: graph_of([("Exp", X, ["y"], {}), ("Exp", ["y"], ["y"], {})], {}),
+        "node 'Exp1' (Exp) begins a function",
+    ),
+    "a curve that overflows": (
+        lambda: graph_of(
+            [("Neg", X, ["a"], {}), ("Exp", ["a"], ["b"], {}), ("Clip", ["b", "low"], ["y"], {})],
+            {"low": np.float32(0)},
+        ),
+        "node 'Neg0' (Neg) begins a function",
+    ),
     "a domain": (
         lambda: graph_of([("Relu", X, ["y"], {"domain": "com.microsoft"})], {}),
         "is of the domain 'com.microsoft'",
