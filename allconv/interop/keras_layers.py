@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from allconv.interop.building import blank, with_weights
+from allconv.interop.keras_options import Options
 from allconv.layers.base import Layer
 from allconv.layers.batchnorm import BatchNorm
 from allconv.layers.conv import Conv2D
@@ -33,7 +34,6 @@ from allconv.layers.upsample import Upsample2D
 from allconv.layers.zero_pad import ZeroPad2D
 from allconv.typing import Array
 
-Config = dict[str, Any]
 _CHANNELS = 2048  # bounds the channels of a normalization without weights of that number
 _ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "relu": ReLU, "relu6": ReLU6, "elu": ELU, "sigmoid": Sigmoid, "tanh": Tanh, "softmax": Softmax, "gelu": GELU,
@@ -50,7 +50,7 @@ def is_of_channels(axis: object, shape: tuple[int, ...], images: str) -> bool:
 
 
 def layer_of_keras(
-    kind: str, config: Config, weights: list[Array], shape: tuple[int, ...], images: str = "channels_last"
+    kind: str, config: dict[str, Any], weights: list[Array], shape: tuple[int, ...], images: str = "channels_last"
 ) -> Layer:
     """Return the layer for a class of Keras.
 
@@ -79,18 +79,21 @@ def layer_of_keras(
     """
     if kind not in _LAYERS:
         raise ValueError(f"is a {kind}, which is no layer here")
-    if not is_of_channels(config.get("axis", 1 if images == "channels_first" else -1), shape, images):
+    options = Options({"data_format": images} | config)
+    if not is_of_channels(options.get("axis", 1 if images == "channels_first" else -1), shape, images):
         raise ValueError(f"works along the axis {config['axis']}, not that of channels")
     has_numbers = kind == "PReLU" or kind.endswith("Normalization")
     if has_numbers and shape[-1] > max([_CHANNELS, *(array.size for array in weights)]):
         raise ValueError(f"takes {shape[-1]} channels and has no weight of so many")
+    name = options.get("activation") or "linear"
+    is_known = isinstance(name, str) and name in _ACTIVATIONS
+    if not is_known or ("softmax" in name and images == "channels_first" and len(shape) == 3):
+        raise ValueError(f"has the activation {name!r}, which is no layer here")
     weights = list(weights)
-    layer = _LAYERS[kind](config, weights, shape)
+    layer = _LAYERS[kind](options, weights, shape)
+    options.refuse_unread()
     if weights:
         raise ValueError(f"has {len(weights)} weights more than a {kind} has here")
-    name = config.get("activation") or "linear"
-    if name not in _ACTIVATIONS or ("softmax" in name and images == "channels_first" and len(shape) == 3):
-        raise ValueError(f"has the activation {name!r}, which is no layer here")
     if name == "linear" or kind == "Activation":
         return layer
     return Sequential(*(layer if isinstance(layer, Sequential) else [layer]), _ACTIVATIONS[name]())
@@ -106,11 +109,11 @@ def _take(weights: list[Array], shape: tuple[Any, ...]) -> Array:
     return array.astype(np.float32)
 
 
-def _bias(config: Config, weights: list[Array], length: int) -> Array | None:
+def _bias(config: Options, weights: list[Array], length: int) -> Array | None:
     return _take(weights, (length,)) if config.get("use_bias", True) else None
 
 
-def _windows(config: Config) -> dict[str, Any]:
+def _windows(config: Options) -> dict[str, Any]:
     """Return the arguments of a convolution."""
     return {
         "stride": tuple(config.get("strides", (1, 1))), "padding": config["padding"], "initializer": blank,
@@ -118,43 +121,53 @@ def _windows(config: Config) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _conv(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _conv(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
     groups = config.get("groups", 1)
     kernel = _take(weights, (*config["kernel_size"], shape[-1] // groups, config["filters"]))
     layer = Conv2D(shape[-1], kernel.shape[3], kernel.shape[:2], groups=groups, **_windows(config))
     return with_weights(layer, kernel, _bias(config, weights, kernel.shape[3]))  # type: ignore[no-any-return]
 
 
-def _depthwise(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _without_bias(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Any:
+    """Return the convolution of each channel by itself."""
     kernel = _take(weights, (*config["kernel_size"], shape[-1], config.get("depth_multiplier", 1)))
     kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
     layer = Conv2D(shape[-1], kernel.shape[3], kernel.shape[:2], groups=shape[-1], **_windows(config))
-    return with_weights(layer, kernel, _bias(config, weights, kernel.shape[3]))  # type: ignore[no-any-return]
+    return with_weights(layer, kernel, None)
 
 
-def _separable(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
-    first = _depthwise(config | {"use_bias": False}, weights, shape)
-    width = shape[-1] * config.get("depth_multiplier", 1)
-    rest = {"kernel_size": (1, 1), "padding": "valid", "filters": config["filters"], "use_bias": config["use_bias"]}
-    return Sequential(first, _conv(rest, weights, (width,)))
+def _depthwise(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    layer = _without_bias(config, weights, shape)
+    return with_weights(layer, layer.weight.value, _bias(config, weights, layer.out_channels))  # type: ignore[no-any-return]
 
 
-def _conv_transpose(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _separable(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+    first = _without_bias(config, weights, shape)
+    kernel = _take(weights, (1, 1, first.out_channels, config["filters"]))
+    second = Conv2D(first.out_channels, kernel.shape[3], 1, initializer=blank)
+    return Sequential(first, with_weights(second, kernel, _bias(config, weights, kernel.shape[3])))
+
+
+def _conv_transpose(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
     if config.get("output_padding") is not None:
         raise ValueError("has an output padding of its own")
     kernel = _take(weights, (*config["kernel_size"], config["filters"], shape[-1]))
-    layer = ConvTranspose2D(shape[-1], kernel.shape[2], kernel.shape[:2], **_windows(config))
+    windows, more = _windows(config), (0, 0)
+    if windows["padding"] == "valid":  # An output of Keras has the whole stride behind the last pixel.
+        taps = [d * (k - 1) + 1 for k, d in zip(kernel.shape[:2], windows["dilation"], strict=True)]
+        more = tuple(max(0, s - n) for s, n in zip(windows["stride"], taps, strict=True))
+    layer = ConvTranspose2D(shape[-1], kernel.shape[2], kernel.shape[:2], output_padding=more, **windows)
     return with_weights(layer, kernel, _bias(config, weights, kernel.shape[2]))  # type: ignore[no-any-return]
 
 
-def _dense(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _dense(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
     if len(shape) != 1:
         raise ValueError(f"is a Dense of {shape}, where a Linear here takes rows")
     kernel = _take(weights, (*shape, config["units"]))
     return with_weights(Linear(*kernel.shape, initializer=blank), kernel, _bias(config, weights, kernel.shape[1]))  # type: ignore[no-any-return]
 
 
-def _scale_and_shift(layer: Any, config: Config, weights: list[Array], shape: tuple[int, ...]) -> Any:
+def _scale_and_shift(layer: Any, config: Options, weights: list[Array], shape: tuple[int, ...]) -> Any:
     """Return a normalization with its gamma and beta, which Keras may leave out."""
     for name, parameter in (("scale", layer.weight), ("center", layer.bias)):
         if config.get(name, True):
@@ -162,18 +175,18 @@ def _scale_and_shift(layer: Any, config: Config, weights: list[Array], shape: tu
     return layer
 
 
-def _batch_norm(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _batch_norm(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
     layer = BatchNorm(shape[-1], eps=config["epsilon"], momentum=1 - config["momentum"])
     _scale_and_shift(layer, config, weights, shape)
     layer.running_mean.value, layer.running_var.value = (_take(weights, shape[-1:]) for _ in range(2))
     return layer
 
 
-def _layer_norm(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _layer_norm(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
     return _scale_and_shift(LayerNorm(shape[-1], eps=config["epsilon"]), config, weights, shape)  # type: ignore[no-any-return]
 
 
-def _group_norm(config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _group_norm(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
     groups = config["groups"] if config["groups"] > 0 else shape[-1]
     return _scale_and_shift(GroupNorm(groups, shape[-1], eps=config["epsilon"]), config, weights, shape)  # type: ignore[no-any-return]
 
@@ -186,41 +199,42 @@ def _pool(kind: type[MaxPool2D] | type[MeanPool2D]) -> Callable[..., Layer]:
     )
 
 
-def _global_max(config: Config, _weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _global_max(config: Options, _weights: list[Array], shape: tuple[int, ...]) -> Layer:
     pool = MaxPool2D((shape[0], shape[1]))
     return pool if config.get("keepdims") else Sequential(pool, Flatten())
 
 
-def _relu(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
-    slope, limit, threshold = (float(config.get(name) or 0) for name in ("negative_slope", "max_value", "threshold"))
-    if threshold or limit not in (0, 6) or (slope and limit):
+def _relu(config: Options, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
+    slope, threshold = (float(config.get(name) or 0) for name in ("negative_slope", "threshold"))
+    limit = config.get("max_value")
+    if threshold or limit not in (None, 6) or (slope and limit):
         raise ValueError(f"is a ReLU of slope {slope}, limit {limit} and threshold {threshold}, which is no layer here")
     return LeakyReLU(slope) if slope else ReLU6() if limit else ReLU()
 
 
-def _prelu(_config: Config, weights: list[Array], shape: tuple[int, ...]) -> Layer:
+def _prelu(config: Options, weights: list[Array], shape: tuple[int, ...]) -> Layer:
     layer = PReLU(shape[-1])
     ones = (1,) * (len(shape) - 1)
-    is_first = bool(weights) and weights[0].shape == (shape[-1], *ones)
+    is_first = config["data_format"] == "channels_first"
     layer.weight.value = _take(weights, (shape[-1], *ones) if is_first else (*ones, shape[-1])).reshape(-1)
     return layer
 
 
-def _zero_pad(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
+def _zero_pad(config: Options, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
     (top, bottom), (left, right) = config["padding"]
     return ZeroPad2D((top, left, bottom, right))
 
 
-def _activation(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
+def _activation(config: Options, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
     return _ACTIVATIONS[config["activation"]]()
 
 
-def _leaky_relu(config: Config, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
+def _leaky_relu(config: Options, _weights: list[Array], _shape: tuple[int, ...]) -> Layer:
     slope: Any = config.get("negative_slope", config.get("alpha", 0.3))  # Keras 2 says alpha
     return LeakyReLU(float(slope))
 
 
-_LAYERS: dict[str, Callable[[Config, list[Array], tuple[int, ...]], Layer]] = {
+_LAYERS: dict[str, Callable[[Options, list[Array], tuple[int, ...]], Layer]] = {
     "Conv2D": _conv, "DepthwiseConv2D": _depthwise, "SeparableConv2D": _separable, "Conv2DTranspose": _conv_transpose,
     "Dense": _dense, "BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
     "GroupNormalization": _group_norm, "MaxPooling2D": _pool(MaxPool2D), "AveragePooling2D": _pool(MeanPool2D),

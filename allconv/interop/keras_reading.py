@@ -9,6 +9,7 @@ from typing import Any
 from allconv.interop.flattening import flattened_channels, from_channels_first
 from allconv.interop.keras_file import open_keras
 from allconv.interop.keras_layers import is_of_channels, layer_of_keras
+from allconv.interop.keras_options import arguments
 from allconv.interop.nesting import Node, nest
 from allconv.layers.branches import Branches
 from allconv.layers.dropout import Dropout
@@ -16,6 +17,7 @@ from allconv.layers.linear import Linear
 from allconv.layers.sequential import Sequential
 from allconv.parameter import Parameter
 from allconv.typing import Array
+from allconv.validation import describe
 
 _CALLS = 5_000  # bounds the layers of a model, and how often all of them are called, and with them the time
 _INPUTS = 20_000  # bounds what all calls together take
@@ -98,6 +100,7 @@ class _Builder:
             raise ValueError(f"has the inputs {list(self.nodes)}, where a model here has one")
         if len(waiting) > _CALLS or sum(len(inputs) for _, _, inputs in waiting) > _INPUTS:
             raise ValueError(f"has more than {_CALLS} calls of layers, or {_INPUTS} inputs of them")
+        _check_calls(self.layers)
         # Keras writes layers in the order in which they were made, not in that of the graph.
         missing = [len(set(inputs)) for _, _, inputs in waiting]
         users: dict[str, list[int]] = defaultdict(list)
@@ -199,6 +202,16 @@ def _tensors(call: Any) -> list[str]:
             return [f"{call[0]}/{call[1]}"]
         return [key for item in call for key in _tensors(item)]
     return []
+
+
+def _check_calls(layers: list[Any]) -> None:
+    """Raise ValueError if a layer is called with an option, such as that it is always to train."""
+    for item in layers:
+        for call in item.get("inbound_nodes", ()):
+            for name, value in arguments(call):
+                if value and not _tensors(value):
+                    described = f"{name}={describe(value)}"
+                    raise ValueError(f"layer {item['config']['name']!r} is called with {described}, which is not read")
 
 
 def _by_layer(layers: list[Any], arrays: dict[str, Array]) -> dict[str, list[Array]]:

@@ -1,6 +1,7 @@
 """Files of Keras, as weights and as models, which `make_keras_files` has written with Keras 3.15.1 and 2.15.0."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from helpers.refusal import check_refusal
 
 import allconv as ac
 from allconv.interop import assign, assigning, from_keras, keras_reading, load_keras, to_onnx
+from allconv.interop.keras_layers import layer_of_keras
 
 h5py = pytest.importorskip("h5py")
 
@@ -182,9 +184,46 @@ def test_other_files_are_refused(files, tmp_path):
     check_refusal(from_keras, path, "holds no model.weights.h5 and config.json")
 
 
-def changed(files, path, change):
-    """Write the file of the net row with a change of its description."""
-    with zipfile.ZipFile(files / "row.keras") as archive, zipfile.ZipFile(path, "w") as copy:
+NUMBERS = {"scale": False, "center": False, "epsilon": 0.1}
+ONES = np.ones(3)
+OTHERS = [
+    ("LayerNormalization", NUMBERS | {"rms_scaling": True}, [], "has the option rms_scaling=True"),
+    ("BatchNormalization", NUMBERS | {"momentum": 0.9, "renorm": True}, [ONES, ONES], "has the option renorm=True"),
+    ("Dropout", {"rate": 0.5, "noise_shape": [1, 1, 3]}, [], "has the option noise_shape=[1, 1, 3]"),
+    ("Softmax", {"of": "a later version"}, [], "has the option of='a later version'"),
+    ("ReLU", {"max_value": 0}, [], "is a ReLU of slope 0.0, limit 0 and threshold 0.0"),
+    ("PReLU", {"shared_axes": [2, 3]}, [np.ones((3, 1, 1))], "has a weight of shape (3, 1, 1) in the place of"),
+    ("Activation", {"activation": {"class_name": "function"}}, [], "has the activation {'class_name': 'function'}"),
+    (
+        "DepthwiseConv2D",
+        {"kernel_size": [1, 1], "padding": "same", "groups": 3},
+        [np.ones((1, 1, 3, 1)), ONES],
+        "has the option groups=3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "config", "weights", "reason"), OTHERS, ids=[row[0] for row in OTHERS])
+def test_an_option_that_changes_the_function_is_refused(kind, config, weights, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        layer_of_keras(kind, config, weights, (3, 1, 3))
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_a_transposed_convolution_ends_with_a_whole_stride(stride):
+    """Also where the kernel is smaller, as the sizes of Keras have it: height times stride."""
+    rng = np.random.default_rng(0)
+    kernel, bias, x = rng.random((1, 1, 2, 3)), rng.random(2), rng.random((2, 4, 5, 3))
+    config = {"filters": 2, "kernel_size": [1, 1], "strides": [stride, stride], "padding": "valid"}
+    layer = layer_of_keras("Conv2DTranspose", config, [kernel, bias], (4, 5, 3))
+    wanted = np.zeros((2, 4 * stride, 5 * stride, 2))
+    wanted[:, ::stride, ::stride] = x @ kernel[0, 0].T
+    np.testing.assert_allclose(layer(x.astype(np.float32)), wanted + bias, rtol=1e-5)
+
+
+def changed(files, path, change, name="row.keras"):
+    """Write the file of a net with a change of its description."""
+    with zipfile.ZipFile(files / name) as archive, zipfile.ZipFile(path, "w") as copy:
         config = json.loads(archive.read("config.json"))
         change(config["config"]["layers"])
         copy.writestr("config.json", json.dumps(config))
@@ -221,3 +260,16 @@ CHANGES = {
 @pytest.mark.parametrize(("change", "reason"), CHANGES.values(), ids=CHANGES)
 def test_a_changed_description_is_refused(files, tmp_path, change, reason):
     check_refusal(from_keras, changed(files, tmp_path / "a.keras", change), reason)
+
+
+@pytest.mark.parametrize("form", ["3", "2"])
+def test_a_call_that_is_always_to_train_is_refused(files, tmp_path, form):
+    def change(layers):
+        (item,) = (item for item in layers if item["class_name"] == "BatchNormalization")
+        if form == "3":
+            item["inbound_nodes"][0]["kwargs"] = {"training": True, "mask": None}
+        else:
+            item["inbound_nodes"] = [[["shared", 0, 0, {"training": True}]]]
+
+    path = changed(files, tmp_path / "a.keras", change, "graph.keras")
+    check_refusal(from_keras, path, "is called with training=True")
