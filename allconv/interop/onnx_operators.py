@@ -9,7 +9,7 @@ import numpy as np
 from allconv.interop import onnx_shapes as shapes
 from allconv.interop import onnx_weights as weights
 from allconv.interop.curves import BINARY, POINTS, UNARY, layer_of
-from allconv.interop.onnx_reader import Act, Reader
+from allconv.interop.onnx_reader import FLOATING, Act, Reader
 from allconv.layers.elu import ELU
 from allconv.layers.gelu import GELU
 from allconv.layers.leaky_relu import LeakyReLU
@@ -72,10 +72,12 @@ def _softmax(reader: Reader, attributes: dict[str, Any], x: Any) -> Act:
     return reader.add(layer, act, flattened=act.flattened)
 
 
-def _same(reader: Reader, _attributes: dict[str, Any], x: Any, *more: Any) -> Act:
+def _same(reader: Reader, attributes: dict[str, Any], x: Any, *more: Any) -> Act:
     """Return what Dropout, Identity and Cast return at inference: the same array."""
     trains = reader.node.op_type == "Dropout" and len(more) > 1 and bool(np.any(reader.constant(more[1])))
     reader.refuse_unless(not trains, "a training mode")
+    kind = attributes.get("to", 1)
+    reader.refuse_unless(kind in (*FLOATING, "FLOAT"), f"the type {kind}, which is none of floating numbers")
     return x if x.groups or not x.node else reader.act(x)
 
 

@@ -25,6 +25,7 @@ from allconv.parameter import Parameter
 from allconv.typing import Array
 
 NCHW, NHWC = (0, 3, 1, 2), (0, 1, 2, 3)
+FLOATING = (1, 10, 11, 16)  # the numbers in ONNX of float32, float16, float64 and bfloat16
 _FOLDS = 1000  # bounds the nodes that compute constants, each of which takes a millisecond
 _SPARE = 1 << 23  # bounds the numbers that a graph makes beyond four for each of its weights: 32 MB of float32
 

@@ -6,7 +6,7 @@ from allconv.interop.files import reading
 from allconv.interop.nesting import Node, nest
 from allconv.interop.onnx_graph import onnx_package
 from allconv.interop.onnx_operators import read_node
-from allconv.interop.onnx_reader import NCHW, Act, Reader
+from allconv.interop.onnx_reader import FLOATING, NCHW, Act, Reader
 from allconv.interop.protobuf import check_fields
 from allconv.layers.sequential import Sequential
 from allconv.layers.shapes import check_shape
@@ -16,7 +16,6 @@ _OF_NCHW = {
     *("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "BatchNormalization"),
     *("InstanceNormalization", "GroupNormalization", "Resize", "Upsample"),
 }
-_FLOATING = (1, 10, 11)  # the numbers in ONNX of float32, float16 and float64
 _FIELDS = 200_000  # bounds the fields of a file, and with them the memory: an empty one takes 200 bytes when parsed
 _NODES = 8_000  # bounds the nodes of a graph, and with them the time
 _INPUTS = 40_000  # bounds what all nodes together take
@@ -109,7 +108,7 @@ def _input(reader: Reader, shape: tuple[int, ...] | None) -> str:
     name = str(inputs[0].name)
     there = [item.dim_value if item.HasField("dim_value") else 0 for item in inputs[0].type.tensor_type.shape.dim]
     kind = inputs[0].type.tensor_type.elem_type
-    if kind not in _FLOATING or len(there) < 2:
+    if kind not in FLOATING or len(there) < 2:
         raise ValueError(f"input {name!r} of shape {tuple(there)} and type {kind} is no batch of floating numbers")
     is_nchw = len(there) == 4 and not _is_nhwc(reader, name, there)
     axes = NCHW if is_nchw else tuple(range(len(there)))

@@ -92,7 +92,8 @@ def _reshaped(reader: Reader, x: Act, shape: tuple[int, ...]) -> Act:
     if shape == act.shape_there():
         return act
     N, *lengths, C = act.shape
-    if len(shape) == 3 and shape[0] == N and act.axes[1] == len(lengths) + 1 and C % shape[1] == 0:
+    in_groups = len(shape) == 3 and shape[0] == N and act.axes[1] == len(lengths) + 1 and act.flattened == 1
+    if in_groups and C % shape[1] == 0:
         return replace(act, groups=shape[1])
     is_plain = act.axes == tuple(range(len(act.axes)))
     flat = len(shape) == 2 and shape[0] == N

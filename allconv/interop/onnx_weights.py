@@ -1,5 +1,6 @@
 """Operators of ONNX with weights, as layers of this library."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +48,8 @@ def _linear(reader: Reader, act: Act, weight: Array, bias: Array | None) -> Act:
         weight = from_channels_first(weight, act.flattened)
     layer = Linear(*weight.shape, initializer=blank)
     if bias is not None:
-        reader.refuse_unless(bias.size in (1, weight.shape[1]), f"a bias of shape {bias.shape}")
+        plain = bias.size in (1, math.prod(bias.shape[-1:])) and bias.size in (1, weight.shape[1])
+        reader.refuse_unless(plain, f"a bias of shape {bias.shape}")
         bias = np.broadcast_to(bias.reshape(-1), weight.shape[1:])
     return reader.add(with_weights(layer, weight, bias), act)
 
@@ -102,11 +104,16 @@ def instance_norm(reader: Reader, attributes: dict[str, Any], x: Any, scale: Any
 def group_norm(reader: Reader, attributes: dict[str, Any], x: Any, scale: Any, bias: Any) -> Act:
     """Return what GroupNormalization computes, with numbers by group (opset 18) or by channel."""
     act = reader.act(x)
-    reader.spend(2 * act.shape[-1])
-    layer = GroupNorm(attributes["num_groups"], act.shape[-1], eps=attributes.get("epsilon", 1e-5))
+    channels, groups = act.shape[-1], attributes["num_groups"]
+    second = act.axes[1] == len(act.shape) - 1 and act.flattened == 1
+    reader.refuse_unless(second, "other channels, or rows of a flattened NCHW image")
+    reader.spend(2 * channels)
+    layer = GroupNorm(groups, channels, eps=attributes.get("epsilon", 1e-5))
     for parameter, array in ((layer.weight, scale), (layer.bias, bias)):
         numbers = reader.constant(array).astype(np.float32)
-        parameter.value = np.repeat(numbers, act.shape[-1] // len(numbers))
+        fits = numbers.shape in ((groups,), (channels,))
+        reader.refuse_unless(fits, f"numbers of shape {numbers.shape}, not {(groups,)} or {(channels,)}")
+        parameter.value = np.repeat(numbers, channels // len(numbers))
     return reader.add(layer, act)
 
 

@@ -41,6 +41,7 @@ def whole_numbers():
 
 
 X = ["x"]
+GROUPS = {"num_groups": 3}
 REFUSED = {
     "an operator": (
         lambda: graph_of([("LSTM", ["x", "w"], ["y"], {"hidden_size": 2})], {"w": KERNEL}),
@@ -116,6 +117,50 @@ REFUSED = {
             {},
         ),
         "node 'Relu0' is part of two branches",
+    ),
+    "groups of NHWC images": (
+        lambda: graph_of(
+            [("Transpose", X, ["a"], {"perm": [0, 2, 3, 1]}), ("GroupNormalization", ["a", "g", "g"], ["y"], GROUPS)],
+            {"g": numbers(3)},
+            shape=(1, 3, 3, 5),
+            opset=21,
+        ),
+        "node 'GroupNormalization1' (GroupNormalization) has other channels, or rows",
+    ),
+    "groups of a flattened image": (
+        lambda: graph_of(
+            [("Flatten", X, ["a"], {}), ("GroupNormalization", ["a", "g", "g"], ["y"], GROUPS)],
+            {"g": numbers(60)},
+            opset=21,
+        ),
+        "node 'GroupNormalization1' (GroupNormalization) has other channels, or rows",
+    ),
+    "groups of signals": (
+        lambda: graph_of([("GroupNormalization", ["x", "g", "g"], ["y"], GROUPS)], {"g": numbers(3)}, (1, 3, 3)),
+        "node 'GroupNormalization0' (GroupNormalization) has other channels, or rows",
+    ),
+    "numbers of other groups": (
+        lambda: graph_of([("GroupNormalization", ["x", "g", "g"], ["y"], GROUPS)], {"g": numbers(2)}, (1, 6, 3, 5)),
+        "has numbers of shape (2,), not (3,) or (6,)",
+    ),
+    "a flattened image in groups": (
+        lambda: graph_of(
+            [
+                ("Flatten", X, ["a"], {}),
+                ("Reshape", ["a", "s"], ["b"], {}),
+                ("InstanceNormalization", ["b", "g", "g"], ["y"], {}),
+            ],
+            {"s": np.array([0, 6, -1]), "g": numbers(6)},
+        ),
+        "node 'Reshape1' (Reshape) has a new shape (1, 6, 10)",
+    ),
+    "numbers cut off": (
+        lambda: graph_of([("Cast", X, ["a"], {"to": 7}), ("Cast", ["a"], ["y"], {"to": 1})], {}),
+        "node 'Cast0' (Cast) has the type 7, which is none of floating numbers",
+    ),
+    "a bias by example": (
+        lambda: graph_of([("Gemm", ["x", "w", "b"], ["y"], {})], {"w": MATRIX.T, "b": numbers(2, 1)}, (2, 6)),
+        "node 'Gemm0' (Gemm) has a bias of shape (2, 1)",
     ),
     "a sum of shapes": (
         lambda: graph_of([("GlobalAveragePool", X, ["a"], {}), ("Add", ["a", "x"], ["y"], {})], {}),
