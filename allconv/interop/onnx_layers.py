@@ -141,15 +141,17 @@ def _layer_norm(graph: Graph, layer: Any, path: str, x: Value) -> str:
 
 def _group_norm(graph: Graph, layer: Any, _path: str, x: Value) -> str:
     """Write groups as the channels of an instance normalization, since GroupNormalization is new in opset 21."""
-    H, W, C = x.shape if len(x.shape) == 3 else (1, 1, x.shape[-1])
-    rows = graph.add("Reshape", x.name, graph.constant([0, layer.groups, -1], "int64"))
+    last, channels = len(x.shape), x.shape[-1]
+    is_second = last in (1, 3)  # images are NCHW already; in other arrays the channels are last
+    name = x.name if is_second else graph.add("Transpose", x.name, perm=(0, last, *range(1, last)))
+    rows = graph.add("Reshape", name, graph.constant([0, layer.groups, -1], "int64"))
     ones, zeros = graph.constant(np.ones(layer.groups)), graph.constant(np.zeros(layer.groups))
     rows = graph.add("InstanceNormalization", rows, ones, zeros, epsilon=layer.eps)
-    shape = [0, C, H, W] if len(x.shape) == 3 else [0, C]
-    name = graph.add("Reshape", rows, graph.constant(shape, "int64"))
-    by_channel = (C, 1, 1) if len(x.shape) == 3 else (C,)
+    name = graph.add("Reshape", rows, graph.constant([0, channels, *x.shape[:-1]], "int64"))
+    by_channel = (channels, *(1,) * (last - 1))
     name = graph.add("Mul", name, graph.weight(layer.weight, layer.weight.value.reshape(by_channel)))
-    return graph.add("Add", name, graph.weight(layer.bias, layer.bias.value.reshape(by_channel)))
+    name = graph.add("Add", name, graph.weight(layer.bias, layer.bias.value.reshape(by_channel)))
+    return name if is_second else graph.add("Transpose", name, perm=(0, *range(2, last + 1), 1))
 
 
 def _pool(graph: Graph, layer: Any, _path: str, x: Value) -> str:

@@ -46,6 +46,16 @@ def test_networks_in_both_layouts(tmp_path, net, shape, layout):
     check(stirred(net()), tmp_path / "a.onnx", shape, layout)
 
 
+@pytest.mark.parametrize("shape", [(5, 8), (8, 8), (2, 3, 5, 8)])
+@pytest.mark.parametrize(
+    "layer",
+    [ac.GroupNorm(2, 8), ac.LayerNorm(8), ac.PReLU(8), ac.Softmax(), ac.Flatten(), ac.Branches(ac.ReLU(), ac.Tanh())],
+    ids=repr,
+)
+def test_arrays_that_are_neither_rows_nor_images(tmp_path, layer, shape):
+    check(stirred(layer), tmp_path / "a.onnx", shape)
+
+
 def test_the_oldest_opset_and_the_names_of_the_weights(tmp_path):
     model = stirred(ac.Sequential(ac.Conv2D(3, 4, 3), ac.BatchNorm(4), ac.ReLU6(), ac.GlobalAveragePool2D()))
     check(model, tmp_path / "a.onnx", (5, 5, 3), opset=13)
