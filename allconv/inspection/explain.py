@@ -93,9 +93,10 @@ def deconvnet(
 
     .. math:: dx = [dy > 0]\, dy
 
-    at every ReLU, LeakyReLU, ELU, GELU and SiLU, whatever the forward pass saw there. All other layers go back by their
-    own backward pass; a max pool's sends the signal to where the maximum was, the deconvnet's "switches". Without such
-    pools nothing of the image enters but the choice of the unit: two images of one class get the same picture.
+    at every ReLU, ReLU6, LeakyReLU, PReLU, ELU, GELU and SiLU, whatever the forward pass saw there. All other layers go
+    back by their own backward pass; a max pool's sends the signal to where the maximum was, the deconvnet's "switches".
+    Without such pools nothing of the image enters but the choice of the unit: two images of one class get the same
+    picture.
 
     Parameters
     ----------
@@ -132,8 +133,8 @@ def guided_backprop(
 
     .. math:: dx = [y > 0]\, [dy > 0]\, dy
 
-    at every ReLU: no negative gradient goes further, nor any where the forward input was negative. A LeakyReLU, ELU,
-    GELU or SiLU has no such mask; it multiplies the positive part of dy by its own derivative.
+    at every ReLU: no negative gradient goes further, nor any where the forward input was negative. A ReLU6, LeakyReLU,
+    PReLU, ELU, GELU or SiLU multiplies the positive part of dy by its own derivative.
 
     Parameters
     ----------
