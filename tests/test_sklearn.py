@@ -227,6 +227,61 @@ def test_a_pickled_estimator_trains_on_with_the_same_bits():
     assert_same_bits(copy.partial_fit(X, CROSS), classifier.partial_fit(X, CROSS))
 
 
+# A fit that fails
+
+
+class Interrupted(ac.ReLU):
+    def forward(self, x, *, training=False):
+        raise KeyboardInterrupt
+
+
+FAILURES = {
+    "weights of another number": ({}, {"sample_weight": [1.0, 2.0]}, ValueError),
+    "a network of other outputs": ({"model": lambda *_: ac.Linear(3, 7)}, {}, ValueError),
+    "no example to hold out": ({"validation_fraction": 1e-9}, {}, ValueError),
+    "a loss that is not finite": ({"learning_rate": 1e300, "epochs": 9}, {}, ValueError),
+    "an interrupt": (
+        {"model": lambda _, outputs, rng: ac.Sequential(ac.Linear(3, outputs), Interrupted())},
+        {},
+        KeyboardInterrupt,
+    ),
+}
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(("parameters", "options", "error"), FAILURES.values(), ids=FAILURES)
+def test_a_failed_fit_leaves_an_estimator_as_it_was(parameters, options, error, warm):
+    more, classes = np.hstack([X, X[:, :1]]), np.array(["a", "b", "c", "d", "e"])[np.arange(120) % 5]
+    for estimator, y, other in [
+        (ConvNetClassifier(epochs=2, random_state=0), CROSS, classes),
+        (ConvNetRegressor(epochs=2, random_state=0), X, X[:, 0]),
+    ]:
+        fresh = clone(estimator).set_params(**parameters, warm_start=warm)
+        before = vars(fresh).copy()
+        with pytest.raises(error):
+            fresh.fit(more, other, **options)
+        assert vars(fresh) == before
+        estimator.fit(X, y).set_params(**parameters)
+        before, expected = vars(estimator).copy(), estimator.predict(X)
+        with pytest.raises(error):
+            estimator.fit(more, other, **options)
+        assert vars(estimator) == before
+        np.testing.assert_array_equal(estimator.predict(X), expected)
+
+
+def test_a_failed_part_leaves_the_classes_of_the_first_call_open():
+    classifier = ConvNetClassifier(random_state=0)
+    with pytest.raises(ValueError, match="weights must have shape"):
+        classifier.partial_fit(X, CROSS, classes=[0, 1, 2], sample_weight=[1.0])
+    assert list(classifier.partial_fit(X, CROSS, classes=[0, 1]).classes_) == [0, 1]
+
+
+def test_an_array_of_class_weights_is_refused():
+    for fit, options in (("fit", {}), ("partial_fit", {"classes": [0, 1]})):
+        with pytest.raises(TypeError, match="class_weight must be a dict, 'balanced' or None, got an array of shape"):
+            getattr(ConvNetClassifier(class_weight=np.ones(2)), fit)(X, CROSS, **options)
+
+
 # Among the tools of scikit-learn
 
 

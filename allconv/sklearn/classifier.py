@@ -83,7 +83,8 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):  # type: ignore[misc] # sciki
     ------
     TypeError, ValueError
         From `fit` and `partial_fit`, if a parameter or the data are out of their range, or the loss is no longer
-        finite. `NotFittedError`, which is a ValueError, from a prediction before either.
+        finite. The estimator then is what it was before, but a network that was trained on keeps its last steps.
+        `NotFittedError`, which is a ValueError, from a prediction before either.
 
     Notes
     -----
@@ -187,7 +188,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):  # type: ignore[misc] # sciki
         """
         if classes is None and not hasattr(self, "model_"):
             raise ValueError("classes must hold all classes in the first call of partial_fit, got None")
-        if self.class_weight == "balanced":
+        if _is_balanced(self.class_weight):
             raise ValueError("class_weight must be a dict or None in partial_fit, which sees a part, got 'balanced'")
         return self._learn(X, y, sample_weight, partial=True, classes=classes)
 
@@ -239,7 +240,7 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):  # type: ignore[misc] # sciki
         """Return the product of the examples' weights and those of their classes."""
         if self.class_weight is None:
             return sample_weight
-        if not isinstance(self.class_weight, dict) and self.class_weight != "balanced":
+        if not isinstance(self.class_weight, dict) and not _is_balanced(self.class_weight):
             error = ValueError if isinstance(self.class_weight, str) else TypeError
             raise error(f"class_weight must be a dict, 'balanced' or None, got {describe(self.class_weight)}")
         of_classes = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[targets])
@@ -248,6 +249,10 @@ class ConvNetClassifier(ClassifierMixin, ConvNet):  # type: ignore[misc] # sciki
 
     def _loss(self) -> Loss:
         return SoftmaxCrossEntropy()
+
+
+def _is_balanced(class_weight: object) -> bool:
+    return isinstance(class_weight, str) and class_weight == "balanced"  # An array has no single truth value.
 
 
 def _shown(classes: object) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -95,22 +96,37 @@ class ConvNet(BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
         """Train for the epochs of `fit`, or for one if `partial`; a network that is there may be trained on."""
         settings = check_settings(self)
         new = not hasattr(self, "model_") or not (partial or settings.warm_start)
-        X, shape = as_rows(X, settings.image_shape if new else self.input_shape_)
-        X, y = validate_data(self, X, y, reset=new, dtype=dtypes_of(shape), **self._checks_of_y)
-        inputs, (targets, outputs) = shaped(X, shape), self._targets(y, classes, new=new)
-        if sample_weight is not None:
-            sample_weight = check_array(sample_weight, dtype=np.float64, ensure_2d=False, input_name="sample_weight")
-        data = _with_weight(Dataset(inputs, targets, weights=self._weights(targets, sample_weight)))
-        with one_thread_in_a_worker():
-            if new:
-                self._start(settings, inputs, outputs)
-            if partial:
-                self._train(data, None, settings, epochs=1)
-            else:
-                # The seed is that of the first fit: a warm start holds the same examples out again.
-                parts = parts_of(data, settings.validation_fraction, seed=self._seed, stratify=self._stratify)
-                self._train(*parts, settings, epochs=settings.epochs)
+        with self._as_before_an_error() if new else nullcontext():
+            X, shape = as_rows(X, settings.image_shape if new else self.input_shape_)
+            X, y = validate_data(self, X, y, reset=new, dtype=dtypes_of(shape), **self._checks_of_y)
+            inputs, (targets, outputs) = shaped(X, shape), self._targets(y, classes, new=new)
+            if sample_weight is not None:
+                options = {"dtype": np.float64, "ensure_2d": False, "input_name": "sample_weight"}
+                sample_weight = check_array(sample_weight, **options)
+            data = _with_weight(Dataset(inputs, targets, weights=self._weights(targets, sample_weight)))
+            with one_thread_in_a_worker():
+                if new:
+                    self._start(settings, inputs, outputs)
+                if partial:
+                    self._train(data, None, settings, epochs=1)
+                else:
+                    # The seed is that of the first fit: a warm start holds the same examples out again.
+                    parts = parts_of(data, settings.validation_fraction, seed=self._seed, stratify=self._stratify)
+                    self._train(*parts, settings, epochs=settings.epochs)
         return self
+
+    @contextmanager
+    def _as_before_an_error(self) -> Iterator[None]:
+        """Give the estimator all its former attributes back where an error ends the block, and then raise it.
+
+        What scikit-learn checks sets attributes too. A mixture of two fits would predict wrong classes.
+        """
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
 
     def _start(self, settings: Settings, inputs: Array, outputs: int) -> None:
         """Make a new network and its optimizer."""

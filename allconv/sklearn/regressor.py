@@ -73,7 +73,8 @@ class ConvNetRegressor(RegressorMixin, ConvNet):  # type: ignore[misc] # scikit-
     ------
     TypeError, ValueError
         From `fit` and `partial_fit`, if a parameter or the data are out of their range, or the loss is no longer
-        finite. `NotFittedError`, which is a ValueError, from a prediction before either.
+        finite. The estimator then is what it was before, but a network that was trained on keeps its last steps.
+        `NotFittedError`, which is a ValueError, from a prediction before either.
 
     Examples
     --------

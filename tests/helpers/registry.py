@@ -474,7 +474,7 @@ ESTIMATOR: dict[str, Rules] = {
     **dict.fromkeys(["early_stopping", "warm_start", "verbose"], BOOL),
     "random_state": [Bad("seed", ValueError, "'seed' cannot be used to seed a numpy.random.RandomState instance")],
 }
-WEIGHTS_OF_CLASSES = Rule("a dict, 'balanced' or None", [3, [1, 2]], ["balance"])
+WEIGHTS_OF_CLASSES = Rule("a dict, 'balanced' or None", [3, [1, 2], np.ones(2)], ["balance"])
 ESTIMATORS = {}
 if find_spec("sklearn"):
     ESTIMATORS = {
