@@ -183,6 +183,17 @@ def test_a_layer_that_refuses_its_state_leaves_the_model_as_it_was(path, bad):
     assert snapshot(net) == before
 
 
+def test_a_fused_copy_is_refused_and_stays_as_it_was(path):
+    fused = ac.models.fuse(ac.Sequential(ac.BatchNorm(2), ac.Conv2D(2, 4, 3)))
+    before, state = snapshot(fused), model_state(fused)
+    for value in state["model"].values():
+        value += 1
+    storage.write(path, state)
+    with pytest.raises(ValueError, match=r"weights\.npz: .*'1\.bias' is read-only, .*'1\.weight' is read-only"):
+        load_weights(fused, path)
+    assert snapshot(fused) == before
+
+
 # From Python 3.13 on, a member of an archive that an interrupt has left open complains when it is freed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_between_two_lines_of_a_save_comes_through(path, monkeypatch):

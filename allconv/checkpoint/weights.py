@@ -160,8 +160,8 @@ def load_model_state(model: Layer, state: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
-        One error that names every path that is missing, unexpected, of another shape, not floating, or too large
-        for float32; or a layer refuses its state.
+        One error that names every path that is missing, unexpected, of another shape, not floating, too large for
+        float32, or read-only in the model; or a layer refuses its state.
     TypeError
         `state` does not have the two dicts.
 
@@ -186,6 +186,9 @@ def load_model_state(model: Layer, state: dict[str, Any]) -> None:
         value, wanted = values[path], parameters[path].value
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.shape != wanted.shape:
             problems.append(f"parameter {path!r} must be floating of shape {wanted.shape}, got {describe(value)}")
+            continue
+        if not wanted.flags.writeable:
+            problems.append(f"parameter {path!r} is read-only, as in a fused copy: load the model, then fuse it")
             continue
         try:
             with np.errstate(over="raise"):
