@@ -15,6 +15,7 @@ from helpers.states import differing
 from allconv import checkpoint
 from allconv.checkpoint import CheckpointError
 from allconv.checkpoint import format as storage
+from allconv.checkpoint.atomic import temporary_name
 
 
 def state(step: int, size: int = 5) -> dict:
@@ -73,7 +74,7 @@ def test_exists(tmp_path):
         "x.npz",
         "checkpoint-1.npz",
         "checkpoint-00000001.npz.old",
-        ".checkpoint-00000001.npz.00000000.allconv.tmp",
+        temporary_name("checkpoint-00000001.npz"),
     ):
         (tmp_path / other).write_bytes(b"")
     assert not checkpoint.exists(str(tmp_path))
@@ -84,11 +85,10 @@ def test_exists(tmp_path):
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path):
-    others = ["log.csv", "checkpoint-1.npz", "checkpoint-00000001.npy", ".x.npz.01234567.allconv.tmp", "best.npz"]
+    others = ["log.csv", "checkpoint-1.npz", "checkpoint-00000001.npy", temporary_name("x.npz"), "best.npz"]
     for name in others:
         (tmp_path / name).write_bytes(b"x")
-    stale = ".checkpoint-00000007.npz.01234567.allconv.tmp"
-    (tmp_path / stale).write_bytes(b"x")
+    (tmp_path / temporary_name("checkpoint-00000007.npz")).write_bytes(b"x")
     for step in range(3):
         checkpoint.save(tmp_path, state(step), keep=1)
     assert names(tmp_path) == sorted([*others, "checkpoint-00000002.npz"])
@@ -238,7 +238,7 @@ def prepared(tmp_path):
     template = tmp_path / "template"
     for step in (1, 2):
         checkpoint.save(template, state(step))
-    (template / ".checkpoint-00000003.npz.00000000.allconv.tmp").write_bytes(b"half")
+    (template / temporary_name("checkpoint-00000003.npz")).write_bytes(b"half")
     folder = tmp_path / "run"
 
     def prepare() -> Path:

@@ -6,16 +6,26 @@ A file is written under another name in the same folder, and renamed when it is 
 import contextlib
 import errno
 import os
+import platform
 import re
 import stat
+import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from allconv.validation import check_path
 
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.allconv\.tmp", re.DOTALL)
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"  # this machine, among those that share a folder
+_TEMPORARY = re.compile(
+    r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]{1,9})-[0-9a-f]{8}\.allconv\.tmp", re.DOTALL
+)
+# The names of the temporary files that threads of this process write at the moment.
+_being_written: set[str] = set()
+# Bounds how long another process may write one file, in seconds, where nothing tells whether that process still runs.
+_DAY = 86_400
 
 
 @contextlib.contextmanager
@@ -24,7 +34,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
     The file is written aside in the same folder, so that the last step is a rename, which is atomic. It is flushed
     and fsynced before the rename, and the folder after it, so that a power cut too leaves the old file or the new
-    one. What earlier processes left behind of `path` when they were killed is removed first.
+    one. What earlier processes left behind of `path` when they were killed is removed first. Where several threads or
+    processes write `path` at once, the last rename wins.
 
     Parameters
     ----------
@@ -42,7 +53,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     OSError
         Of the class that fits the cause (`PermissionError`, `FileNotFoundError`, ...), with `path` as its file
         name: the disk is full, the folder is missing or not writable, a folder, a device or a FIFO is at `path`,
-        memory runs out, ... Then nothing of the new file is left, and a file that was at `path` is as it was.
+        memory runs out, ... Then nothing of the new file is left, and a file that was at `path` is as it was. An
+        OSError of the block that names another file passes as it is.
 
     Examples
     --------
@@ -57,18 +69,26 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     with naming(path):
         _check_replaceable(path)
         remove_stale(path.parent, re.compile(re.escape(path.name)))
-        # A name of its own for each writer: of two that write `path` at once, neither renames the other's half.
-        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.allconv.tmp")
-        try:
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                _sync(file.fileno())
+        temporary = path.with_name(temporary_name(path.name))
+    _being_written.add(temporary.name)
+    try:
+        with naming(path):
+            file = temporary.open("xb")
+        with naming(path, others=False), file:
+            yield file
+            file.flush()
+            _sync(file.fileno())
+        with naming(path):
             temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):  # the first error is the one to tell; the next write tries again
-                temporary.unlink()
-            raise
+    except BaseException:
+        with contextlib.suppress(
+            OSError, MemoryError
+        ):  # the first error is the one to tell; the next write tries again
+            temporary.unlink()
+        raise
+    finally:
+        _being_written.discard(temporary.name)
+    with naming(path):
         sync_folder(path.parent)
 
 
@@ -104,8 +124,15 @@ def make_folder(folder: Path) -> None:
             sync_folder(folder.parent)
 
 
+def temporary_name(name: str) -> str:
+    """Return a name of its own for each writer of the file `name`: neither renames nor removes the other's half."""
+    return f".{name}.{_HOST}-{os.getpid()}-{os.urandom(4).hex()}.allconv.tmp"
+
+
 def remove_stale(folder: Path, name: re.Pattern[str]) -> None:
-    """Remove the temporary files that killed processes left in `folder`.
+    """Remove the temporary files that killed processes left in `folder`, and none that is being written.
+
+    Those of another machine, and on Windows those of another process, are left alone for a day.
 
     Parameters
     ----------
@@ -117,8 +144,36 @@ def remove_stale(folder: Path, name: re.Pattern[str]) -> None:
     with os.scandir(folder) as entries:
         for entry in entries:
             match = _TEMPORARY.fullmatch(entry.name)
-            if match and name.fullmatch(match["name"]) and entry.is_file(follow_symlinks=False):
+            if match and name.fullmatch(match["name"]) and _is_stale(entry, match):
                 remove(folder / entry.name)
+
+
+def _is_stale(entry: os.DirEntry[str], match: re.Match[str]) -> bool:
+    """Tell whether `entry`, whose name has the parts of `match`, is a file that no process writes any more."""
+    if not entry.is_file(follow_symlinks=False):
+        return False
+    pid = int(match["pid"])
+    if match["host"] == _HOST and pid == os.getpid():
+        return entry.name not in _being_written
+    if match["host"] == _HOST and not _runs(pid):
+        return True
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
+    except OSError:  # another process has renamed or removed it a moment ago
+        return False
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether a process of this machine runs; on Windows, where there is no harmless signal, say that it does."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it is another user's
+    return True
 
 
 def remove(path: Path) -> None:
@@ -150,15 +205,18 @@ def _sync(descriptor: int) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: Path, *, others: bool = True) -> Iterator[None]:
     """Let each OSError in the ``with`` block name `path`, where it would name a temporary file or none.
 
-    MemoryError becomes an OSError too, so that a caller has one kind of error to handle.
+    With ``others=False``, one that names a file already passes as it is. MemoryError becomes an OSError too, so that a
+    caller has one kind of error to handle.
     """
     try:
         yield
     except OSError as error:
+        if error.filename is not None and not others:
+            raise
         code = error.errno or errno.EIO
         raise OSError(code, error.strerror or str(error) or os.strerror(code), str(path)) from error
     except MemoryError as error:
-        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(path)) from error
+        raise OSError(errno.ENOMEM, str(error) or os.strerror(errno.ENOMEM), str(path)) from error
