@@ -1,8 +1,11 @@
 """A deployed folder predicts what the model predicts, anywhere, and is refused where it is not what it should be."""
 
+import io
 import json
+import os
 import shutil
 import sys
+import zipfile
 from importlib.util import find_spec
 
 import numpy as np
@@ -298,11 +301,70 @@ def test_a_structure_that_describes_no_network_is_refused(tmp_path, changes):
         ac.deploy.load(tmp_path)
 
 
+def forged(folder, content):
+    """Replace the weights as somebody does who knows how to sign them."""
+    (folder / "weights.npz").write_bytes(content)
+    rewritten(folder, weights_sha256=predictor.hashlib.sha256(content).hexdigest())
+
+
+HEADERS = {
+    "an array of 36 TiB": ("(10000000000000,)", "<f4"),
+    "axes whose product is right": ("(-40, -1)", "<f4"),
+    "no numbers": ("(40,)", "|O"),
+    "a file that is cut": ("(41,)", "<f4"),
+}
+
+
+@pytest.mark.parametrize(("shape", "dtype"), HEADERS.values(), ids=HEADERS)
+def test_a_forged_header_is_refused_before_memory_is_taken(folder, shape, dtype):
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("weights/0.npy", b"\x93NUMPY\1\0" + bytes([118, 0]) + header.encode() + bytes(160))
+    forged(folder, file.getvalue())
+    with pytest.raises(ValueError, match=r"weights\.npz: is damaged"):
+        ac.deploy.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY", b"PK\5\6" + 18 * b"\xff"])
+def test_weights_that_are_no_zip_are_refused(folder, content):
+    forged(folder, content)
+    with pytest.raises(ValueError, match=r"weights\.npz: is damaged"):
+        ac.deploy.load(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFO in a folder")
+@pytest.mark.parametrize("name", ["model.json", "weights.npz"])
+def test_a_fifo_is_refused_and_not_waited_for(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ValueError, match=f"{name}: is a device or a FIFO, no regular file"):
+        ac.deploy.load(folder)
+
+
+def test_a_structure_is_bounded(folder, tmp_path):
+    with (folder / "model.json").open("ab") as file:
+        file.write(bytes(predictor.STRUCTURE_LIMIT))
+    with pytest.raises(ValueError, match=r"model\.json: is no file of allconv\.deploy: it has more than 4194304 bytes"):
+        ac.deploy.load(folder)
+    names = ["x" * (1 << 20)] * 6
+    with pytest.raises(ValueError, match=r"model and names must take at most 4194304 bytes in model\.json, got 629\d+"):
+        ac.deploy.save(small(), tmp_path / "other", input_shape=SHAPE, names=names)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_structure_that_is_nested_deep_is_refused(folder):
+    for depth in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
+        (folder / "model.json").write_text('{"a":' + "[" * depth + "]" * depth + "}")
+        with pytest.raises(ValueError, match=r"model\.json: is (damaged, or )?no file of allconv\.deploy"):
+            ac.deploy.load(folder)
+
+
 def test_a_compressed_file_that_would_fill_the_memory_is_refused(tmp_path):
     ac.deploy.save(small(), tmp_path, input_shape=SHAPE)
-    np.savez_compressed(tmp_path / "weights.npz", **{"weights/0": np.zeros(1 << 20)})
-    rewritten(tmp_path, weights_sha256=predictor.hashlib.sha256((tmp_path / "weights.npz").read_bytes()).hexdigest())
-    with pytest.raises(ValueError, match=r"weights\.npz: declares more bytes than it holds"):
+    np.savez_compressed(file := io.BytesIO(), **{"weights/0": np.zeros(1 << 20)})
+    forged(tmp_path, file.getvalue())
+    with pytest.raises(ValueError, match=r"weights\.npz: is damaged: it declares more bytes than it holds"):
         ac.deploy.load(tmp_path)
 
 

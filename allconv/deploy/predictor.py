@@ -14,12 +14,15 @@ has the arrays. Nothing here starts a thread, writes a file, or reads anything b
 # Longer than 300 lines, since a deployed folder shall have one file of code; each function in it is short.
 import functools
 import hashlib
+import io
 import json
 import math
 import reprlib
+import stat
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -28,6 +31,7 @@ Step = Callable[[Array], Array]
 
 FORMAT = 1
 STRUCTURE, WEIGHTS = "model.json", "weights.npz"
+STRUCTURE_LIMIT = 1 << 22  # bounds model.json, in bytes: JSON takes up to 60 times its length in memory
 
 
 class Predictor:
@@ -189,9 +193,22 @@ def fingerprint(structure: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
+def _open(path: Path) -> io.BufferedReader:
+    """Open a file for reading. To open a FIFO would wait for ever, and a device may have no end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ValueError(f"{path}: is a device or a FIFO, no regular file")
+    return path.open("rb")
+
+
 def _read_structure(path: Path) -> dict[str, Any]:
+    with _open(path) as file:
+        text = file.read(STRUCTURE_LIMIT + 1)
+    if len(text) > STRUCTURE_LIMIT:
+        raise ValueError(f"{path}: is no file of allconv.deploy: it has more than {STRUCTURE_LIMIT} bytes")
     try:
-        structure = json.loads(path.read_bytes())
+        structure = json.loads(text)
+        sha256 = fingerprint(structure) if isinstance(structure, dict) else None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is damaged, or no file of allconv.deploy: {error}") from error
     if not isinstance(structure, dict) or structure.get("kind") != "allconv.deploy":
@@ -201,26 +218,46 @@ def _read_structure(path: Path) -> dict[str, Any]:
             f"{path}: has format {structure.get('format')!r}, written by allconv {structure.get('allconv')}; "
             f"this version reads {FORMAT}"
         )
-    if structure.get("sha256") != fingerprint(structure):
+    if structure.get("sha256") != sha256:
         raise ValueError(f"{path}: is damaged: it does not have the SHA-256 that it states")
     return structure
 
 
 def _read_weights(path: Path, structure: dict[str, Any]) -> dict[str, Array]:
     """Return the arrays by name; the file must be the very one that the structure was written with."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != structure.get("weights_sha256"):
             raise ValueError(
                 f"{path}: is damaged, or belongs to another network: "
                 f"it does not have the SHA-256 that {STRUCTURE} states"
             )
-        size = file.tell()
-        file.seek(0)
-        prefix = "weights/"
-        with np.load(file, allow_pickle=False) as archive:
-            if sum(member.file_size for member in archive.zip.infolist()) > size:
-                raise ValueError(f"{path}: declares more bytes than it holds")
-            return {name.removeprefix(prefix): archive[name] for name in archive.files if name.startswith(prefix)}
+        try:
+            return _read_arrays(file, file.tell())
+        except MemoryError:  # The arrays are no larger than the file.
+            raise
+        except Exception as error:  # A forged zip raises almost anything.
+            raise ValueError(f"{path}: is damaged: {error}") from error
+
+
+def _read_arrays(file: BinaryIO, size: int) -> dict[str, Array]:
+    """Return the arrays of a zip of so many bytes."""
+    prefix = "weights/"
+    with zipfile.ZipFile(file) as archive:
+        members = [info for info in archive.infolist() if info.filename.startswith(prefix)]
+        if sum(info.file_size for info in members) > size:
+            raise ValueError("it declares more bytes than it holds")
+        return {info.filename.removeprefix(prefix).removesuffix(".npy"): _read_array(archive, info) for info in members}
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    """Return an array whose header states as many bytes as the member has, so that no header takes the memory."""
+    with archive.open(info) as member:
+        np.lib.format.read_magic(member)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype.kind != "f" or math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
+            raise ValueError(f"{info.filename} of shape {shape} and dtype {dtype} cannot have {info.file_size} bytes")
+    with archive.open(info) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _in_a_row(steps: list[dict[str, Any]], weights: dict[str, Array]) -> Step:

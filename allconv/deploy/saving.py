@@ -81,6 +81,11 @@ def save(
         "normalize": prepare,
         "network": network,
     }
+    size = len(json.dumps(structure, indent=1)) + 200  # with the hashes, which `_write` adds
+    if size > predictor.STRUCTURE_LIMIT:
+        raise ValueError(
+            f"model and names must take at most {predictor.STRUCTURE_LIMIT} bytes in {predictor.STRUCTURE}, got {size}"
+        )
     _write(folder, structure, arrays)
 
 
