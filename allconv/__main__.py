@@ -51,8 +51,13 @@ def _read_image(path: Path, shape: tuple[int, ...]) -> Array:
         from PIL import Image, ImageOps
     except ImportError:
         raise ImportError("to read images, Pillow must be installed: pip install 'allconv[plot]'") from None
-    with Image.open(path) as picture:
-        converted = ImageOps.exif_transpose(picture).convert(_MODES[shape[2]])
+    try:
+        with Image.open(path) as picture:
+            if picture.mode[0] in "IF":  # Pillow would clip what is above 255.
+                raise ValueError(f"mode {picture.mode}")  # noqa: TRY301
+            converted = ImageOps.exif_transpose(picture).convert(_MODES[shape[2]])
+    except Exception as error:  # Each decoder has errors of its own, and one is for a size that would fill the memory.
+        raise ValueError(f"{path} must be a picture of 8 bits a channel that Pillow reads, got {error!r}") from error
     if converted.size != (shape[1], shape[0]):
         converted = converted.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
     return np.asarray(converted).reshape(shape)

@@ -3,9 +3,12 @@
 import io
 import json
 import os
+import re
 import shutil
+import struct
 import sys
 import zipfile
+import zlib
 from importlib.util import find_spec
 
 import numpy as np
@@ -388,6 +391,34 @@ def test_the_command_line(tmp_path, capsys):
     assert len(best) == 5
     assert main(["predict", str(tmp_path / "net"), *[str(tmp_path / "larger and grey.png")] * 2]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 12
+
+
+def png(width, height):
+    """Return a picture of some size that ends where its pixels should begin."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+              for kind, data in ((b"IHDR", header), (b"IDAT", b""))]  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+PICTURES = {
+    "16 bits": (lambda image: image.fromarray(np.full((8, 8), 60000, np.uint16)), "mode I;16"),
+    "floats": (lambda image: image.fromarray(np.full((8, 8), 0.5, np.float32)), "mode F"),
+    "far too large": (lambda _: png(30000, 30000), "DecompressionBombError"),
+    "half a picture": (lambda _: png(8, 8), "Error"),
+    "a text": (lambda _: b"text", "UnidentifiedImageError"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), PICTURES.values(), ids=PICTURES)
+def test_the_command_line_refuses_a_picture_by_name(tmp_path, capsys, make, message):
+    made = make(pytest.importorskip("PIL.Image"))
+    path = tmp_path / "picture.tiff"
+    path.write_bytes(made) if isinstance(made, bytes) else made.save(path)
+    ac.deploy.save(small(), tmp_path / "net", input_shape=SHAPE)
+    assert main(["predict", str(tmp_path / "net"), str(path)]) == 1
+    wanted = rf"error: .*picture\.tiff must be a picture of 8 bits a channel that Pillow reads, got .*{message}"
+    assert re.match(wanted, capsys.readouterr().err)
 
 
 def test_the_command_line_says_what_is_wrong(tmp_path, capsys, monkeypatch):
