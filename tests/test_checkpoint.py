@@ -170,6 +170,7 @@ def test_only_damaged_files(tmp_path):
     ("arguments", "error", "message"),
     [
         ((None, {}), TypeError, "folder must be a path, got None"),
+        (("", {}), ValueError, "folder must be a path that the file system can have, got ''"),
         (("x", None), TypeError, "state must be a dict, got None"),
         (("x", {"step": -1}), ValueError, r'state\["step"\] must be a non-negative int, got -1'),
         (("x", {"step": 1.5}), TypeError, r'state\["step"\] must be a non-negative int, got 1.5'),
@@ -181,6 +182,16 @@ def test_bad_arguments(tmp_path, monkeypatch, arguments, error, message):
     with pytest.raises(error, match=message):
         checkpoint.save(*arguments)
     assert list(tmp_path.rglob("*.npz")) == []
+
+
+@pytest.mark.parametrize("call", [checkpoint.exists, checkpoint.load, storage.read])
+def test_an_empty_path_is_no_folder(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="must be a path that the file system can have, got ''"):
+        call("")
+    assert names(tmp_path) == []
+    checkpoint.save(Path(), state(1))  # pathlib's name of the current folder
+    assert checkpoint.exists(Path())
 
 
 @pytest.mark.parametrize("keep", [0, 1.5, True, None])
@@ -221,11 +232,23 @@ def test_a_second_trainer_is_refused_until_the_first_is_gone(tmp_path):
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(RuntimeError, match="in use by another training process"), checkpoint.lock(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match="in use already, by another training process or by"),
+        checkpoint.lock(tmp_path),
+    ):
         pass
     process.kill()
     process.communicate()
     with checkpoint.lock(tmp_path):
+        pass
+
+
+def test_a_second_lock_in_one_process_is_refused_too(tmp_path):
+    with (
+        checkpoint.lock(tmp_path),
+        pytest.raises(RuntimeError, match="is in use already, by another training process or by this one"),
+        checkpoint.lock(tmp_path),
+    ):
         pass
 
 

@@ -198,7 +198,7 @@ def test_a_folder_without_a_checkpoint_starts_over(tmp_path):
 def test_one_process_trains_in_a_folder(tmp_path):
     with (
         ac.checkpoint.lock(tmp_path / "out" / "checkpoints"),
-        pytest.raises(RuntimeError, match="in use by another training process"),
+        pytest.raises(RuntimeError, match="in use already, by another training process or by this one"),
     ):
         train(tmp_path / "out", resume=True)
 

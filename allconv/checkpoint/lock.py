@@ -12,7 +12,7 @@ from allconv.validation import check_path
 
 @contextmanager
 def lock(folder: str | Path) -> Iterator[None]:
-    """Keep `folder` to this process while the ``with`` block runs: another process that locks it gets an error.
+    """Keep `folder` to the ``with`` block while it runs: whoever else locks it gets an error.
 
     The operating system ends the lock with the process, however that ends, so a killed run leaves none behind. The
     empty file ``lock`` stays. Some network file systems know no locks between machines.
@@ -30,7 +30,7 @@ def lock(folder: str | Path) -> Iterator[None]:
     Raises
     ------
     RuntimeError
-        Another process holds the lock.
+        Another process holds the lock, or another block of this one.
     OSError
         The folder cannot be made or written to.
 
@@ -48,7 +48,7 @@ def lock(folder: str | Path) -> Iterator[None]:
         file = path.open("ab")
     try:
         if not _try_lock(file):
-            raise RuntimeError(f"folder {folder} is in use by another training process")
+            raise RuntimeError(f"folder {folder} is in use already, by another training process or by this one")
         yield
     finally:
         # A close that fails gives the lock back all the same, and its error would hide the one of the block.

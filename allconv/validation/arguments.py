@@ -212,14 +212,14 @@ def members_of(value: Any) -> list[Any] | None:
 
 
 def check_path(name: str, value: object) -> Path:
-    """Return `value`, which must be a str or a path object, as a Path."""
+    """Return `value`, which must be a str or a path object, as a Path. An empty str is refused, not the folder "."."""
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"{name} must be a path, got {describe(value)}")
     try:
         encoded = os.fsencode(value)
     except (TypeError, ValueError):  # What __fspath__ returned is no text, or no file name can hold its characters.
         encoded = b"\0"
-    if b"\0" in encoded:
+    if not encoded or b"\0" in encoded:
         raise ValueError(f"{name} must be a path that the file system can have, got {describe(value)}")
     return Path(os.fsdecode(value))
 

@@ -172,7 +172,10 @@ BY_NAME: dict[str, Rules] = {
     **dict.fromkeys(["dampening", "label_smoothing", "p"], PROBABILITY),
     "max_norm": POSITIVE._replace(values=[v for v in POSITIVE.values if v != math.inf]),
     "momentum": FRACTION,
-    "path": Rule("a path", [None, 3, b"file", ["file"]]),
+    "path": [
+        Rule("a path", [None, 3, b"file", ["file"]]),
+        Bad("", ValueError, "path must be a path that the file system can have, got ''"),
+    ],
     "padding": PADDING,
     "algorithm": choice("auto", "im2col", "banded", "winograd"),
     "axis": Rule("an int", [1.5, True, "1", None, math.nan, [1], (1,), b"1", 1j, np.float64(1), {}, np.array([1])]),
