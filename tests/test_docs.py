@@ -121,6 +121,20 @@ def test_the_page_of_the_leaps_has_what_was_measured(monkeypatch):
     assert soon < late - 0.3
 
 
+@pytest.mark.parametrize("script", ["article/leaps.py", "dilated/study.py"])
+def test_measurements_of_minutes_are_not_lost_with_the_next(tmp_path, monkeypatch, script):
+    monkeypatch.syspath_prepend((ROOT / "experiments" / script).parent)
+    write = runpy.run_path(str(ROOT / "experiments" / script))["write"]
+    path, arguments = (tmp_path / "a.csv", ()) if "leaps" in script else (tmp_path, ("a",))
+    monkeypatch.setitem(write.__globals__, "RESULTS", path)
+    write(*arguments, [{"a": 1}])
+    before = (tmp_path / "a.csv").read_bytes()
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        write(*arguments, [{"b": 2}, {"a": 1}, {"b": 3}])
+    assert (tmp_path / "a.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
 @pytest.mark.scripts
 def test_the_dilated_gradients_are_those_in_the_results(dilated_study):
     checks = [row for net, kind in dilated_study["NETS"].items() for row in dilated_study["check_rows"](kind, net)]

@@ -2,7 +2,7 @@
 
     python experiments/article/leaps.py --data PATH     # make the trainings, some minutes each on one core
     python experiments/article/leaps.py --run FOLDER    # print by how much v_bar exceeds v in a run of the example
-    python experiments/article/leaps.py                 # write the table of docs/experiment/results.md
+    python experiments/article/leaps.py                 # write the table of docs/experiment/leaps.md
 
 Each training makes 700 steps of a case by the article's protocol, in the published order of the images. The results
 lie beside this file as `leaps.csv`. A training that it has is not made again; delete the file to begin anew.
@@ -10,6 +10,8 @@ lie beside this file as `leaps.csv`. A training that it has is not made again; d
 
 import argparse
 import csv
+import dataclasses
+import io
 import statistics
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -46,9 +48,11 @@ def build(name: str, maximum: str) -> ac.article.Case:
     case = ac.article.build_case(name, np.random.default_rng(SEED))
     if maximum == "tensor":
         return case
-    optimizer = ac.DilatedAMSGrad(case.model, case.schedule(0), initial_scale=0.8, betas=(0.9, 0.9),
-                                  bias_correction="none", maximum=maximum)  # fmt: skip
-    return ac.article.Case(name, case.model, optimizer, case.rate_factor)
+    own = case.optimizer
+    assert isinstance(own, ac.DilatedAMSGrad)
+    optimizer = ac.DilatedAMSGrad(case.model, own.learning_rate, initial_scale=own.initial_scale, betas=own.betas,
+                                  bias_correction=own.bias_correction, maximum=maximum)  # fmt: skip
+    return dataclasses.replace(case, optimizer=optimizer)
 
 
 def losses(case: ac.article.Case, train_set: ac.data.Dataset) -> Iterator[float]:
@@ -121,11 +125,17 @@ def make(data: str) -> None:
     for training in TRAININGS:
         rows: list[Row] = [*kept()]
         if training not in [(row["case"], row["backward"], row["maximum"]) for row in rows]:
-            rows.append(measure(*training, train_set))
-            with RESULTS.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[-1]))
-                writer.writeheader()
-                writer.writerows(rows)
+            write([*rows, measure(*training, train_set)])
+
+
+def write(rows: list[Row]) -> None:
+    """Write leaps.csv, whole or not at all: each row took minutes."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[-1]))
+    writer.writeheader()
+    writer.writerows(rows)
+    with ac.checkpoint.atomic_write(RESULTS) as file:
+        file.write(text.getvalue().encode())
 
 
 def table(rows: list[dict[str, str]]) -> str:

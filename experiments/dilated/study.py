@@ -16,6 +16,7 @@ and augmentation. This budget was set before the first run. The results lie besi
 
 import argparse
 import csv
+import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,11 +146,13 @@ def train_missing(train: ac.data.Dataset, test: ac.data.Dataset) -> None:
 
 
 def write(name: str, rows: list[Row]) -> None:
-    """Write rows as name.csv."""
-    with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write rows as name.csv, whole or not at all: some take minutes."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with ac.checkpoint.atomic_write(RESULTS / f"{name}.csv") as file:
+        file.write(text.getvalue().encode())
 
 
 def read(name: str) -> list[dict[str, str]]:

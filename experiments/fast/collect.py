@@ -9,10 +9,13 @@ that the file has already is left as it stands there; delete its rows to collect
 
 import argparse
 import csv
+import io
 import json
 from pathlib import Path
 
 from fast_runs import COLUMNS, IMAGES, LOG_COLUMNS, RECIPES, RUNS, Row, Run, images_trained, read_rows, to_runs
+
+from allconv.checkpoint import atomic_write
 
 
 def read_run(folder: Path, machine: str, idle: bool) -> Run | str:
@@ -58,10 +61,12 @@ def main() -> None:
     parser.add_argument("--machine", default="", help="its name; the default is what the run has recorded")
     args = parser.parse_args()
     rows = collect(args.root, read_rows(RUNS), args.machine, args.idle)
-    with RUNS.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(RUNS) as file:
+        file.write(text.getvalue().encode())
 
 
 if __name__ == "__main__":
