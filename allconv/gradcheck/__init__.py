@@ -11,7 +11,5 @@ from allconv.gradcheck.comparing import Comparison, compare
 from allconv.gradcheck.grade import Grade, GradeRow, grade
 from allconv.gradcheck.report import CheckRow, Report
 
-Row = CheckRow  # the older name, which programs may still use
-
 __all__ = ["CheckRow", "Comparison", "Grade", "GradeRow", "Report", "check", "check_loss", "compare", "grade"]
 __all__ += ["guard_caches"]
