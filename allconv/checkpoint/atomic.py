@@ -81,9 +81,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         with naming(path):
             temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(
-            OSError, MemoryError
-        ):  # the first error is the one to tell; the next write tries again
+        # The first error is the one to tell; the next write tries to remove the file again.
+        with contextlib.suppress(OSError, MemoryError):
             temporary.unlink()
         raise
     finally:
