@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 from allconv.parallel.blas import single_threaded_blas
-from allconv.parallel.workers import this_thread
+from allconv.parallel.workers import Job, this_thread
 
 T = TypeVar("T")
 _END: Any = object()  # takes the place of an item after the last one
@@ -15,11 +15,12 @@ def prefetched(items: Iterator[T]) -> Iterator[T]:
     """Yield the items of an iterator, each of which a thread has made ahead.
 
     An error in the iterator is raised where its item is asked for. A caller that stops early leaves one item unused.
+    Such an end waits for the thread, so that no thread uses the iterator any more, nor what the iterator uses.
 
     Parameters
     ----------
     items : iterator
-        The iterator, which only one thread at a time uses.
+        The iterator, which only one thread at a time uses. It runs in a copy of the caller's context.
 
     Yields
     ------
@@ -32,9 +33,14 @@ def prefetched(items: Iterator[T]) -> Iterator[T]:
     ['a', 'b', 'c']
     """
     pending = _Next(items)
-    while (item := pending.result()) is not _END:
-        pending = _Next(items)
-        yield item
+    try:
+        pending.start()
+        while (item := pending.result()) is not _END:
+            pending = _Next(items)
+            pending.start()
+            yield item
+    finally:
+        pending.cancel_or_wait()
 
 
 class _Next(Generic[T]):
@@ -43,7 +49,12 @@ class _Next(Generic[T]):
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._make, daemon=True)
+        self._job = Job(self._make)
+        # The thread is no daemon: Python stops daemons at its exit, and closing an iterator then would never end.
+        self._thread = threading.Thread(target=self._job.begin, daemon=False)
+
+    def start(self) -> None:
+        """Let the thread begin."""
         self._thread.start()
 
     def _make(self) -> None:
@@ -60,3 +71,8 @@ class _Next(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._item
+
+    def cancel_or_wait(self) -> None:
+        """Wait until the thread no longer uses the iterator; a thread that has not begun never will."""
+        if threading.current_thread() is not self._thread:  # Garbage collection may close an iterator in any thread.
+            self._job.cancel_or_wait()

@@ -1,5 +1,7 @@
 """Checks of a model, a loss and data against each other, before any work is done."""
 
+import copy
+
 from allconv.data.batches import Batches
 from allconv.data.loader import Loader
 from allconv.layers.base import Layer
@@ -24,7 +26,9 @@ def check_fit(model: Layer, loss: Loss, loader: Loader | Batches) -> None:
             f"model must end in logits, since {type(loss).__name__} takes them, got one that ends in {last!r}"
         )
     if isinstance(loader, Loader):
-        inputs, _, *weights = next(loader.epoch(0))
+        first = copy.copy(loader)
+        first.prefetch = False  # A thread would make a second step, which nobody takes.
+        inputs, _, *weights = next(first.epoch(0))
         if weights:
             _check_takes_weights(loss)
         scores = model(inputs[:1])

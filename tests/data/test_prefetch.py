@@ -1,6 +1,9 @@
 """Steps that a thread makes ahead: the same items, the same errors, and really ahead."""
 
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -51,3 +54,94 @@ def test_a_loader_gives_the_same_steps_and_training_the_same_bits():
     assert len(steps) == len(others) == 4
     for a, b in zip([*plain, *sum(steps, ())], [*ahead, *sum(others, ())], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_caller_that_leaves_early_leaves_no_thread_at_work():
+    used_by = []
+
+    def items():
+        while True:
+            used_by.append(threading.current_thread())
+            time.sleep(0.02)
+            used_by.remove(threading.current_thread())
+            yield
+
+    def left_by_break():
+        for _ in prefetched(items()):
+            break
+
+    def left_by_an_error():
+        for _ in prefetched(items()):
+            raise KeyboardInterrupt
+
+    def left_unused():
+        next(prefetched(items()))
+
+    left_by_break()
+    assert used_by == []
+    with pytest.raises(KeyboardInterrupt):
+        left_by_an_error()
+    assert used_by == []
+    left_unused()
+    assert used_by == []
+
+
+def test_an_iterator_that_its_own_thread_collects_does_not_wait_for_itself():
+    given, collected = threading.Event(), threading.Event()
+
+    def items():
+        yield
+        given.wait()
+        ahead.close()  # as the garbage collector does, which may run in any thread
+        collected.set()
+
+    ahead = prefetched(items())
+    next(ahead)
+    given.set()
+    assert collected.wait(timeout=10)
+
+
+def test_an_iterator_in_the_middle_does_not_keep_the_program_from_its_end():
+    items = "items = prefetched(map(time.sleep, (0, 1))); next(items)"
+    program = f"import time; from allconv.data.prefetch import prefetched; {items}"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, capture_output=True)
+
+
+class Stateful:
+    """An augmenter whose numbers depend on how often it was called, and that only one thread at a time may use."""
+
+    def __init__(self):
+        self.calls, self.in_use = 0, threading.Lock()
+
+    def __call__(self, images, rng):
+        assert self.in_use.acquire(blocking=False), "two threads use the augmenter"
+        self.calls += 1
+        time.sleep(0.01)
+        self.in_use.release()
+        return images // self.calls
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_prefetch_changes_no_number_of_a_stateful_augmenter(early):
+    def losses(*, prefetch):
+        model = ac.Sequential(ac.Flatten(), ac.Linear(3072, 10, rng=np.random.default_rng(0)))
+        loader = ac.data.Loader(ac.data.shapes(20, seed=0), 5, augment=(augment := Stateful()), prefetch=prefetch)
+        training = ac.train(
+            model, ac.SoftmaxCrossEntropy(), ac.SGD(model.parameters(), 0.01), loader, epochs=1, report_every=1
+        )
+        assert augment.calls == 1
+        if early:  # an epoch beside the training, left after its first step
+            next(loader.epoch(0))
+            augment.calls = 0
+        return [record.loss for record in training]
+
+    assert losses(prefetch=True) == losses(prefetch=False)
+
+
+def test_the_thread_works_in_the_callers_context():
+    def divided_by_0(images, rng):
+        return images / 0
+
+    data = ac.data.Dataset(np.ones((4, 2), np.float32), np.zeros(4, int))
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        next(ac.data.Loader(data, 2, augment=divided_by_0, prefetch=True).epoch(0))
