@@ -37,7 +37,8 @@ ALLOWED = {
     "gradcheck": GROUND | {"layers", "parameter", "rules", "tables"},
     "inspection": GROUND | {"layers", "parallel", "rules", "tables"},
     "interop": GROUND | {"checkpoint", "data", "functional", "layers", "models", "parameter"},
-    "training": GROUND | {"checkpoint", "data", "distributed", "layers", "losses", "optimizers", "parallel"},
+    "training": GROUND
+    | {"checkpoint", "data", "distributed", "layers", "losses", "optimizers", "parallel", "parameter"},
     "sklearn": GROUND
     | {"checkpoint", "data", "functional", "layers", "losses", "optimizers", "parallel", "schedules", "training"},
 }

@@ -1,8 +1,11 @@
+import tempfile
+
 import numpy as np
 import pytest
 from helpers.bits import same_with_any_threads
 
 import allconv as ac
+from allconv.article import PublishedOrder
 from allconv.training.nonfinite import NonFiniteError
 
 
@@ -288,6 +291,133 @@ def test_a_resume_with_another_schedule_is_refused_where_it_had_other_rates():
         Parts().train(resume=state, schedule=ac.schedules.inverse_time(0.01, 0.4))
     later = ac.schedules.inverse_time(0.01, 0.5)
     Parts().train(resume=state, schedule=lambda epochs: later(epochs) if epochs < 3 else 0.001)  # in the future it may
+
+
+def test_a_resume_with_another_schedule_within_the_epoch_is_refused():
+    state = next(Parts().train(schedule=ac.schedules.cosine(0.1, 3), report_every=4)).state
+    with pytest.raises(ValueError, match="rates_of_steps was .*, is "):
+        Parts().train(resume=state, schedule=ac.schedules.step(0.1, 100, 0.5))
+    end = next(Parts().train(schedule=lambda epochs: 0.1)).state
+    with pytest.raises(ValueError, match="rates_of_steps was .*, is "):
+        Parts().train(resume=end, schedule=lambda epochs: 0.1 if epochs == int(epochs) else 0.2)
+    Parts().train(resume=end, schedule=lambda epochs: 0.1 if epochs <= 1 else 0.2)  # in the future it may
+
+
+def test_a_resume_with_another_constant_rate_is_refused():
+    def parts(rate):
+        made = Parts()
+        made.optimizer = ac.SGD(made.model.parameters(), rate)
+        return made
+
+    state = next(parts(0.1).train(schedule=None, report_every=2)).state
+    with pytest.raises(ValueError, match=r"another constant_rates was \[0\.1\], is \[0\.001\]$"):
+        parts(0.001).train(schedule=None, resume=state)
+
+
+def modes(**options):
+    """Return parts whose model has layers that nest others, and one whose repr is Python's own."""
+
+    class Power(ac.Layer):
+        def __init__(self, power):
+            self.power, self.calls = power, 0
+
+        def forward(self, x, *, training=False):
+            self.calls += 1
+            return x**self.power, x
+
+        def backward(self, dy, cache):
+            return self.power * cache ** (self.power - 1) * dy
+
+    given = {"power": 1, "in_forward": True, "merge": "sum", "dtype": np.float32, "rate": 0.1} | options
+    made, rng = Parts(), np.random.default_rng(0)
+    made.model = ac.Sequential(
+        ac.Skip(Power(given["power"]), in_forward=given["in_forward"]),
+        ac.Branches(ac.ReLU(), merge=given["merge"]),
+        ac.Flatten(),
+        ac.Linear(108, 3, rng=rng, dtype=given["dtype"]),
+    )
+    weight, bias = made.model.parameters()
+    weight.trainable, bias.decay = given.get("trainable", True), given.get("decay", True)
+    groups = [{"parameters": [weight]}, {"parameters": [bias]}][:: given.get("order", 1)]
+    made.optimizer = ac.SGD(groups, given["rate"])
+    made.loader = given.get("loader", ac.data.Loader)(images_and_labels(), 10, augment=given.get("augment"))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("options", "changed", "message"),
+    [
+        ({}, {"in_forward": False}, r"layers\.0\.in_forward was True, is False"),
+        ({}, {"merge": "concat"}, r"layers\.1\.merge was 'sum', is 'concat'"),
+        ({}, {"power": 2}, r"layers\.0\.body\.power was 1, is 2"),
+        ({}, {"dtype": np.float64}, r"parameters\.3\.weight was 'float32, .*, is 'float64, "),
+        ({}, {"trainable": False}, r"parameters\.3\.weight was .*, is 'float32, trainable=False, "),
+        ({}, {"decay": False}, r"parameters\.3\.bias was .*, is 'float32, decay=False, "),
+        ({}, {"order": -1}, r"parameters\.3\.weight was 'float32, in group 0 .*, is 'float32, in group 1 "),
+        ({}, {"loader": PublishedOrder}, "loader was 'Loader', is 'PublishedOrder'"),
+        (
+            {"augment": ac.data.Sequential([ac.data.Fliplr(0.5)])},
+            {"augment": ac.data.Sequential([ac.data.RandomShift(2)])},
+            r"augment\.augmenters\.0\.name was 'Fliplr', is 'RandomShift'",
+        ),
+        (
+            {"augment": ac.data.Sequential([ac.data.Sometimes(1.0, ac.data.Sequential([ac.data.Fliplr(0.5)]))])},
+            {"augment": ac.data.Sequential([ac.data.Sometimes(1.0, ac.data.Sequential([ac.data.Fliplr(0.4)]))])},
+            r"another augment\.augmenters\.0\.augmenter\.augmenters\.0\.p was 0\.5, is 0\.4$",
+        ),
+    ],
+)
+def test_a_resume_looks_into_layers_parameters_and_augmenters(options, changed, message):
+    state = next(modes(**options).train(schedule=None, report_every=2)).state
+    modes(**options).train(schedule=None, resume=state)
+    with pytest.raises(ValueError, match=message):
+        modes(**options | changed).train(schedule=None, resume=state)
+    for key in ("loader", "layers", "parameters", "constant_rates", "rates_of_steps"):
+        del state["run"][key]
+    if "augment" in changed:
+        state["run"]["augment"]["augmenters"] = 1
+    modes(**options | changed).train(schedule=None, resume=state)  # as a checkpoint of an earlier version
+
+
+def test_settings_that_a_program_changes_during_training_do_not_hinder_a_resume():
+    parts = modes()
+    training = parts.train(schedule=None, report_every=2)
+    next(training)
+    parts.model.parameters()[0].trainable = False
+    parts.model.layers[0].body.power = 2
+    modes().train(schedule=None, resume=next(training).state)
+
+
+class Library:
+    """An augmentation of another library, whose parts note what they drew in the last call."""
+
+    class Step:
+        def __init__(self, p):
+            self.p, self.last, self.whole = p, None, None
+
+        def __repr__(self):
+            return f"a Step at {id(self)}"
+
+    def __init__(self, p=0.5):
+        self.steps, self.by_name = [self.Step(p)], {"step": self.Step(p), 0: float("nan")}
+        self.steps[0].whole = self
+
+    def __call__(self, images, rng):
+        self.steps[0].last = rng.random()
+        return images
+
+
+def storage_copy(state):
+    """Return a state as a file gives it back."""
+    with tempfile.TemporaryDirectory() as folder:
+        return ac.checkpoint.load(ac.checkpoint.save(folder, state))
+
+
+def test_what_a_call_changes_in_an_augmentation_does_not_hinder_a_resume():
+    state = next(modes(augment=Library()).train(schedule=None, report_every=2)).state
+    modes(augment=Library()).train(schedule=None, resume=storage_copy(state))
+    with pytest.raises(ValueError, match=r"another augment\.by_name\.step\.p was 0\.5, is 0\.4; augment.steps.0.p was"):
+        modes(augment=Library(0.4)).train(schedule=None, resume=state)
 
 
 def test_a_rate_set_by_hand_comes_back():

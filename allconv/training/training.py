@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from allconv.checkpoint.weights import load_model_state, model_state
 from allconv.data.batches import Batches
 from allconv.data.loader import Batch, Loader
@@ -17,9 +19,12 @@ from allconv.training.fingerprint import (
     config_fingerprint,
     data_digest,
     differences,
+    digest,
     environment,
     layer_reprs,
+    layer_settings,
     loader_fingerprint,
+    parameter_texts,
 )
 from allconv.training.record import Record
 from allconv.training.resume import check_state
@@ -69,6 +74,12 @@ class Training(Iterator[Record]):
         self.schedule, self.check_finite, self.epochs = schedule, check_finite, epochs
         self.epoch, self.step, self._sums = 0, 0, Sums()
         self._validation = validation
+        # What a program sets up before training, and may change from then on, as by a schedule of its own.
+        self._set_up = {
+            "layers": layer_settings(model),
+            "parameters": parameter_texts(model, optimizer),
+            "constant_rates": [group.learning_rate for group in optimizer.groups] if schedule is None else None,
+        }
         self._steps = len(loader) if isinstance(loader, Loader) else loader.steps()  # in an epoch; None: unknown
         self._steps_before = 0  # those of the finished epochs
         self.history: list[dict[str, Any]] = []
@@ -104,8 +115,7 @@ class Training(Iterator[Record]):
         started = time.perf_counter()
         batch = self._next_batch()
         if self.schedule is not None:
-            assert self._steps is not None  # noqa: S101 - `train` has made sure
-            self.optimizer.learning_rate = self.schedule(self.epoch + self.step / self._steps)
+            self.optimizer.learning_rate = self._rate_at(self.epoch, self.step)
         self._unfinished = where = f"epoch {self.epoch}, step {self.step}"
         parts = self.model, self.loss, self.optimizer
         value, scores = train_step(*parts, batch, where=where, check_finite=self.check_finite)
@@ -162,7 +172,8 @@ class Training(Iterator[Record]):
 
     def check_same_on_all_ranks(self) -> None:
         """Raise RuntimeError on all ranks unless they have the same settings, data, position and weights."""
-        told = {name: value for name, value in self._fingerprint(self.epoch).items() if name != "model"} | {
+        fingerprint = self._fingerprint(self.epoch, self.step)
+        told = {name: value for name, value in fingerprint.items() if name != "model"} | {
             "position": (self.epoch, self.step)
         }
         check_same("the run (settings, data, position)", repr(told).encode())
@@ -194,13 +205,14 @@ class Training(Iterator[Record]):
             _state=state,
         )
 
-    def _fingerprint(self, epoch: int) -> dict[str, Any]:
-        """Return what must be the same after a resume in `epoch` for the run to be the same run."""
+    def _fingerprint(self, epoch: int, step: int) -> dict[str, Any]:
+        """Return what must be the same after a resume at this position for the run to be the same run."""
         if self._data is None:
             self._data = data_digest(self.loader)
         return {
             **loader_fingerprint(self.loader),
             "model": layer_reprs(self.model),
+            **self._set_up,
             "loss": config_fingerprint(self.loss),
             "optimizer": config_fingerprint(self.optimizer),
             "groups": {
@@ -210,7 +222,23 @@ class Training(Iterator[Record]):
             },
             "data": self._data,
             "rates": None if self.schedule is None else [self.schedule(past) for past in range(epoch + 1)],
+            "rates_of_steps": self._digest_of_rates(epoch, step),
         }
+
+    def _digest_of_rates(self, epoch: int, step: int) -> str | None:
+        """Return the digest of the schedule's rates at the last steps before a position, one epoch of them."""
+        if self.schedule is None:
+            return None
+        assert self._steps is not None  # noqa: S101 - `train` has made sure
+        last = epoch * self._steps + step
+        positions = [divmod(done, self._steps) for done in range(max(0, last - self._steps), last)]
+        return digest(np.array([self._rate_at(*position) for position in positions]))
+
+    def _rate_at(self, epoch: int, step: int) -> float:
+        """Return the schedule's rate for a step."""
+        assert self.schedule is not None  # noqa: S101
+        assert self._steps is not None  # noqa: S101 - `train` has made sure
+        return self.schedule(epoch + step / self._steps)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -233,7 +261,7 @@ class Training(Iterator[Record]):
             "step": self.steps_done,
             "sums": dict(vars(self._sums)),
             "history": list(self.history),
-            "run": self._fingerprint(self.epoch),
+            "run": self._fingerprint(self.epoch, self.step),
             "made_with": environment(),
             "learning_rate": self.optimizer.learning_rate,
             "optimizer": self.optimizer.state(),
@@ -247,7 +275,10 @@ class Training(Iterator[Record]):
         One that other versions or another processor made raises a RuntimeWarning: the bits may differ.
         """
         check_state(state)
-        if changed := differences(state["run"], self._fingerprint(state["epoch"])):
+        # The steps of a Loader's epochs can be told; batches of the user's own have a state at an epoch's end alone.
+        epoch, done = state["epoch"], state["step"]
+        before_epoch = epoch * len(self.loader) if isinstance(self.loader, Loader) else done
+        if changed := differences(state["run"], self._fingerprint(epoch, done - before_epoch)):
             raise ValueError(f"resume must be a checkpoint of the same run, got one with another {'; '.join(changed)}")
         if changed := differences(state.get("made_with", {}), environment()):
             message = f"the checkpoint was made elsewhere, so that bits may differ: {'; '.join(changed)}"
@@ -261,9 +292,6 @@ class Training(Iterator[Record]):
             load_model_state(self.model, before)
             raise
         self.optimizer.learning_rate = state.get("learning_rate", self.optimizer.learning_rate)
-        self.epoch = state["epoch"]
-        # The steps of a Loader's epochs can be told; batches of the user's own have a state at an epoch's end alone.
-        self._steps_before = self.epoch * len(self.loader) if isinstance(self.loader, Loader) else state["step"]
-        self.step = state["step"] - self._steps_before
+        self.epoch, self.step, self._steps_before = epoch, done - before_epoch, before_epoch
         self._sums, self.history = sums, list(state.get("history", []))
         self._batches, self._unfinished = None, ""
