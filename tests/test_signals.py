@@ -31,6 +31,20 @@ def test_a_signal_is_noted_and_the_handlers_come_back(number, status):
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_a_context_within_another_notes_a_signal_for_both():
+    with stop_on_signals() as outer:
+        with stop_on_signals() as inner:
+            signal.raise_signal(signal.SIGTERM)
+            assert inner.number == outer.number == signal.SIGTERM
+        assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    with stop_on_signals() as outer:
+        with stop_on_signals() as inner:
+            pass
+        signal.raise_signal(signal.SIGINT)
+        assert (bool(inner), bool(outer)) == (False, True)
+
+
 def test_ignored_signals_stay_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stop_on_signals() as stop:

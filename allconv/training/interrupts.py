@@ -33,8 +33,9 @@ class Stop:
 def stop_on_signals() -> Iterator[Stop]:
     """Open a context in which the first Ctrl-C or SIGTERM is noted, and the second one ends the process.
 
-    A signal that the process ignores stays ignored. Nothing changes outside the main thread, where Python handles no
-    signals, and for SIGTERM on Windows, which has no such signal.
+    A context within another one notes a signal for both. A signal that the process ignores stays ignored. Nothing
+    changes outside the main thread, where Python handles no signals, and for SIGTERM on Windows, which has no such
+    signal.
 
     Yields
     ------
@@ -50,20 +51,31 @@ def stop_on_signals() -> Iterator[Stop]:
     >>> step, bool(stop)
     (2, False)
     """
-    stop = Stop()
-    before: dict[signal.Signals, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - Python's form
-        stop.number = number
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
-
+    note = _Note()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                before[number] = signal.signal(number, note)
+                note.earlier[number] = signal.signal(number, note)
     try:
-        yield stop
+        yield note.stop
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in note.earlier.items():
+            # An outer context knows of a signal that came here, so that the next one ends the process there too.
+            outer_knows = bool(note.stop) and isinstance(handler, _Note)
+            signal.signal(each, signal.SIG_DFL if outer_knows else handler)
+
+
+class _Note:
+    """The handler of an open context; `earlier` has the handlers from before it by their signals."""
+
+    def __init__(self) -> None:
+        self.stop = Stop()
+        self.earlier: dict[int, Any] = {}
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal in this context and in those around it, and let the next one end the process."""
+        self.stop.number = number
+        for each in self.earlier:
+            signal.signal(each, signal.SIG_DFL)
+        if isinstance(outer := self.earlier.get(number), _Note):
+            outer(number, frame)
