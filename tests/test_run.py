@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import sys
@@ -144,7 +145,7 @@ def test_a_resume_with_other_settings_is_refused_by_name_and_nothing_is_overwrit
     train(out, config={"rate": 0.01, "epochs": 2, "sizes": (1, 2)})
     before = files(out)
     with pytest.raises(ValueError, match=r"got others: rate was 0.01, is 0.02, loss was None, is 'mse'$"):
-        train(out, config={"rate": 0.02, "epochs": 2, "loss": "mse"}, resume=True)
+        train(out, config={"rate": 0.02, "epochs": 2, "sizes": [1, 2], "loss": "mse"}, resume=True)
     assert files(out) == before
     train(out, epochs=3, config={"rate": 0.01, "epochs": 3, "sizes": (1, 2)}, resume=True)
     assert json.loads((out / "config.json").read_text())["epochs"] == 3
@@ -172,11 +173,29 @@ def test_a_setting_that_older_runs_did_not_record_has_its_default(tmp_path):
     assert [row["order"] for row in run.rows] == ["given", "given"]
 
 
-def test_a_setting_that_is_no_longer_recorded_is_ignored(tmp_path):
+def test_a_default_of_a_setting_that_the_run_does_not_have_is_ignored(tmp_path):
+    train(tmp_path, epochs=1)
+    train(tmp_path, resume=True, defaults={"order": "given"})
+
+
+def test_the_command_that_older_runs_recorded_is_ignored(tmp_path):
     out = tmp_path / "out"
     train(out, epochs=1, config={"rate": 0.01, "command": ["a program"]})
     train(out, resume=True)
     assert "command" not in json.loads((out / "config.json").read_text())
+
+
+def test_a_resume_without_a_setting_of_the_run_is_refused_and_nothing_is_overwritten(tmp_path):
+    train(tmp_path, epochs=1, config={"rate": 0.01, "augment": True})
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match=r"got others: augment was True, is None$"):
+        train(tmp_path, config={"rate": 0.01}, resume=True)
+    assert files(tmp_path) == before
+
+
+def test_a_run_with_a_setting_that_is_nan_resumes(tmp_path):
+    for resume in (False, True):
+        train(tmp_path, epochs=1, config={"rate": 0.01, "floor": math.nan, "bounds": [0.0, math.nan]}, resume=resume)
 
 
 def test_files_that_are_ahead_of_the_checkpoint_are_cut_back(tmp_path):

@@ -139,7 +139,8 @@ def open_run(
     with checkpoint.lock(checkpoints) if is_first else nullcontext(), stop_on_signals() as stop:
         saved = checkpoint.load(checkpoints) if resume and checkpoint.exists(checkpoints) else None
         if saved is not None:
-            check_same_settings(dict(defaults or {}) | saved["config"], config, folder)
+            not_recorded = {name: value for name, value in (defaults or {}).items() if name in config}
+            check_same_settings(not_recorded | saved["config"], config, folder)
         log = Log(names, config, saved or {}, best=best)
         run = Run(folder, config, saved, log, cadence, stop, progress=progress)
         try:

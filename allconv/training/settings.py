@@ -14,6 +14,8 @@ from allconv.validation import describe
 
 # A resumed run may differ in these settings. The last three are those that `with_environment` adds.
 _MAY_CHANGE = ("epochs", "threads", "ranks", "versions")
+# Earlier versions of the examples recorded these settings.
+_NO_LONGER_RECORDED = ("command",)
 
 
 def with_environment(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,10 +47,12 @@ def with_environment(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_same_settings(saved: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> None:
     """Refuse to resume a run with other settings than it began with."""
+    forgotten = {name: None for name in saved if name not in config and name not in _NO_LONGER_RECORDED}
     changed = [
         f"{name} was {saved.get(name)!r}, is {value!r}"
-        for name, value in config.items()
-        if name not in _MAY_CHANGE and saved.get(name) != value
+        for name, value in (dict(config) | forgotten).items()
+        # NaN equals no number, itself included, but its text does.
+        if name not in _MAY_CHANGE and saved.get(name) != value and repr(saved.get(name)) != repr(value)
     ]
     if changed:
         raise ValueError(f"resume must have the settings that {folder} began with, got others: {', '.join(changed)}")
