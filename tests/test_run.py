@@ -120,6 +120,58 @@ def test_until_step_saves_and_stops(tmp_path):
     assert len((tmp_path / "out" / "log.csv").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("until_step", [4, 6])
+def test_a_run_beyond_until_step_does_not_train_on(until_step, tmp_path):
+    with pytest.raises(ac.Stopped):
+        train(tmp_path, until_step=6)
+    before = ac.checkpoint.load(tmp_path / "checkpoints")
+    with pytest.raises(ac.Stopped) as stopped:
+        train(tmp_path, until_step=until_step, resume=True)
+    assert stopped.value.exit_status == 0
+    assert differing(before, ac.checkpoint.load(tmp_path / "checkpoints")) == []
+
+
+def test_a_complete_run_does_not_stop_early(tmp_path):
+    train(tmp_path)
+    train(tmp_path, until_step=3, resume=True)
+
+
+def test_a_training_that_cannot_stop_after_each_step_is_refused_before_any_step(tmp_path):
+    message = "training must have report_every=1, since a run may stop after each step, got report_every=None"
+    with ac.open_run(tmp_path, {}, columns=COLUMNS, progress=False) as run, pytest.raises(ValueError, match=message):
+        next(run.steps(ac.train(*make(), epochs=1)))
+    assert list(tmp_path.iterdir()) == [tmp_path / "checkpoints"]
+
+
+def test_a_training_that_starts_anew_in_a_resumed_run_is_refused_and_nothing_is_overwritten(tmp_path):
+    train(tmp_path, epochs=1)
+    before = files(tmp_path)
+    message = r"training must go on from the run's step 4, as by train\(..., resume=run.saved\), got one at step 0"
+    with (
+        ac.open_run(tmp_path, {"rate": 0.01}, columns=COLUMNS, resume=True, progress=False) as run,
+        pytest.raises(ValueError, match=message),
+    ):
+        next(run.steps(ac.train(*make(), epochs=2, report_every=1)))
+    assert files(tmp_path) == before
+
+
+def test_a_loop_that_was_left_may_be_taken_up_again(tmp_path):
+    train(tmp_path, epochs=1)
+    with ac.open_run(tmp_path, {"rate": 0.01}, columns=COLUMNS, resume=True, progress=False) as run:
+        training = ac.train(*make(), epochs=2, report_every=1, resume=run.saved)
+        assert next(run.steps(training)).step == 1
+        assert [record.step for record in run.steps(training)] == [2, 3, 4]
+
+
+def test_a_row_before_the_training_is_refused(tmp_path):
+    with (
+        ac.open_run(tmp_path, {"rate": 0.01}, columns=COLUMNS, progress=False) as run,
+        pytest.raises(RuntimeError, match=r"log must be called after the first record of steps\(training\), got"),
+    ):
+        run.log({"epoch": 0, "accuracy": 0.5})
+    assert run.rows == []
+
+
 def test_a_caller_that_leaves_the_loop_or_fails_frees_the_folder_and_the_signals(tmp_path):
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
@@ -222,13 +274,51 @@ def test_one_process_trains_in_a_folder(tmp_path):
         train(tmp_path / "out", resume=True)
 
 
-def test_the_best_epoch_is_kept(tmp_path):
-    accuracies = iter([0.5, 0.75, 0.25, 0.75, 0.5])
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [
+        ([0.5, 0.75, 0.25, 0.75, 0.5], 4),  # finished epochs; the later of two equals
+        ([math.nan, 0.5, math.nan, 0.25, math.nan], 2),
+        ([None, 0.25, 0.5, None, 0.25], 3),
+        ([np.float32(0.5), np.float32(0.75), 0.25, 0.25, 0.25], 2),
+    ],
+)
+def test_the_best_epoch_is_kept(accuracies, best, tmp_path):
+    given = iter(accuracies)
     with ac.open_run(tmp_path, {}, columns=["epoch", "accuracy"], best="accuracy", progress=False) as run:
         for record in run.steps(ac.train(*make(), epochs=5, report_every=1)):
             if record.epoch_ended:
-                run.log({"epoch": record.epoch, "accuracy": next(accuracies)})
-    assert ac.checkpoint.load(tmp_path / "checkpoints", best=True)["epoch"] == 4  # finished; the later of two equals
+                run.log({"epoch": record.epoch, "accuracy": next(given)})
+    assert ac.checkpoint.load(tmp_path / "checkpoints", best=True)["epoch"] == best
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "message"),
+    [
+        ({"epoch": 0, "accuracy": (0.5,)}, "", r"state\['rows'\]\[0\]\['accuracy'\] must be .*, got"),
+        ({"epoch": np.zeros(2), "accuracy": 0.5}, "", r"state\['rows'\]\[0\]\['epoch'\] must be .*, got"),
+        ({"epoch": 0, "accuracy": "high"}, "", r"row\['accuracy'\] must be a number or None .*, got 'high'"),
+        ({"epoch": 0, "accuracy": 0.5}, b"text", r"text must be a str, got"),
+        ([0, 0.5], "", r"row must be a dict with the columns of the log, got"),
+    ],
+)
+def test_a_row_that_cannot_be_kept_is_refused_and_the_run_goes_on(row, text, message, tmp_path):
+    def act(run, record):
+        with pytest.raises(TypeError, match=message):
+            run.log(row, text)
+
+    assert len(train(tmp_path, epochs=1, act=act, best="accuracy").rows) == 1
+
+
+def test_the_table_has_the_same_digits_after_a_resume(tmp_path):
+    def log(*, resume):
+        with ac.open_run(tmp_path, {}, columns=["epoch", "loss"], resume=resume, progress=False) as run:
+            for record in run.steps(ac.train(*make(), epochs=1, report_every=1, resume=run.saved)):
+                if record.epoch_ended:
+                    run.log({"epoch": np.int64(0), "loss": np.float32(0.1)})
+        return (tmp_path / "log.csv").read_bytes()
+
+    assert log(resume=False) == log(resume=True)
 
 
 def test_what_the_caller_keeps_comes_back(tmp_path):
@@ -242,10 +332,41 @@ def test_what_the_caller_keeps_comes_back(tmp_path):
     assert ac.checkpoint.load(tmp_path / "checkpoints")["seen"] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("name", ["epoch", "step", "model", "layers", "history", "learning_rate", "config", "rows"])
+def test_a_key_of_the_run_is_no_name_for_what_the_caller_keeps(name, tmp_path):
+    with (
+        ac.open_run(tmp_path, {}, columns=COLUMNS, progress=False) as run,
+        pytest.raises(ValueError, match=f"name must be none of the run's own, epoch, .*, got '{name}'"),
+    ):
+        run.keep(name, {})
+
+
+def test_the_names_that_are_refused_are_the_keys_of_a_checkpoint(tmp_path):
+    train(tmp_path)
+    assert ac.checkpoint.load(tmp_path / "checkpoints").keys() == set(run_module._RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (3, None, "name must be a str, got 3"),
+        ("seen", {1, 2}, r"state\['seen'\] must be an array .*, got"),
+        ("seen", {"all": (1, 2)}, r"state\['seen'\]\['all'\] must be an array .*, got"),
+    ],
+)
+def test_what_no_checkpoint_can_hold_is_refused_before_it_is_kept(name, value, message, tmp_path):
+    def act(run, record):
+        with pytest.raises(TypeError, match=message):
+            run.keep(name, value)
+
+    train(tmp_path, epochs=1, act=act)
+    assert steps_saved(tmp_path)[-1] == 4
+
+
 def test_a_row_has_the_columns_of_the_log(tmp_path):
     message = "row must have the columns rate, epoch, accuracy, got rate, epoch"
     with ac.open_run(tmp_path, {"rate": 1}, columns=COLUMNS, progress=False) as run:
-        for _ in run.steps(ac.train(*make(), epochs=1)):
+        for _ in run.steps(ac.train(*make(), epochs=1, report_every=1)):
             for row in ({"epoch": 0}, {"epoch": 0, "accuracy": 1.0, "loss": 2.0}):
                 with pytest.raises(ValueError, match=message):
                     run.log(row)
@@ -275,6 +396,8 @@ def test_without_a_bar_tqdm_and_its_lock_are_not_used(tmp_path, monkeypatch, cap
         ({"resume": "yes"}, "resume must be True or False, got 'yes'"),
         ({"progress": None}, "progress must be True or False, got None"),
         ({"folder": 3}, "folder must be a path, got 3"),
+        ({"best": "loss"}, "best must be one of 'rate', 'epoch', 'accuracy', got 'loss'"),
+        ({"best": 3}, "best must be one of 'rate', 'epoch', 'accuracy', got 3"),
     ],
 )
 def test_a_bad_argument_is_refused_before_the_folder_is_made(options, message, tmp_path):

@@ -98,6 +98,11 @@ def write(path: str | Path, state: dict[str, Any]) -> None:
         npz.write_member(archive, DIGEST, np.frombuffer(hashlib.sha256(text).digest(), np.uint8))
 
 
+def check_storable(state: dict[str, Any]) -> None:
+    """Raise the TypeError or ValueError of `write` for a nested dict with a value that no file can hold."""
+    _take_arrays(state, (), {})
+
+
 def read(path: str | Path) -> dict[str, Any]:
     """Return the nested dict that `write` put into the file `path`.
 

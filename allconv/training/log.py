@@ -2,11 +2,16 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from allconv.checkpoint import format as storage
 from allconv.checkpoint.atomic import atomic_write
+from allconv.validation import check_instance, describe
 
 
 class Log:
@@ -39,17 +44,33 @@ class Log:
         return {"rows": self.rows, "blocks": self._texts}
 
     def add(self, row: Mapping[str, Any], text: str) -> None:
-        """Add an epoch. `row` has all columns except those that are settings."""
-        complete = self._settings | dict(row)
+        """Add an epoch, or raise and add nothing. `row` has all columns except those that are settings."""
+        if not isinstance(row, Mapping):
+            raise TypeError(f"row must be a dict with the columns of the log, got {describe(row)}")
+        check_instance("text", text, str)
+        # A NumPy scalar would have other digits in the table than the plain value that a checkpoint gives back.
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+        complete = self._settings | plain
         if complete.keys() != set(self.columns):
-            raise ValueError(f"row must have the columns {', '.join(self.columns)}, got {', '.join(complete)}")
+            raise ValueError(
+                f"row must have the columns {', '.join(self.columns)}, got {', '.join(map(str, complete))}"
+            )
+        storage.check_storable({"rows": [complete]})
+        if self._best is not None and not isinstance(complete[self._best], int | float | None):
+            raise TypeError(
+                f"row[{self._best!r}] must be a number or None to tell the best epoch, "
+                f"got {describe(complete[self._best])}"
+            )
         self.rows.append(complete)
         if text:
             self._texts.append(text)
 
     def last_is_best(self) -> bool:
-        """Tell whether the last epoch is the best one so far; False without a column that tells."""
-        return self._best is not None and self.rows[-1][self._best] == max(row[self._best] for row in self.rows)
+        """Tell whether the last epoch is the best one so far, False without a column that tells; NaN never is."""
+        if self._best is None:
+            return False
+        known = [value for row in self.rows if (value := row.get(self._best)) is not None and not math.isnan(value)]
+        return bool(known) and self.rows[-1].get(self._best) == max(known)
 
     def write(self, folder: Path) -> None:
         """Write ``log.csv``, and ``log.txt`` if there is text or an older ``log.txt``, whose text must not stay."""

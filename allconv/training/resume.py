@@ -10,7 +10,8 @@ from typing import Any
 from allconv import checkpoint
 from allconv.validation import describe
 
-_KEYS = ("epoch", "step", "sums", "run", "optimizer", "model", "layers")  # the others have come since the first version
+_KEYS = ("epoch", "step", "sums", "run", "optimizer", "model", "layers")
+STATE_KEYS = (*_KEYS, "history", "made_with", "learning_rate")  # the last ones have come since the first version
 _RULE = "resume must be a folder of checkpoints, a checkpoint's file, a state or None"
 
 

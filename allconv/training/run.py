@@ -14,6 +14,7 @@ import numpy as np
 
 from allconv import checkpoint
 from allconv.checkpoint.atomic import atomic_write
+from allconv.checkpoint.format import check_storable
 from allconv.data.loader import Loader
 from allconv.distributed import check_same_model
 from allconv.parallel.process_group import current
@@ -21,9 +22,22 @@ from allconv.training.interrupts import Stop, stop_on_signals
 from allconv.training.log import Log
 from allconv.training.progress import ProgressBar, print_above_bar
 from allconv.training.record import Record
+from allconv.training.resume import STATE_KEYS
 from allconv.training.settings import check_same_settings, with_environment
 from allconv.training.training import Training
-from allconv.validation import check_bool, check_int, check_path, check_positive, describe, items_of
+from allconv.validation import (
+    check_bool,
+    check_choice,
+    check_instance,
+    check_int,
+    check_path,
+    check_positive,
+    describe,
+    items_of,
+)
+
+# The keys of a run's checkpoint that are no names for what the caller keeps.
+_RESERVED = (*STATE_KEYS, "config", "rows", "blocks")
 
 
 class Stopped(Exception):  # noqa: N818 - this exception reports no error
@@ -76,7 +90,7 @@ def open_run(
     defaults : mapping, optional
         The values of settings that older runs did not record.
     best : str, optional
-        A column: the checkpoint of the epoch with its largest value is kept as the best one.
+        A column: the checkpoint of the epoch with its largest value is kept as the best one. NaN and None do not count.
     checkpoint_every : int, default 500
         Save after each multiple of this many steps of an epoch.
     checkpoint_minutes : float, default 10
@@ -125,8 +139,8 @@ def open_run(
         raise TypeError(f"columns must be a sequence of str, got {describe(columns)}")
     if defaults is not None and not isinstance(defaults, Mapping):
         raise TypeError(f"defaults must be a dict of settings or None, got {describe(defaults)}")
-    if best is not None and not isinstance(best, str):
-        raise TypeError(f"best must be a str or None, got {describe(best)}")
+    if best is not None:
+        check_choice("best", best, names)
     cadence = _Cadence(
         steps=check_int("checkpoint_every", checkpoint_every),
         seconds=60 * check_positive("checkpoint_minutes", checkpoint_minutes),
@@ -177,6 +191,7 @@ class Run:
         self._folder, self._config, self._log, self._cadence, self._stop = folder, config, log, cadence, stop
         self._progress = progress and self.is_first
         self._kept: dict[str, Any] = {}
+        self._training: Training | None = None
         self._bar: ProgressBar | None = None
 
     def keep(self, name: str, value: Any = None) -> Any:
@@ -185,7 +200,7 @@ class Run:
         Parameters
         ----------
         name : str
-            The key in the checkpoint.
+            The key in the checkpoint, which must be none of the run's own.
         value : array or plain value
             What to keep, if neither this run nor the checkpoint that it resumes from keeps a value under `name`. A list
             or a dict may be changed in place afterwards.
@@ -194,7 +209,15 @@ class Run:
         -------
         array or plain value
             The value that is kept.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The run has a key `name` of its own, or a checkpoint cannot hold `value`.
         """
+        if check_instance("name", name, str) in _RESERVED:
+            raise ValueError(f"name must be none of the run's own, {', '.join(_RESERVED)}, got {name!r}")
+        check_storable({name: value})
         return self._kept.setdefault(name, (self.saved or {}).get(name, value))
 
     def steps(self, training: Training) -> Iterator[Record]:
@@ -217,12 +240,11 @@ class Run:
         ------
         Stopped
             After a signal, or at `until_step`.
-        TypeError
-            The training is on batches of the user's own, which no run can go on with in the middle of an epoch.
+        TypeError, ValueError
+            The training is on batches of the user's own, which no run can go on with in the middle of an epoch; it
+            gives no record a step; or it does not go on from the checkpoint of a resumed run.
         """
-        if not isinstance(training.loader, Loader):
-            rule = "training must be on a Loader or arrays, since a run is saved in the middle of epochs"
-            raise TypeError(f"{rule}, got one on {describe(training.loader.source)}")
+        self._check_training(training)
         self._training = training
         if self.is_first:
             with atomic_write(self._folder / "config.json") as file:
@@ -232,6 +254,8 @@ class Run:
         elif self.is_first:
             self._log.write(self._folder)  # If the newest checkpoint is damaged, the files are ahead of the one loaded.
         self._saved_step, self._saved_time = training.steps_done, time.monotonic()
+        if training.epoch < training.epochs and self._cadence.is_reached(training.steps_done):
+            raise Stopped(0)
         self._bar = ProgressBar(training, hidden=not self._progress)
         for record in training:
             self._bar.show(record)
@@ -241,8 +265,21 @@ class Run:
             )
             if due and training.steps_done != self._saved_step:
                 self._save()
-            if signal or training.steps_done == self._cadence.until_step:
+            if signal or self._cadence.is_reached(training.steps_done):
                 raise Stopped(128 + signal if signal else 0)
+
+    def _check_training(self, training: Training) -> None:
+        """Raise an error unless `steps` can train, save after each step, and go on where the log ends."""
+        if not isinstance(training.loader, Loader):
+            rule = "training must be on a Loader or arrays, since a run is saved in the middle of epochs"
+            raise TypeError(f"{rule}, got one on {describe(training.loader.source)}")
+        if training.report_every != 1:
+            rule = "training must have report_every=1, since a run may stop after each step"
+            raise ValueError(f"{rule}, got report_every={training.report_every}")
+        at = training.steps_done
+        if self._training is None and self.saved is not None and at != self.saved["step"]:
+            rule = f"training must go on from the run's step {self.saved['step']}, as by train(..., resume=run.saved)"
+            raise ValueError(f"{rule}, got one at step {at}")
 
     def log(self, row: Mapping[str, Any], text: str = "") -> None:
         """Add an epoch to the log, and save a checkpoint that holds it.
@@ -256,9 +293,13 @@ class Run:
 
         Raises
         ------
-        ValueError
-            `row` has other columns.
+        TypeError, ValueError
+            `row` has other columns, or a value that no checkpoint can hold. Nothing is added then.
+        RuntimeError
+            The run has no training, since `steps` has not begun.
         """
+        if self._training is None:
+            raise RuntimeError("log must be called after the first record of steps(training), got a run not yet begun")
         self._log.add(row, text)
         self._save(best=self._log.last_is_best())
 
@@ -283,6 +324,7 @@ class Run:
             self._bar.close()
 
     def _save(self, *, best: bool = False) -> None:
+        assert self._training is not None  # noqa: S101 - `steps` and `log` have made sure
         check_same_model(self._training.model)
         if self.is_first:
             state = {**self._training.state, "config": self._config, **self._log.state, **self._kept}
@@ -307,8 +349,12 @@ class _Cadence:
         group = current()
         told = group.all_gather(np.array([[stop.number, age >= self.seconds]]), group.size)
         signal, late = told.max(axis=0).tolist()
-        due = record.epoch_ended or record.step % self.steps == 0 or step == self.until_step
+        due = record.epoch_ended or record.step % self.steps == 0 or self.is_reached(step)
         return bool(due or signal or late), int(signal)
+
+    def is_reached(self, step: int) -> bool:
+        """Tell whether so many steps are those after which the run is to stop."""
+        return self.until_step is not None and step >= self.until_step
 
 
 def _check_empty(folder: Path) -> None:

@@ -84,7 +84,7 @@ class Training(Iterator[Record]):
         self._steps_before = 0  # those of the finished epochs
         self.history: list[dict[str, Any]] = []
         self._data: str | None = None  # the digest, which takes a tenth of a second for CIFAR-10
-        self._report_every = report_every
+        self.report_every = report_every
         self._batches: Iterator[Batch] | None = None  # those of the epoch, from the next step on
         self._unfinished = ""  # the step that has begun and not ended, in words
 
@@ -99,7 +99,7 @@ class Training(Iterator[Record]):
                 if not self._epoch_ended:  # After an error in the validation, only the record is missing.
                     self._make_step()
                 ended = self._epoch_ended
-                if ended or (self._report_every is not None and self.step % self._report_every == 0):
+                if ended or (self.report_every is not None and self.step % self.report_every == 0):
                     record = self._record(images_before, seconds_before, self._validate() if ended else None)
                     if ended:
                         self._end_epoch(record)
