@@ -73,3 +73,12 @@ def test_look_ahead_resumes_with_the_same_bits(tmp_path):
     resumed = train(tmp_path / "parts", resume=True)
     for a, b in zip(whole, resumed, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_values_that_are_refused_stay_as_they_were():
+    net = ac.Linear(2, 3)
+    values = {"weight": np.zeros((2, 3), np.float64), "bias": np.zeros(4)}
+    before = dict(values)
+    with pytest.raises(ValueError, match=r"values\['bias'\] must have shape \(3,\), got"):
+        ac.AveragedWeights(net, values)
+    assert all(values[name] is before[name] for name in before)

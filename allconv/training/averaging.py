@@ -115,9 +115,10 @@ def _check_values(values: object, weights: dict[str, Array]) -> dict[str, Array]
         raise TypeError(f"values must be a dict of arrays by the names of parameters, got {describe(values)}")
     if values and values.keys() != weights.keys():
         raise ValueError(f"values must have the names of the model's parameters, got {', '.join(map(str, values))}")
+    arrays = {}
     for name, value in values.items():
-        array = np.array(check_floating(f"values[{name!r}]", value, weights[name].dtype))
-        if array.shape != weights[name].shape:
+        arrays[name] = np.array(check_floating(f"values[{name!r}]", value, weights[name].dtype))
+        if arrays[name].shape != weights[name].shape:
             raise ValueError(f"values[{name!r}] must have shape {weights[name].shape}, got {describe(value)}")
-        values[name] = array
+    values.update(arrays)
     return values
