@@ -330,6 +330,66 @@ def test_an_error_of_the_first_minutes_says_what_to_do(loss, model, data, hint):
 
 
 @pytest.mark.parametrize(
+    ("loss", "model", "data", "message"),
+    [
+        (ac.MeanSquaredError(), net(), (X, X[:, 0]), r"give it the axis of the single score"),
+        (ac.BinaryCrossEntropy(), net(), (X, 2 + X[:, :1]), r"target must hold numbers in \[0, 1\]"),
+        (ac.SoftmaxCrossEntropy(), net(3), (X, Y.astype(float)), "labels are integers"),
+        (ac.SoftmaxCrossEntropy(), ac.Conv2D(4, 3, 1), (X[:, None, None], Y[:, None, None] + 1), r"got 1\.\.3; "),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused_before_any_work(loss, model, data, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        ac.train(model, loss, ac.SGD(model.parameters(), 0.1), data, epochs=1)
+    with pytest.raises((TypeError, ValueError), match=message):
+        ac.evaluate(model, loss, data)
+
+
+def rows_net(**options):
+    return ac.Sequential(net(3), ac.BatchNorm(3, **options))
+
+
+def image_net():
+    return ac.Sequential(ac.Conv2D(3, 3, 3), ac.BatchNorm(3), ac.GlobalAveragePool2D())
+
+
+def twice(inputs, rng):
+    return np.concatenate([inputs, inputs])
+
+
+def alone(model, size, **options):
+    """Train on as many examples that the last step has one of them."""
+    inputs = BYTES if isinstance(model[0], ac.Conv2D) else X[:9]
+    inputs = inputs[: len(inputs) // size * size + 1]
+    loader = ac.data.Loader(ac.data.Dataset(inputs, Y[: len(inputs)]), size, **options)
+    return ac.train(model, ac.SoftmaxCrossEntropy(), ac.SGD(model.parameters(), 0.1), loader, epochs=1)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_last_step_that_batchnorm_cannot_train_on_is_refused_before_any_work(size):
+    message = (
+        r"loader must have more than one example in each step, since BatchNorm can't train on a single one, got 9 "
+        rf"examples in steps of {size} for 1; change batch_size, or take a Loader with drop_last=True"
+    )
+    with pytest.raises(ValueError, match=message):
+        alone(rows_net(), size)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (rows_net(), {"drop_last": True}),
+        (rows_net(), {"augment": twice}),
+        (rows_net(frozen=True), {}),
+        (image_net(), {}),
+        (ac.Sequential(net(3)), {}),
+    ],
+)
+def test_a_last_step_of_one_example_is_taken_elsewhere(model, options):
+    list(alone(model, 4, **options))
+
+
+@pytest.mark.parametrize(
     ("call", "hint"),
     [
         (lambda: net()(X[0]), r"one example is x\[None\]"),

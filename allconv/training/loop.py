@@ -112,7 +112,7 @@ def train(
             "loader must have a length, len(loader), where a schedule needs the number of steps of an epoch, "
             f"got {describe(loader)}"
         )
-    check_fit(model, loss, source)
+    check_fit(model, loss, source, training=True)
     tested = None
     if validation is not None:
         tested = as_loader("validation", validation, batch_size=None, shuffle=False, epochs=epochs)
