@@ -24,18 +24,18 @@ def per_step(images: Array) -> Array:
 
     Parameters
     ----------
-    images : array, shape (N, H, W, C) or (N, ...)
-        The images of the step, uint8 or floating, or floating features.
+    images : array, shape (N, H, W, C) or (N, ..., C)
+        The images of the step, uint8 or floating, or floating features; finite.
 
     Returns
     -------
-    array, shape (N, H, W, C) or (N, ...)
+    array, shape (N, H, W, C) or (N, ..., C)
         The standardized images: float32 for uint8, and in their own dtype otherwise.
 
     Raises
     ------
     TypeError, ValueError
-        If `images` is neither uint8 images nor floating.
+        If `images` is neither uint8 images nor floating, or not finite.
 
     Notes
     -----
@@ -73,7 +73,7 @@ class Standardize:
     Notes
     -----
     A call takes uint8 images (N, H, W, C), and returns an array of the same shape in float32; or floating inputs
-    (N, ...), whose dtype the result keeps.
+    (N, ..., C), whose dtype the result keeps.
 
     Examples
     --------
@@ -106,10 +106,10 @@ class Standardize:
         Parameters
         ----------
         images : array, shape (N, H, W, C) or (N, ..., C)
-            The images, uint8 or floating, or floating features, usually the whole training set.
+            The images, uint8 or floating, or floating features, usually the whole training set; finite.
         per : {"channel", "pixel"}, default "channel"
             The axes of the statistics. "channel" takes them over images and positions, so that their shape is (C,);
-            "pixel" takes them over the images alone, so that it is (H, W, C).
+            "pixel" takes them over the images alone, so that it is that of an image, (H, W, C) or (..., C).
 
         Returns
         -------
@@ -123,8 +123,16 @@ class Standardize:
         """
         images = check_inputs("images", images)
         check_choice("per", per, ("channel", "pixel"))
+        if images.ndim == 1:
+            raise ValueError(
+                f"images must have an axis of channels, (N, ..., C), got {describe(images)}; "
+                "N single numbers are images[:, None]"
+            )
         if images.dtype != np.uint8:
-            return cls(*_floating_statistics(images, per))
+            mean, std = _floating_statistics(images, per)
+            if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+                raise ValueError(f"images must be finite, and their squares too, got {describe(images)}")
+            return cls(mean, std)
         parts = _parts(images)
 
         def sums(index: int) -> tuple[Array, Array]:
@@ -173,7 +181,7 @@ def _floating_statistics(inputs: Array, per: str) -> tuple[Array, Array]:
     The differences from the first input are summed. So a constant feature has exactly the deviation 0, and a large mean
     costs no digits.
     """
-    axes = tuple(range(inputs.ndim - 1)) if per == "channel" and inputs.ndim > 1 else (0,)
+    axes = tuple(range(inputs.ndim - 1)) if per == "channel" else (0,)
     first = inputs[0].astype(np.float64)
     if axes != (0,):
         first = first.reshape(-1, first.shape[-1])[0]
@@ -199,8 +207,10 @@ def _check_statistic(name: str, value: object) -> Array:
     if given.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be an array of numbers, got {describe(value)}")
     statistic = np.array(check_floating(name, given, np.float64) if given.dtype.kind == "f" else given, np.float64)
-    if statistic.ndim not in (1, 3) or statistic.size == 0:
-        raise ValueError(f"{name} must have shape (C,) or (H, W, C), got {describe(statistic)}")
+    if statistic.size == 0 or statistic.ndim == 0:
+        raise ValueError(
+            f"{name} must have shape (C,), or that of an input, such as (H, W, C), got {describe(statistic)}"
+        )
     if not np.isfinite(statistic).all():
         raise ValueError(f"{name} must be finite, got {describe(statistic)} with NaN or infinity")
     return statistic

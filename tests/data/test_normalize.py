@@ -76,8 +76,8 @@ def test_the_same_bits_for_any_number_of_threads():
         ([0.0], [-1.0], ValueError, r"std must not be negative, got -1\.0"),
         ([np.nan], [1.0], ValueError, "mean must be finite"),
         ([0.0], [np.inf], ValueError, "std must be finite"),
-        (0.0, 1.0, ValueError, r"mean must have shape \(C,\) or \(H, W, C\)"),
-        (np.zeros((2, 2)), np.ones((2, 2)), ValueError, "mean must have shape"),
+        (0.0, 1.0, ValueError, r"mean must have shape \(C,\), or that of an input"),
+        (np.zeros((2, 0)), np.ones((2, 0)), ValueError, "mean must have shape"),
         ("grey", [1.0], TypeError, "mean must be an array of numbers, got 'grey'"),
     ],
 )
@@ -97,6 +97,12 @@ def test_bad_images_are_named():
             function(np.zeros((2, 4, 4, 3), int))
         with pytest.raises(ValueError, match="at least one image"):
             function(uint8(0, 4, 4, 3))
+    for function in (per_step, Standardize.fit):
+        with pytest.raises(ValueError, match=r"images must have an axis of channels.*N single numbers are images"):
+            function(np.zeros(4))
+        for number in (np.nan, np.inf, 1e200):
+            with pytest.raises(ValueError, match="images must be finite, and their squares too, got an array of shape"):
+                function(np.array([[0.0, 1.0], [number, 1.0]]))
     with pytest.raises(ValueError, match="per must be one of 'channel', 'pixel', got 'image'"):
         Standardize.fit(uint8(2, 4, 4, 3), per="image")
 
@@ -104,7 +110,13 @@ def test_bad_images_are_named():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("shape", "per", "axes"),
-    [((50, 3), "channel", 0), ((5, 4, 4, 3), "channel", (0, 1, 2)), ((5, 4, 4, 3), "pixel", 0)],
+    [
+        ((50, 3), "channel", 0),
+        ((5, 4, 4, 3), "channel", (0, 1, 2)),
+        ((5, 4, 4, 3), "pixel", 0),
+        ((9, 7, 3), "channel", (0, 1)),
+        ((9, 7, 3), "pixel", 0),
+    ],
 )
 def test_floating_inputs_are_standardized_in_their_dtype(dtype, shape, per, axes):
     x = (1000 + np.random.default_rng(0).normal(size=shape)).astype(dtype)
