@@ -321,6 +321,39 @@ def test_a_target_or_weight_that_float32_cannot_hold_is_refused():
         SoftmaxCrossEntropy(class_weight=[1, 1e39])(np.zeros((1, 2), np.float32), np.array([0]))
 
 
+@pytest.mark.parametrize("scale", [1e-290, 1e-50, 1e-40, 1e39, 1e290])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "loss", [SoftmaxCrossEntropy(label_smoothing=0.1), *(kind(**options) for kind, options in ELEMENTWISE.values())]
+)
+def test_a_mean_does_not_depend_on_the_scale_of_the_weights(loss, dtype, scale):
+    scores, target = np.array([[2, -1], [0.5, 1]], dtype), np.array([[1.0, 0.0], [0.0, 1.0]])
+    value, gradient = loss(scores, target, np.array([1.0, 3.0]))
+    scaled_value, scaled_gradient = loss(scores, target, scale * np.array([1.0, 3.0]))
+    assert scaled_value == pytest.approx(value, rel=1e-6)
+    assert scaled_gradient.dtype == dtype
+    np.testing.assert_allclose(scaled_gradient, gradient, rtol=1e-3 if dtype == np.float16 else 1e-6, atol=1e-7)
+
+
+def test_a_mean_does_not_depend_on_the_scale_of_the_class_weights():
+    """Only the ignored label has a weight that float32 can hold."""
+    loss = SoftmaxCrossEntropy(class_weight=[1.0, 1e-50, 3e-50], ignore_index=0)
+    expected = SoftmaxCrossEntropy(class_weight=[1.0, 1.0, 3.0], ignore_index=0)
+    scores, labels = np.eye(3, dtype=np.float32), np.array([0, 1, 2])
+    np.testing.assert_allclose(loss(scores, labels)[1], expected(scores, labels)[1], rtol=1e-6)
+    assert loss(scores, labels)[0] == pytest.approx(expected(scores, labels)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [SoftmaxCrossEntropy, MeanSquaredError])
+def test_weights_that_a_loss_cannot_hold_are_refused(kind):
+    scores, target = np.zeros((2, 2), np.float32), np.eye(2)
+    for weight in (1e-310, 1e308):
+        with pytest.raises(ValueError, match=r"weights must be 0 or have a sum from 1e-300 to 1e\+300, got "):
+            kind()(scores, target, np.full(2, weight))
+    with pytest.raises(ValueError, match=r"weights must hold numbers that fit into float32, .* 1e\+39"):
+        kind(reduction="sum")(scores, target, np.array([1, 1e39]))
+
+
 @pytest.mark.parametrize("bad", [np.inf, np.nan, 3e38])
 def test_scores_that_are_not_finite_show_in_the_value_without_a_warning(bad):
     scores = np.array([[bad, -bad]], np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from allconv.functional.softmax import log_softmax
-from allconv.losses.reduction import check_reduction, working_dtype
+from allconv.losses.reduction import check_reduction, total, working_dtype
 from allconv.losses.targets import (
     are_labels,
     check_labels,
@@ -135,8 +135,8 @@ class SoftmaxCrossEntropy:
         ValueError
             If the scores are not (N, K) or (N, ..., K), or there are not K class weights; if a label is out of range,
             or the target has another number of rows; if a row of probabilities has a NaN, a negative number or a sum
-            other than 1, or `ignore_index` is set; if the weights are not N non-negative numbers; if a mean has no
-            example that counts.
+            other than 1, or `ignore_index` is set; if the weights are not N non-negative numbers, or do not fit
+            into the dtype; if a mean has no example that counts.
         """
         scores = check_batch("scores", scores)
         if scores.ndim < 2:
@@ -144,16 +144,17 @@ class SoftmaxCrossEntropy:
                 f"scores must have shape (N, K), got {describe(scores)}; other axes may stand between N and K"
             )
         target = check_array("target", target)
-        q, counted = self._target_rows(target, scores)
-        each = None if weights is None else _weights_of_rows(weights, len(scores), len(q))
-        if each is not None:
-            q *= each[:, None].astype(q.dtype)
+        counted = self._check_target(target, scores)
+        each = None if weights is None else _weights_of_rows(weights, len(scores), scores.size // scores.shape[-1])
         divisor = self._divisor(target, counted, each) if self.reduction == "mean" else 1.0
         if divisor == 0:
             raise ValueError(
                 "target must hold a label that is not ignored and whose class weight is not 0, to take the mean, "
                 f"got {target.size} labels without one" + ("" if weights is None else " whose own weight is not 0")
             )
+        q = self._target_rows(target, counted, scores.shape[-1], working_dtype(scores, divisor))
+        if each is not None:
+            q *= check_floating("weights", each, q.dtype)[:, None]
         with np.errstate(over="ignore", invalid="ignore"):  # An infinity or a NaN shows in the value.
             # Sums along a contiguous axis are pairwise in NumPy, and so keep their digits for any number of classes.
             log_p = log_softmax(np.ascontiguousarray(scores.reshape(q.shape), dtype=q.dtype))
@@ -184,7 +185,7 @@ class SoftmaxCrossEntropy:
         ------
         TypeError, ValueError
             If `target` is no array, if a label is out of the range of the class weights, or if the weights are not N
-            non-negative numbers.
+            non-negative numbers, or their sum is near an end of float64.
         """
         target = check_array("target", target)
         if target.dtype.kind == "f" and (target.size == 0 or target.ndim < 2):
@@ -204,40 +205,42 @@ class SoftmaxCrossEntropy:
         All labels count where there is no mask. `each` has the weights of all rows, or None where each of them is 1.
         """
         if target.dtype.kind == "f":
-            return float(target.size // target.shape[-1] if each is None else np.sum(each))
+            return float(target.size // target.shape[-1]) if each is None else total(each)
         which = slice(None) if counted is None else counted.ravel()
         labels, own = target.ravel()[which], None if each is None else each[which]
         if self.class_weight is None:
-            return float(labels.size if own is None else np.sum(own))
+            return float(labels.size) if own is None else total(own)
         share = self.class_weight[labels.astype(np.intp)]
-        return float(np.sum(share if own is None else share * own))
+        return total(share if own is None else share * own)
 
     def _counted(self, labels: Array) -> Array | None:
         """Return where the labels are not to be ignored, or None where all count."""
         return None if self.ignore_index is None else labels != self.ignore_index
 
-    def _weight(self, scores: Array) -> Array:
-        """Return the class weights (K,) in the dtype to compute in."""
-        classes, dtype = scores.shape[-1], working_dtype(scores)
-        if self.class_weight is None:
-            return np.ones(classes, dtype)
-        if len(self.class_weight) != classes:
-            raise ValueError(
-                f"scores must have {len(self.class_weight)} columns, as class_weight, got {describe(scores)}"
-            )
-        return check_floating("class_weight", self.class_weight, dtype)
-
-    def _target_rows(self, target: Array, scores: Array) -> tuple[Array, Array | None]:
-        """Return q, one row an example, in the dtype to compute in, and which labels count; None for all."""
-        weight = self._weight(scores)
+    def _check_target(self, target: Array, scores: Array) -> Array | None:
+        """Check the target and the class weights against the scores; return which labels count, or None for all."""
+        classes = scores.shape[-1]
+        if self.class_weight is not None:
+            if len(self.class_weight) != classes:
+                raise ValueError(
+                    f"scores must have {len(self.class_weight)} columns, as class_weight, got {describe(scores)}"
+                )
+            check_floating("class_weight", self.class_weight, working_dtype(scores))
         if are_labels(target, scores):
             counted = self._counted(target)
-            check_labels(target, counted, len(weight))
-            return rows_of_labels(target, counted, weight, self.label_smoothing), counted
+            check_labels(target, counted, classes)
+            return counted
         if self.ignore_index is not None:
             raise ValueError(f"target must be integer labels where ignore_index is set, got {describe(target)}")
         check_probabilities(target)
-        return rows_of_probabilities(target, weight, self.label_smoothing), None
+        return None
+
+    def _target_rows(self, target: Array, counted: Array | None, classes: int, dtype: np.dtype[Any]) -> Array:
+        """Return q, one row an example, for a checked target of which the labels in the mask `counted` count."""
+        weight = np.ones(classes, dtype) if self.class_weight is None else self.class_weight.astype(dtype)
+        if target.dtype.kind == "f":
+            return rows_of_probabilities(target, weight, self.label_smoothing)
+        return rows_of_labels(target, counted, weight, self.label_smoothing)
 
     def __repr__(self) -> str:
         arguments = []

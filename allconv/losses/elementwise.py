@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from allconv.losses.reduction import check_reduction, working_dtype
+from allconv.losses.reduction import check_reduction, total, working_dtype
 from allconv.typing import Array
 from allconv.validation import Checked, check_array, check_batch, check_floating, check_weights, describe
 
@@ -31,16 +31,16 @@ class ElementwiseLoss:
     def __call__(self, scores: Array, target: Array, weights: Array | None = None) -> tuple[Any, Array]:
         """Return the loss and dL/ds; the weights (N,) of the examples are 1 where there are none."""
         scores = check_batch("scores", scores)
-        dtype = working_dtype(scores)
-        target = self._check_target(target, scores, dtype)
+        target = self._check_target(target, scores, working_dtype(scores))
         divisor = self.divisor(target, weights) if self.reduction == "mean" else 1.0
         if divisor == 0:
             raise ValueError(f"weights must hold a number above 0, to take the mean, got {len(scores)} zeros")
+        dtype = working_dtype(scores, divisor)
         with np.errstate(over="ignore", invalid="ignore"):  # An infinity or a NaN shows in the value.
-            losses, derivatives = self._terms(scores.astype(dtype, copy=False), target)
+            losses, derivatives = self._terms(scores.astype(dtype, copy=False), target.astype(dtype, copy=False))
             if weights is not None:
                 column = check_weights("weights", weights, len(scores)).reshape(-1, *(1,) * (scores.ndim - 1))
-                losses, derivatives = losses * column, derivatives * column.astype(dtype)
+                losses, derivatives = losses * column, derivatives * check_floating("weights", column, dtype)
             gradient = (derivatives * dtype.type(1 / divisor)).astype(scores.dtype, copy=False)
             if self.reduction == "none":
                 return losses.astype(dtype, copy=False), gradient
@@ -106,14 +106,15 @@ class ElementwiseLoss:
         Raises
         ------
         TypeError, ValueError
-            If `target` is no array, or `weights` are not N non-negative numbers.
+            If `target` is no array, or `weights` are not N non-negative numbers, or their sum is near an end of
+            float64.
         """
         target = check_array("target", target)
         if weights is None:
             return float(target.size)
         if target.ndim == 0 or target.size == 0:
             raise ValueError(f"target must hold at least one example, (N, ...), got {describe(target)}")
-        return float(check_weights("weights", weights, len(target)).sum()) * (target.size // len(target))
+        return total(check_weights("weights", weights, len(target)), target.size // len(target))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'' if self.reduction == 'mean' else f'reduction={self.reduction!r}'})"
