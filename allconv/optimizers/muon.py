@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from allconv.optimizers.base import Optimizer
+from allconv.optimizers.checking import path_of
 from allconv.optimizers.groups import Groups
 from allconv.optimizers.hyperparameter import Hyperparameter
 from allconv.optimizers.orthogonalize import QUINTIC, Coefficients, newton_schulz, polar_factor
@@ -76,8 +77,9 @@ class Muon(Optimizer):
     TypeError, ValueError
         If an argument is out of its range, or the parameters are not distinct or have fewer than two axes; from
         `step`, as `Optimizer` says.
-    numpy.linalg.LinAlgError
-        From `step` with ``exact=True``, if a gradient is not finite.
+    FloatingPointError
+        From `step` with ``exact=True``, if a gradient is not finite; the message names the parameter, and nothing is
+        changed.
 
     Notes
     -----
@@ -133,6 +135,16 @@ class Muon(Optimizer):
     def _is_elementwise(self) -> bool:
         return False
 
+    def _pieces(self) -> list[Piece]:
+        """Return what a step updates; the exact factor of a gradient that is not finite does not exist."""
+        pieces = super()._pieces()
+        numbers = [number for number, parameter in enumerate(self.parameters) if parameter.trainable]
+        for number, piece in zip(numbers, pieces, strict=True):
+            if self.exact and not np.isfinite(piece.g).all():
+                path = path_of(self.parameters[number], self._numbers[number])
+                raise FloatingPointError(f"gradients must be finite with exact=True, got NaN or infinity for {path}")
+        return pieces
+
     def _apply(self, pieces: list[Piece]) -> None:
         """Update each matrix as a whole; the threads share the matrices."""
         columns = [parameter.value.shape[-1] for parameter in self.parameters if parameter.trainable]
@@ -146,7 +158,7 @@ class Muon(Optimizer):
         u = g + self.momentum * velocity if self.nesterov else velocity
         direction = self._orthogonal(u.reshape(-1, columns))
         if self.normalize_weights and w.any():
-            w *= math.sqrt(columns) / np.sqrt(np.square(w).sum())
+            _set_norm(w, math.sqrt(columns))
         if piece.decay:
             w *= 1 - self.learning_rate * self.weight_decay
         w -= (self.learning_rate * self._scale(*direction.shape)) * direction.reshape(-1)
@@ -161,3 +173,12 @@ class Muon(Optimizer):
             "rms": 0.2 * math.sqrt(max(rows, columns)),
             "none": 1.0,
         }[self.scaling]
+
+
+def _set_norm(w: Array, norm: float) -> None:
+    """Scale weights that are not all 0 to a Euclidean norm, in place."""
+    square = np.square(w).sum()
+    if not np.finfo(w.dtype).tiny <= square < math.inf:
+        w /= np.abs(w).max()  # The squares of the quotients neither overflow nor vanish.
+        square = np.square(w).sum()
+    w *= norm / np.sqrt(square)

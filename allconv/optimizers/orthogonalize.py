@@ -14,10 +14,13 @@ _SMALLEST_NORM = 1e-7  # added to the norm of a matrix, so that zeros stay zeros
 def polar_factor(matrix: Array) -> Array:
     r"""Return :math:`U V^T` for the singular value decomposition :math:`U \Sigma V^T`; zeros stay zeros.
 
-    Of all matrices with orthonormal rows or columns, this one is nearest to `matrix`, shape (rows, columns).
+    Of all matrices with orthonormal rows or columns, this one is nearest to `matrix`, shape (rows, columns). A matrix
+    that is not finite has none, and gives NaN.
     """
     if not matrix.any():
         return np.zeros_like(matrix)
+    if not np.isfinite(matrix).all():
+        return np.full_like(matrix, np.nan)
     left, _, right = np.linalg.svd(matrix, full_matrices=False)
     result: Array = left @ right
     return result
@@ -34,7 +37,11 @@ def newton_schulz(matrix: Array, iterations: int, coefficients: Coefficients) ->
     a, b, c = coefficients
     wide = len(matrix) <= matrix.shape[1]
     x: Array = matrix if wide else matrix.T  # The products are smallest with the shorter axis first.
-    x = x / (np.sqrt(np.square(x).sum()) + _SMALLEST_NORM)
+    norm = np.sqrt(np.square(x).sum())
+    if np.isinf(norm):
+        x = x / np.abs(x).max()  # The squares of the quotients do not overflow.
+        norm = np.sqrt(np.square(x).sum())
+    x = x / (norm + _SMALLEST_NORM)
     for _ in range(iterations):
         square = x @ x.T
         x = a * x + (b * square + c * (square @ square)) @ x

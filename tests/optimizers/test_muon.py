@@ -128,6 +128,51 @@ def test_a_gradient_of_zeros_moves_nothing(exact):
     np.testing.assert_array_equal(p.value, 0)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_exact_step_with_a_gradient_that_is_not_finite_changes_nothing(bad):
+    parameters = make_parameters(np.float32)
+    parameters[0].trainable = False
+    optimizer = Combined([Muon(parameters[:1]), Muon(parameters[1:], exact=True)])
+    for p in parameters:
+        p.add_grad(gradient(p.value, 1).astype(np.float32))
+    gradients = [p.grad for p in parameters]
+    parameters[2].grad[0, 1] = bad
+    state, values = list(optimizer.state().items()), [p.value.copy() for p in parameters]
+    with pytest.raises(FloatingPointError, match="gradients must be finite with exact=True, got .* for 2.weight"):
+        optimizer.step()
+    assert_same(state, list(optimizer.state().items()))
+    assert_same(values, [p.value for p in parameters])
+    assert all(p.grad is g for p, g in zip(parameters, gradients, strict=True))
+
+
+def test_an_exact_step_whose_velocity_overflows_shows_it():
+    p = Parameter(np.zeros((2, 2), np.float32))
+    optimizer = Muon([p], exact=True)
+    for _ in range(2):
+        p.add_grad(np.full((2, 2), 3e38, np.float32))
+        optimizer.step()
+    assert np.isnan(p.value).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (600, 500)])
+@pytest.mark.parametrize("size", [1e20, 3e38])
+def test_the_size_of_a_gradient_does_not_matter(size, shape):
+    direction = np.random.default_rng(2).uniform(-1, 1, size=shape).astype(np.float32)
+    large, usual = Parameter(np.zeros(shape, np.float32)), Parameter(np.zeros(shape, np.float32))
+    for p, g in ((large, np.float32(size) * direction), (usual, direction)):
+        p.add_grad(g)
+        Muon([p], 0.1, nesterov=False).step()
+    np.testing.assert_allclose(large.value, usual.value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-25, 1, 1e25, 3e38])
+def test_weights_of_any_size_are_normalized(size):
+    p = Parameter(np.full((2, 3), size, np.float32))
+    p.add_grad(np.zeros((2, 3)))
+    Muon([p], 0.1, weight_decay=0.0, normalize_weights=True).step()
+    np.testing.assert_allclose(p.value, math.sqrt(1 / 2), rtol=1e-6)
+
+
 def test_what_is_frozen_or_does_not_decay_stays():
     frozen, kept, shrunk = (Parameter(np.ones((2, 2)), decay=index == 2) for index in range(3))
     frozen.trainable = False
