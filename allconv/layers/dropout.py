@@ -9,7 +9,11 @@ from allconv.layers.base import Layer
 from allconv.parallel.pool import elementwise_into
 from allconv.parallel.process_group import place_in_batch
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, check_fraction, check_generator, check_gradient_shape, describe
+from allconv.validation import check_batch, check_bool, check_generator, check_gradient_shape, check_real, describe
+
+# The masks come from float32 numbers, which are multiples of 2^-24. At a higher rate, their rounding would change the
+# share of the inputs that stay, and float16 could not hold the scale.
+_LARGEST_RATE = 0.9999
 
 
 class Dropout(Layer):
@@ -22,7 +26,7 @@ class Dropout(Layer):
     Parameters
     ----------
     rate : float
-        The probability of a zero, in [0, 1).
+        The probability of a zero, in [0, 0.9999].
     rng : numpy.random.Generator, optional
         The generator from which the layer spawns a child, and the child draws the masks. The default is a new, unseeded
         one. The child's state is part of the layer's `state`, so that a training run resumes with the same masks.
@@ -46,7 +50,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, rate: float, *, rng: np.random.Generator | None = None) -> None:
-        self.rate = check_fraction("rate", rate)
+        self.rate = check_real("rate", rate, minimum=0.0, maximum=_LARGEST_RATE)
         self.rng = _child(check_generator("rng", rng))
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:

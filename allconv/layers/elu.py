@@ -4,9 +4,10 @@ import numpy as np
 
 from allconv.functional.rectify import negative_part, positive_part
 from allconv.layers.joining import Overwriting
+from allconv.layers.slope import LARGEST_SLOPE
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_gradient, check_positive
+from allconv.validation import check_batch, check_gradient, check_real
 
 
 class ELU(Overwriting):
@@ -17,12 +18,12 @@ class ELU(Overwriting):
     Parameters
     ----------
     alpha : float, default 1.0
-        The positive scale of the negative part: the output approaches ``-alpha`` for very negative inputs.
+        The scale of the negative part, in (0, 65504]: the output approaches ``-alpha`` for very negative inputs.
 
     Raises
     ------
     TypeError, ValueError
-        If `alpha` is not positive; from `forward`, if x is not floating or holds no example; from `backward`,
+        If `alpha` is out of its range; from `forward`, if x is not floating or holds no example; from `backward`,
         if dy has another shape than y.
 
     Notes
@@ -36,7 +37,7 @@ class ELU(Overwriting):
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = check_positive("alpha", alpha)
+        self.alpha = check_real("alpha", alpha, minimum=0.0, maximum=LARGEST_SLOPE, open_below=True)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y = max(x, 0) + alpha (exp(min(x, 0)) - 1) for x of shape ``(N, ...)``."""
@@ -64,7 +65,9 @@ class ELU(Overwriting):
         slope = negative_part(y)
         slope += self.alpha
         if self.alpha != 1:
-            slope += (y > 0) * y.dtype.type(1 - self.alpha)
+            positive = y > 0
+            slope *= ~positive
+            slope += positive
         np.multiply(dy, slope, out=dx)
 
     def __repr__(self) -> str:

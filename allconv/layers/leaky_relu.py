@@ -4,9 +4,10 @@ import numpy as np
 
 from allconv.functional.rectify import negative_part, positive_part
 from allconv.layers.joining import Overwriting
+from allconv.layers.slope import LARGEST_SLOPE
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_gradient, check_non_negative
+from allconv.validation import check_batch, check_gradient, check_real
 
 
 class LeakyReLU(Overwriting):
@@ -17,13 +18,13 @@ class LeakyReLU(Overwriting):
     Parameters
     ----------
     negative_slope : float, default 0.01
-        The slope a for negative inputs, at least 0.
+        The slope a for negative inputs, in [0, 65504].
 
     Raises
     ------
     TypeError, ValueError
-        If `negative_slope` is negative; from `forward`, if x is not floating or holds no example; from `backward`,
-        if dy has another shape than y.
+        If `negative_slope` is out of its range; from `forward`, if x is not floating or holds no example; from
+        `backward`, if dy has another shape than y.
 
     Notes
     -----
@@ -37,7 +38,7 @@ class LeakyReLU(Overwriting):
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = check_non_negative("negative_slope", negative_slope)
+        self.negative_slope = check_real("negative_slope", negative_slope, minimum=0.0, maximum=LARGEST_SLOPE)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ...)``."""

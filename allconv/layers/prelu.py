@@ -11,7 +11,7 @@ from allconv.parallel.pool import elementwise
 from allconv.parallel.reductions import column_sum
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_dtype, check_gradient, check_real, check_size
+from allconv.validation import check_batch, check_dtype, check_floating, check_gradient, check_real, check_size
 
 
 class PReLU(Layer):
@@ -53,7 +53,8 @@ class PReLU(Layer):
     def __init__(self, channels: int = 1, *, initial: float = 0.25, dtype: DTypeLike = np.float32) -> None:
         self.channels = check_size("channels", channels)
         self.initial = check_real("initial", initial)
-        self.weight = Parameter(np.full(self.channels, self.initial, check_dtype("dtype", dtype)), decay=False)
+        slopes = np.full(self.channels, self.initial)
+        self.weight = Parameter(check_floating("initial", slopes, check_dtype("dtype", dtype)), decay=False)
 
     def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
         """Return y for x of shape ``(N, ..., C)``."""

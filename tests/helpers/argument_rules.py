@@ -108,6 +108,7 @@ def integers(words, *values):
 POSITIVE, NON_NEGATIVE = number("a positive number", 0, -1, -0.5, 0.0), number("a non-negative number", -1, -1e-5)
 FINITE, PROBABILITY = number("a finite number"), number("a number in [0, 1]", -0.1, 1.1, 2)
 FRACTION = number("a number in [0, 1)", -0.1, 1, 1.5, 2)
+DROPOUT_RATE = number("a number in [0, 0.9999]", -0.1, 1, 1.5, 1 - 1e-9)
 POSITIVE_INT, NON_NEGATIVE_INT = integers("a positive int", 0, -1), integers("a non-negative int", -1)
 BOOL = Rule("True or False", [0, 1, "yes", None, 1.0, math.nan, [], (True,), np.array([True]), b"", 2, -1])
 PAIR_TYPES = [1.5, 2.0, True, "3", math.nan, (1, 1.5), (True, 1)]
@@ -164,14 +165,16 @@ BY_NAME: dict[str, Rules] = {
         BOOL,
     ),
     **dict.fromkeys(["alternate_flip", "prefetch"], BOOL),
-    **dict.fromkeys(["eps", "alpha", "std", "gamma", "step_size", "epochs", "power", "first"], POSITIVE),
+    **dict.fromkeys(["eps", "std", "gamma", "step_size", "epochs", "power", "first"], POSITIVE),
     **dict.fromkeys(["start_divisor", "final_divisor", "clip_value"], POSITIVE),
-    **dict.fromkeys(["negative_slope", "learning_rate", "weight_decay", "initial_accumulator"], NON_NEGATIVE),
+    **dict.fromkeys(["learning_rate", "weight_decay", "initial_accumulator"], NON_NEGATIVE),
     **dict.fromkeys(["start", "end", "final", "peak"], NON_NEGATIVE),
     **dict.fromkeys(["scale", "initial_scale"], FINITE),
     **dict.fromkeys(["dampening", "label_smoothing", "p"], PROBABILITY),
     "max_norm": POSITIVE._replace(values=[v for v in POSITIVE.values if v != math.inf]),
     "momentum": FRACTION,
+    "alpha": number("a number in (0, 65504]", 0, -1, 1e5),
+    "negative_slope": number("a number in [0, 65504]", -1, -1e-5, 1e5),
     "path": [
         Rule("a path", [None, 3, b"file", ["file"]]),
         Bad("", ValueError, "path must be a path that the file system can have, got ''"),

@@ -16,6 +16,7 @@ import allconv as ac
 from helpers.argument_rules import (
     BOOL,
     BY_NAME,
+    DROPOUT_RATE,
     FINITE,
     FRACTION,
     LAYER,
@@ -157,7 +158,7 @@ LAYERS = {
     ),
     "GlobalAveragePool2D": LayerRow(ac.GlobalAveragePool2D, variants=[{}, {"keepdims": True}], bad_shapes=NO_IMAGES),
     "Flatten": LayerRow(ac.Flatten),
-    "Dropout": LayerRow(ac.Dropout, {"rate": 0.4, "rng": RNG}, {"rate": FRACTION}, variants=[{}, {"rate": 0.0}]),
+    "Dropout": LayerRow(ac.Dropout, {"rate": 0.4, "rng": RNG}, {"rate": DROPOUT_RATE}, variants=[{}, {"rate": 0.0}]),
     "BatchNorm": LayerRow(
         ac.BatchNorm,
         {"channels": 4, "dtype": np.float64},

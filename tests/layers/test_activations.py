@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allconv import GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Tanh
+from allconv import ELU, GELU, LeakyReLU, PReLU, ReLU, ReLU6, Sigmoid, SiLU, Tanh
 
 
 def logistic(x):
@@ -57,6 +57,23 @@ def test_the_largest_numbers_give_finite_results_in_the_inputs_dtype(layer, dtyp
     # Far from 0 all of them are straight lines: of slope 1 or 0 above, of slope 0 or the leak below.
     assert dx[0, -1] in (0, 1)
     assert dx[0, 0] == dtype(getattr(layer, "negative_slope", 0))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("slope", [1e-50, 1.6732632423543772, 1e4 / 3, 65504.0])
+@pytest.mark.parametrize("kind", [ELU, LeakyReLU])
+def test_the_slope_of_positive_inputs_is_1_for_any_slope_of_negative_ones(kind, slope, dtype):
+    layer = kind(slope)
+    y, cache = layer.forward(np.array([[2, 1e-3, 0, -1e-3]], dtype))
+    np.testing.assert_array_equal(y[0, :3], np.array([2, 1e-3, 0], dtype))
+    dx = layer.backward(np.ones_like(y), cache)
+    assert dx[0, :2].tolist() == [1, 1]
+    np.testing.assert_allclose(dx[0, 2:], np.array(slope, dtype), rtol=2e-3)
+
+
+def test_slopes_that_the_dtype_cannot_hold_are_refused():
+    with pytest.raises(ValueError, match=r"initial must hold numbers that fit into float32, .* 1e\+39"):
+        PReLU(initial=1e39)
 
 
 @every_layer

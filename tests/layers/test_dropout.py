@@ -25,6 +25,12 @@ def test_zeros_and_scale(rate, dtype):
     np.testing.assert_allclose(y[~dropped], 3.0 / (1 - rate), rtol=2 * np.finfo(dtype).eps)
 
 
+def test_the_largest_rate_keeps_the_mean():
+    n = 1 << 24
+    y, _ = Dropout(0.9999, rng=np.random.default_rng(0)).forward(np.ones((n, 1), np.float16), training=True)
+    assert abs(y.mean(dtype=np.float64) - 1) <= 5 * math.sqrt(1e4 / n)  # five standard deviations
+
+
 def test_each_row_and_column_has_its_own_zeros():
     zeros = masks(Dropout(0.5, rng=np.random.default_rng(0)), 1, (40, 40))[0] == 0
     assert len({row.tobytes() for row in zeros}) == 40

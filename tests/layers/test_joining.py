@@ -14,6 +14,7 @@ ACTIVATIONS = {
     "ReLU6": ac.ReLU6,
     "ELU": ac.ELU,
     "ELU(alpha=0.5)": lambda: ac.ELU(0.5),
+    "ELU(alpha=3.3)": lambda: ac.ELU(3.3),
     "LeakyReLU": ac.LeakyReLU,
     "LeakyReLU(2.0)": lambda: ac.LeakyReLU(2.0),
 }
