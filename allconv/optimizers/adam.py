@@ -59,6 +59,11 @@ class Adam(Optimizer):
     -----
     A gradient whose square the dtype can't hold counts as one of 2^63 = 9e18 in float32, which makes the same step.
 
+    All parameters share t, the number of the optimizer's steps; PyTorch counts those of each parameter. So the moments
+    of a parameter that is unfrozen late lack their correction. Its first step is up to
+    :math:`(1 - \beta_1) / \sqrt{1 - \beta_2}` times the learning rate, by default 3.2 times. A new optimizer starts at
+    t = 1 for all.
+
     Kingma and Ba (2015), Adam: a method for stochastic optimization, Algorithm 1. The code takes the equal form at the
     end of their section 2, which saves two passes over the arrays:
     :math:`w_t = w_{t-1} - \eta_t m_t / (\sqrt{v_t} + \hat\epsilon)`, with
@@ -166,7 +171,8 @@ class AdamW(Adam):
     Notes
     -----
     Loshchilov and Hutter (2019), Decoupled weight decay regularization, Algorithm 2. The decay is multiplied by the
-    learning rate, as in PyTorch and Keras.
+    learning rate, as in PyTorch and Keras. All parameters share t, as `Adam` says: by default, the first step of a
+    parameter that is unfrozen late is up to 3.2 times the learning rate.
 
     Examples
     --------

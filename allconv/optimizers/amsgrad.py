@@ -65,6 +65,9 @@ class AMSGrad(Adam):
     2018 article is ``AMSGrad(parameters, betas=(0.9, 0.9), bias_correction="none", maximum="tensor")``. In all
     variants the recursion of :math:`v_t` itself leaves the maximum out.
 
+    All parameters share t, as `Adam` says: by default, the first step of a parameter that is unfrozen late is up to 3.2
+    times the learning rate.
+
     With equal betas, a step moves no weight by more than the learning rate if the maximum is element by element. With
     "tensor" nothing bounds the step of a weight: :math:`\bar v` may date from a step in which this weight had hardly
     any gradient.
