@@ -7,6 +7,8 @@ from allconv.optimizers.base import Optimizer
 from allconv.optimizers.checking import check_parameters, check_paths
 from allconv.validation import describe, members_of
 
+_NO_WEIGHT_DECAY = "weight_decay must be read and assigned in the optimizers that are combined"
+
 
 class Combined(Optimizer):
     """Several optimizers, each with parameters of its own, that step as one.
@@ -55,9 +57,13 @@ class Combined(Optimizer):
         self.learning_rate = 1.0
 
     @property
-    def weight_decay(self) -> NoReturn:  # type: ignore[override]
+    def weight_decay(self) -> NoReturn:
         """None of its own: each of the optimizers has one."""
-        raise AttributeError("weight_decay must be read and assigned in the optimizers that are combined")
+        raise AttributeError(_NO_WEIGHT_DECAY)
+
+    @weight_decay.setter
+    def weight_decay(self, _: object) -> NoReturn:
+        raise AttributeError(_NO_WEIGHT_DECAY)
 
     def start_epoch(self, epoch: int) -> None:
         """Prepare all optimizers for an epoch."""

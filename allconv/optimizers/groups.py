@@ -69,7 +69,7 @@ class Grouped:
             """Return an attribute of the whole optimizer, which a group does not have itself."""
             whole = vars(self).get("_whole")
             if whole is None or name.startswith("__"):
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+                return object.__getattribute__(self, name)  # raises again, a property in its own words
             return getattr(whole, name)
 
     @property

@@ -203,8 +203,9 @@ def valid_arguments(function, given):
 
 def of_object(room, make, sample):
     """Yield the methods and the settable attributes of an object that `make` makes."""
-    kind = type(make())
-    if isinstance(make(), types.FunctionType):
+    instance = make()
+    kind = type(instance)
+    if isinstance(instance, types.FunctionType):
         yield "()", Target(room, lambda: _call(make(), lambda: {"epochs": 1.5} | _for_rule(ac.ReLU())))
         return
     for name in dir(kind):
@@ -212,7 +213,7 @@ def of_object(room, make, sample):
         if name == "__call__" or not name.startswith("_"):
             if isinstance(member, types.FunctionType | classmethod) and name not in INTERNAL_METHODS:
                 yield f".{name}", Target(room, functools.partial(_method, make, name, sample))
-            elif hasattr(member, "__set__") and getattr(member, "fset", True):
+            elif hasattr(member, "__set__") and getattr(member, "fset", True) and hasattr(instance, name):
                 yield f".{name} =", Target(room, functools.partial(_attribute, make, name))
 
 

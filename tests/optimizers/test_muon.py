@@ -243,8 +243,10 @@ def test_a_setting_of_one_optimizer_is_not_that_of_the_others():
     optimizers[0].momentum = 0.5
     assert [group.momentum for group in together.groups] == [0.5, 0.9]
     for change in (lambda: setattr(together, "weight_decay", 0.1), lambda: together.weight_decay):
-        with pytest.raises(AttributeError):
+        with pytest.raises(AttributeError, match="weight_decay must be read and assigned in the optimizers that are"):
             change()
+    with pytest.raises(AttributeError, match="'Combined' object has no attribute 'momentum'"):
+        _ = together.momentum
     with pytest.raises(RuntimeError, match="must be called on the whole optimizer"):
         optimizers[0].step()
 
