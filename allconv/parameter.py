@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from allconv.typing import Array
-from allconv.validation import check_bool, check_floating, describe
+from allconv.validation import Checked, check_bool, check_floating, describe
 
 
 class Parameter:
@@ -33,8 +33,8 @@ class Parameter:
     Raises
     ------
     TypeError
-        If `value` is neither float32 nor float64, or a flag is not a bool; on assignment, if the new value is not
-        floating.
+        If `value` is neither float32 nor float64; on assignment, if the new value is not floating; from both, if a flag
+        is not a bool.
     ValueError
         On assignment, if the new value has another shape, or a number that the parameter's dtype can't hold.
 
@@ -45,6 +45,9 @@ class Parameter:
     array([2., 2.])
     """
 
+    trainable = Checked(check_bool)
+    decay = Checked(check_bool)
+
     def __init__(self, value: Array, *, trainable: bool = True, decay: bool = True) -> None:
         array = check_floating("value", value)
         if array.dtype not in (np.float32, np.float64):
@@ -53,8 +56,8 @@ class Parameter:
                 "convert it first, e.g. value.astype(np.float32)"
             )
         self._value = np.array(array, order="C")
-        self.trainable = check_bool("trainable", trainable)
-        self.decay = check_bool("decay", decay)
+        self.trainable = trainable
+        self.decay = decay
         self.grad: Array | None = None
         self.name = ""
 

@@ -65,6 +65,17 @@ def test_a_value_that_is_not_real_and_floating_is_refused(value):
     assert not parameter.value.any()
 
 
+@pytest.mark.parametrize("flag", ["trainable", "decay"])
+def test_a_flag_is_a_bool(flag):
+    parameter = Parameter(np.zeros(2))
+    setattr(parameter, flag, np.False_)
+    assert getattr(parameter, flag) is False
+    for change in (lambda: setattr(parameter, flag, "no"), lambda: Parameter(np.zeros(2), **{flag: "no"})):
+        with pytest.raises(TypeError, match=f"{flag} must be True or False, got 'no'"):
+            change()
+    assert getattr(parameter, flag) is False
+
+
 def test_the_repr():
     assert repr(Parameter(np.zeros((2, 3)))) == "Parameter(unnamed, shape=(2, 3), dtype=float64)"
     frozen = Parameter(np.zeros(1, np.float32), trainable=False, decay=False)
