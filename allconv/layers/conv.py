@@ -181,7 +181,8 @@ class Conv2D(Finishing):
             raise TypeError(f"{rule}, got {describe(x_shape)}")
         if len(x_shape) != 4 or min(x_shape) < 1 or x_shape[3] != self.in_channels:
             raise ValueError(f"{rule}, got {describe(x_shape)}")
-        return geometry_of(x_shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
+        shape = tuple(int(size) for size in x_shape)
+        return geometry_of(shape, self.weight.value.shape, self.stride, self.padding, self.dilation, self.groups)
 
     def chosen_algorithm(self, x_shape: tuple[int, ...], *, backward: bool = False) -> str:
         """Return the name of the algorithm that computes a pass of a batch.

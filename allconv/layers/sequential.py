@@ -1,7 +1,6 @@
 """Layers in a row."""
 
 from collections.abc import Iterator, Sequence
-from operator import index as as_index
 from textwrap import indent
 from typing import overload
 
@@ -10,7 +9,7 @@ from allconv.layers.joining import in_backward_order, in_forward_order
 from allconv.layers.shapes import check_shape, child_output_shape
 from allconv.layers.signatures import output_and_cache
 from allconv.typing import Array, Cache
-from allconv.validation import check_batch, check_bool, describe
+from allconv.validation import check_batch, check_bool, describe, is_int
 
 
 class Sequential(Layer):
@@ -158,7 +157,9 @@ class Sequential(Layer):
         return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def __setitem__(self, index: int, layer: Layer) -> None:
-        (self.layers[as_index(index)],) = check_layers([layer], type(self).__name__)
+        if not is_int(index):
+            raise TypeError(f"index must be an int, since one layer replaces one layer, got {describe(index)}")
+        (self.layers[index],) = check_layers([layer], type(self).__name__)
 
     def __repr__(self) -> str:
         body = ",\n".join(map(repr, self.layers))

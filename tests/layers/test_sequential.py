@@ -102,8 +102,10 @@ def test_what_replaces_a_layer_takes_its_name_and_what_is_appended_the_next():
     for change in (lambda: model.append([ac.ReLU()]), lambda: model.__setitem__(0, None)):
         with pytest.raises(TypeError, match="layers must be Layer objects, got"):
             change()
-    with pytest.raises(TypeError, match="slice"):
+    with pytest.raises(TypeError, match=r"index must be an int, .* got slice\(None, 1, None\)"):
         model[:1] = model  # a Sequential in the place of a row of layers
+    model[np.int64(0)] = ac.Flatten()
+    assert repr(model[0]) == "Flatten()"
 
 
 def test_summary_lists_shapes_parameters_and_multiply_adds():

@@ -84,3 +84,11 @@ def test_the_error_survives_a_pickle():
     with pytest.raises(MisfitError) as caught:
         MODEL.output_shape((32, 32, 3))
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [[2, 8, 9, 3], (np.int64(2), 8, np.int32(9), 3)])
+def test_a_convolution_takes_the_shape_of_a_batch_as_any_sequence_of_ints(shape):
+    layer = ac.Conv2D(3, 4, 3)
+    assert layer.geometry(shape) == layer.geometry((2, 8, 9, 3))
+    assert {type(size) for size in layer.geometry(shape).x_shape} == {int}
+    assert layer.chosen_algorithm(shape) == layer.chosen_algorithm((2, 8, 9, 3))
