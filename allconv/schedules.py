@@ -14,10 +14,7 @@ the point as reached from a 1e-10th of its own size before it: the third step of
 (0.0003, 0.000294118)
 """
 
-# This file is longer than 300 lines because each of its eleven schedules has a formula and an example; the code is
-# short.
-
-# This file is longer than 300 lines because of the docstrings of its eleven functions; its code has 150 lines.
+# This file is longer than 300 lines because each of its eleven schedules has a formula and an example.
 
 import math
 from bisect import bisect_right
