@@ -145,7 +145,7 @@ class Linear(Layer):
 _SHARED = 1 << 22
 
 # Bounds the rows of a piece of a smaller product from below, in rows. A batch of 32 is then two pieces.
-_LEAST_ROWS = 16
+LEAST_ROWS = 16
 
 # The number of rows of one product of a weight gradient. BLAS adds blocks of a few hundred rows one after another in
 # float32, and a product of so many rows keeps its error near 3e-6.
@@ -176,7 +176,7 @@ def _matmul(a: Array, b: Array) -> Array:
             if work <= tuning.PRODUCT.small or not b.flags.c_contiguous:
                 return a @ b
             whole = np.empty((len(a), b.shape[1]), a.dtype)
-            multiply(a, b, whole, least_rows=max(_LEAST_ROWS, len(a) // 4))
+            multiply(a, b, whole, least_rows=max(LEAST_ROWS, len(a) // 4))
             return whole
     parts = slices(len(a), max(64, _SHARED // 4 * len(a) // work))
     out = np.empty((len(a), b.shape[1]), a.dtype)

@@ -163,8 +163,8 @@ def view(array: Array, start: int, shape: tuple[int, ...], steps: tuple[int, ...
     return np.ndarray(shape, array.dtype, array.data, start * size, tuple(step * size for step in steps))
 
 
-def divided(count: int, parts: int) -> list[slice]:
-    """Return consecutive slices of range(count), none of them empty."""
+def even_slices(count: int, parts: int) -> list[slice]:
+    """Return consecutive slices of range(count), of nearly the same length and none of them empty."""
     parts = min(parts, count)
     return [slice(part * count // parts, (part + 1) * count // parts) for part in range(parts)]
 
@@ -172,8 +172,8 @@ def divided(count: int, parts: int) -> list[slice]:
 def divided_batch(images: int, rows: int, parts: int) -> list[tuple[slice, slice]]:
     """Return parts of a batch: some of the images with all rows, or some rows of a single image."""
     if images > 1:
-        return [(part, slice(0, rows)) for part in divided(images, parts)]
-    return [(slice(0, 1), part) for part in divided(rows, parts)]
+        return [(part, slice(0, rows)) for part in even_slices(images, parts)]
+    return [(slice(0, 1), part) for part in even_slices(rows, parts)]
 
 
 def length(part: slice) -> int:

@@ -12,20 +12,18 @@ from allconv.layers.base import Layer
 from allconv.layers.dropout import Dropout
 from allconv.layers.flatten import Flatten
 from allconv.layers.global_average_pool import GlobalAveragePool2D
+from allconv.layers.linear import LEAST_ROWS
 from allconv.layers.max_pool import MaxPool2D
 from allconv.layers.mean_pool import MeanPool2D
 from allconv.layers.relu import ReLU
 from allconv.layers.sequential import Sequential
 from allconv.layers.skip import Skip
 from allconv.models.fused_layers import FusedConv2D, FusedLinear
-from allconv.models.planning.builder import NO_MARGINS, Builder, Stored, apply, divided
+from allconv.models.planning.builder import NO_MARGINS, Builder, Stored, apply, even_slices
 from allconv.models.planning.columns import plan_columns
 from allconv.models.planning.plan import Plan
 from allconv.models.planning.pools import plan_mean, plan_pool
 from allconv.models.planning.winograd import margins_of, plan_winograd, tiling_of
-
-# Bounds the rows of a piece of a product of Linear from below, in rows. A batch of 32 is then two pieces.
-_LEAST_ROWS = 16
 
 
 def plan_layers(layers: Sequence[Layer], shape: tuple[int, ...], dtype: np.dtype[Any]) -> Plan:
@@ -122,13 +120,13 @@ def _plan_linear(builder: Builder, layer: FusedLinear, x: Stored, y: Stored) -> 
     rows, columns = target.shape
     count = builder.parts(rows * weight.size)
     if rows >= columns:
-        cuts = [(part, slice(0, columns)) for part in divided(rows, count)]
+        cuts = [(part, slice(0, columns)) for part in even_slices(rows, count)]
     else:
-        cuts = [(slice(0, rows), part) for part in divided(columns, count)]
+        cuts = [(slice(0, rows), part) for part in even_slices(columns, count)]
     parts = []
     for own_rows, own_columns in cuts:
         out, right = target[own_rows, own_columns], weight[:, own_columns]
-        left, products = in_pieces(source[own_rows], right, out, max(_LEAST_ROWS, rows // 4))
+        left, products = in_pieces(source[own_rows], right, out, max(LEAST_ROWS, rows // 4))
         part: list[Callable[[], object]] = [partial(np.matmul, left, right, out=products)]
         if layer.bias is not None:
             part.append(partial(np.add, out, layer.bias.value[own_columns], out=out))
