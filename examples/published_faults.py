@@ -14,6 +14,7 @@ check finds. With --write, the tables replace the text between the two comments 
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +24,7 @@ import numpy as np
 import allconv as ac
 from allconv.article import FAULTS, rules_for
 from allconv.gradcheck import Report, check, check_loss
-from allconv.gradcheck.point import cosine_and_ratio
 from allconv.rules import Pattern, Rule, override_backward
-from allconv.tables import markdown
 from allconv.typing import Array, Cache
 
 IMAGES = 50  # in a step
@@ -64,6 +63,13 @@ def measure(kind: str, images: int) -> dict[str, list[tuple[float, float]]]:
             faulty = gradients(model, scores, cache, dataset.labels, rules, summed=summed)
             found[fault] = [cosine_and_ratio(true[path], faulty[path]) for path in true]
     return found
+
+
+def cosine_and_ratio(true: Array, faulty: Array) -> tuple[float, float]:
+    """Return the cosine between two gradients, and the norm of the faulty one divided by the norm of the true one."""
+    a, b = true.astype(np.float64).ravel(), faulty.astype(np.float64).ravel()
+    sizes = math.sqrt(a @ a), math.sqrt(b @ b)
+    return float(a @ b) / (sizes[0] * sizes[1]), sizes[1] / sizes[0]
 
 
 def published_loss(scores: Array, labels: Array) -> tuple[float, Array]:
@@ -114,6 +120,12 @@ def check_table() -> str:
             cells.append(f"starts in {', '.join(starts)}" if starts else "-")
         rows.append(cells)
     return markdown(rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Return rows of cells, of which the first is the head, as a Markdown table."""
+    head, *body = (f"| {' | '.join(row)} |\n" for row in rows)
+    return head + "|" + "---|" * len(rows[0]) + "\n" + "".join(body)
 
 
 def page() -> str:

@@ -7,6 +7,10 @@ import numpy as np
 
 from allconv.typing import Array
 
+# The largest slope that an activation may have for negative inputs. A larger one would be infinite in float16, and its
+# product with 0 is NaN.
+LARGEST_SLOPE = float(np.finfo(np.float16).max)
+
 
 def positive_part(x: Array, out: Array | None = None) -> Array:
     """Return max(x, 0); NaN stays NaN.

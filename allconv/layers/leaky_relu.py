@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from allconv.functional.rectify import negative_part, positive_part
+from allconv.functional.rectify import LARGEST_SLOPE, negative_part, positive_part
 from allconv.layers.joining import Overwriting
-from allconv.layers.slope import LARGEST_SLOPE
 from allconv.parallel.pool import elementwise_into
 from allconv.typing import Array, Cache
 from allconv.validation import check_batch, check_gradient, check_real
