@@ -53,6 +53,18 @@ def test_the_dilated_page_includes_the_tables_that_its_script_makes(dilated_stud
         assert f"{{include}} ../_static/results/{name}" in page
 
 
+def test_the_dilated_page_says_what_the_short_trainings_gave(dilated_study):
+    """The later form is never above the plain gradient in the test; the first form is not in training either."""
+    accuracies = {(row["net"], row["form"], row["seed"]): row for row in dilated_study["read"]("accuracy")}
+    for net in dilated_study["NETS"]:
+        above = {}
+        for form in (dilated_study["BOTH"], dilated_study["BACKWARD"]):
+            for name in ("train_accuracy", "test_accuracy"):
+                pairs = [(accuracies[net, form, seed], accuracies[net, "plain", seed]) for seed in "012"]
+                above[form, name] = sum(float(ours[name]) > float(plain[name]) for ours, plain in pairs)
+        assert list(above.values()) == [1, 0, 0, 0]
+
+
 def test_the_paper_s_page_includes_the_table_that_its_script_makes():
     script = runpy.run_path(str(ROOT / "experiments" / "paper" / "table.py"))
     assert (STATIC / "paper.md").read_text(encoding="utf-8") == script["table"]()
