@@ -1,9 +1,11 @@
 """Initial weights: functions ``(rng, shape, dtype) -> array``.
 
-The last two axes of a weight are its inputs and its outputs. The shape is ``(in, out)`` in a `Linear`, and
-``(K_h, K_w, in / groups, out)`` in a `Conv2D`. fan_in is the number of inputs that an output
-sees, and fan_out is the number of outputs that an input reaches; a convolution counts them over the whole kernel. All
-draws are made in float64 and then rounded, so that float32 and float64 models start from the same numbers.
+The last two axes of a weight are its inputs and its outputs. The shape is ``(in, out)`` in a `Linear`, and ``(K_h, K_w,
+in / groups, out)`` in a `Conv2D`. fan_in is the number of inputs that an output sees. fan_out is the number of outputs
+that an input reaches, where those of all groups count, as in PyTorch. A convolution counts both over the whole kernel.
+In a `ConvTranspose2D` the last two axes are the outputs and the inputs. Its fans are those of the convolution that
+leads back, as in PyTorch, so that `he_normal` does not keep the variance of its outputs. All draws are made in float64
+and then rounded, so that float32 and float64 models start from the same numbers.
 """
 
 import math
@@ -35,7 +37,7 @@ def _checked(
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return fan_in, how many inputs each output sees, and fan_out, how many outputs each input reaches."""
+    """Return fan_in, how many inputs each output sees, and fan_out, how many outputs of all groups an input reaches."""
     window = math.prod(shape[:-2])
     return window * shape[-2], window * shape[-1]
 
@@ -142,11 +144,12 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[
 
 
 def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    r"""Draw from the uniform distribution on :math:`[-a, a)` whose variance suits tanh and sigmoid.
+    r"""Draw from the uniform distribution on :math:`[-a, a)` whose variance suits tanh.
 
     .. math:: a = \sqrt{6 / (\text{fan in} + \text{fan out})}
 
-    This variance is a compromise between the two that keep the size of the activations and of the gradients.
+    This variance is a compromise between the two that keep the size of the activations and of the gradients. It holds
+    for activations that are symmetric with slope 1 at 0.
 
     Parameters
     ----------
@@ -183,8 +186,9 @@ def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.d
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Draw a random orthogonal matrix, which keeps the norm of what it multiplies.
+    """Draw a random matrix with orthonormal rows or columns.
 
+    A linear layer with it keeps the norm of its input, if it has no more inputs than outputs.
     All axes but the last count as the rows of the matrix, so that it is (fan_in, outputs). If it is not square, its
     rows or its columns, whichever are fewer, are orthonormal.
 

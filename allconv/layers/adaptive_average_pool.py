@@ -33,8 +33,9 @@ class AdaptiveAveragePool2D(Layer):
 
     Notes
     -----
-    Input ``(N, H, W, C)``, output ``(N, *output_size, C)``. Sums are made in float64. He et al. (2014), section 2.2,
-    with the mean in the place of the maximum.
+    Input ``(N, H, W, C)``, output ``(N, *output_size, C)``. Sums are made in float64. He et al. (2014), Spatial
+    pyramid pooling in deep convolutional networks for visual recognition, section 2.2, with the mean in the place of
+    the maximum.
 
     Examples
     --------

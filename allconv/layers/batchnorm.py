@@ -79,7 +79,8 @@ class BatchNorm(Finishing):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, C)`` or ``(N, H, W, C)``. Ioffe and Szegedy (2015), algorithms 1 and 2.
+    Input and output have the same shape, ``(N, C)`` or ``(N, H, W, C)``. Ioffe and Szegedy (2015), Batch
+    normalization, algorithms 1 and 2.
 
     Examples
     --------

@@ -42,7 +42,7 @@ class Branches(Layer):
     Notes
     -----
     Input ``(N, ...)``; the output has the shape of a branch's output, with the sum of all channels for "concat".
-    Szegedy et al. (2015), section 4, for "concat".
+    Szegedy et al. (2015), Going deeper with convolutions, section 4, for "concat".
 
     Examples
     --------

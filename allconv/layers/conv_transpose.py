@@ -56,8 +56,8 @@ class ConvTranspose2D(Layer):
     bias : bool, default True
         Whether the layer adds a bias b.
     initializer : callable, default he_normal
-        The function ``(rng, shape, dtype) -> array`` that draws the weight; see `allconv.initializers`. The bias starts
-        at zero.
+        The function ``(rng, shape, dtype) -> array`` that draws the weight; see `allconv.initializers`, which says what
+        its fans are here. The bias starts at zero.
     dtype : float32 or float64, default float32
         The dtype of the parameters, and so of the computation.
     rng : numpy.random.Generator, optional
@@ -79,7 +79,8 @@ class ConvTranspose2D(Layer):
     Notes
     -----
     Input ``(N, H, W, C)``, output ``(N, H_out, W_out, O)`` with H_out = (H - 1) s - top - bottom + d (K_h - 1) + 1 +
-    output_padding for padding in numbers. Dumoulin and Visin (2016), chapter 4.
+    output_padding for padding in numbers. Dumoulin and Visin (2016), A guide to convolution arithmetic for deep
+    learning, chapter 4.
 
     Examples
     --------

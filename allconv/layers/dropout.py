@@ -39,7 +39,8 @@ class Dropout(Layer):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ...)``. Srivastava et al. (2014), section 4, with the scale in training.
+    Input and output have the same shape, ``(N, ...)``. Srivastava et al. (2014), Dropout: a simple
+    way to prevent neural networks from overfitting, section 4, with the scale in training.
 
     Examples
     --------

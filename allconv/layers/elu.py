@@ -27,7 +27,8 @@ class ELU(Overwriting):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ...)``. Clevert et al. (2016), equation 1.
+    Input and output have the same shape, ``(N, ...)``. Clevert et al. (2016), Fast and accurate deep
+    network learning by exponential linear units, section 3.
 
     Examples
     --------

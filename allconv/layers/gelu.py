@@ -34,7 +34,7 @@ class GELU(Layer):
     Notes
     -----
     Input and output have the same shape, ``(N, ...)``. In float32 the output is within max(10, x^2) units in the last
-    place of y, and the derivative within 4e-7. Hendrycks and Gimpel (2016), section 2.
+    place of y, and the derivative within 4e-7. Hendrycks and Gimpel (2016), Gaussian error linear units, section 2.
 
     Examples
     --------

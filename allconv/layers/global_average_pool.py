@@ -27,7 +27,8 @@ class GlobalAveragePool2D(Layer):
 
     Notes
     -----
-    Input ``(N, H, W, C)``, output ``(N, C)``, or ``(N, 1, 1, C)`` with `keepdims`. Lin et al. (2014), section 3.2.
+    Input ``(N, H, W, C)``, output ``(N, C)``, or ``(N, 1, 1, C)`` with `keepdims`. Lin et al. (2014), Network in
+    network, section 3.2.
 
     Examples
     --------

@@ -47,7 +47,8 @@ class GroupNorm(Layer):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ..., C)``. Wu and He (2018), section 3.1, equations 1, 2, 6 and 7.
+    Input and output have the same shape, ``(N, ..., C)``. Wu and He (2018), Group normalization,
+    section 3.1, equations 1, 2, 6 and 7.
 
     Examples
     --------

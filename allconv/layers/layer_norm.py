@@ -44,7 +44,7 @@ class LayerNorm(Layer):
     Notes
     -----
     Input and output have the same shape, ``(N, ..., C)``. `GroupNorm` with one group normalizes all positions of an
-    image together. Ba et al. (2016), equations 3 and 4.
+    image together. Ba et al. (2016), Layer normalization, equations 3 and 4.
 
     Examples
     --------

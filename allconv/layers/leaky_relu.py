@@ -28,7 +28,7 @@ class LeakyReLU(Overwriting):
     Notes
     -----
     Input and output have the same shape, ``(N, ...)``. The derivative at the kink x = 0 is taken to be a.
-    Maas et al. (2013).
+    Maas et al. (2013), Rectifier nonlinearities improve neural network acoustic models.
 
     Examples
     --------

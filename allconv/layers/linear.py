@@ -60,7 +60,7 @@ class Linear(Layer):
     Notes
     -----
     Input ``(N, in_features)``, output ``(N, out_features)``. Images go through `Flatten` first.
-    Goodfellow et al. (2016), section 6.1.
+    Goodfellow et al. (2016), Deep learning, section 6.1.
 
     Examples
     --------

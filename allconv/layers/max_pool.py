@@ -41,7 +41,9 @@ class MaxPool2D(Pool2D):
 
     Notes
     -----
-    Input ``(N, H, W, C)``, output ``(N, H_out, W_out, C)``. Riesenhuber and Poggio (1999); Scherer et al. (2010).
+    Input ``(N, H, W, C)``, output ``(N, H_out, W_out, C)``. Riesenhuber and Poggio (1999),
+    Hierarchical models of object recognition in cortex. Scherer et al. (2010), Evaluation of pooling operations in
+    convolutional architectures for object recognition.
 
     Examples
     --------

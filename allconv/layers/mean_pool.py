@@ -41,8 +41,9 @@ class MeanPool2D(Pool2D):
 
     Notes
     -----
-    Input ``(N, H, W, C)``, output ``(N, H_out, W_out, C)``. Sums of float16 are made in float32.
-    LeCun et al. (1998), section II.B, where each map also has a trainable factor and bias.
+    Input ``(N, H, W, C)``, output ``(N, H_out, W_out, C)``. Sums of float16 are made in float32. LeCun et al. (1998),
+    Gradient-based learning applied to document recognition, section II.B, where each map also has a trainable factor
+    and bias.
 
     Examples
     --------

@@ -42,7 +42,7 @@ class PReLU(Layer):
     Notes
     -----
     Input and output have the same shape, ``(N, ..., C)``. The derivative at the kink x = 0 is taken to be a.
-    He et al. (2015), section 2.1, equations 1 to 3.
+    He et al. (2015), Delving deep into rectifiers, section 2.1, equations 1 to 3.
 
     Examples
     --------

@@ -21,7 +21,7 @@ class ReLU(Overwriting):
     Notes
     -----
     Input and output have the same shape, ``(N, ...)``. The derivative at the kink x = 0 is taken to be 0.
-    Nair and Hinton (2010).
+    Nair and Hinton (2010), Rectified linear units improve restricted Boltzmann machines.
 
     Examples
     --------

@@ -22,7 +22,8 @@ class ReLU6(Overwriting):
     Notes
     -----
     Input and output have the same shape, ``(N, ...)``. The derivative at the kinks x = 0 and x = 6 is taken to be 0.
-    Krizhevsky (2010); Sandler et al. (2018), section 4.
+    Krizhevsky (2010), Convolutional deep belief networks on CIFAR-10. Sandler et al. (2018), MobileNetV2: inverted
+    residuals and linear bottlenecks, section 4.
 
     Examples
     --------

@@ -19,7 +19,8 @@ class Sigmoid(Layer):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ...)``. Goodfellow et al. (2016), section 3.10.
+    Input and output have the same shape, ``(N, ...)``. Goodfellow et al. (2016), Deep learning,
+    section 3.10.
 
     Examples
     --------

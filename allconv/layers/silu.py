@@ -19,7 +19,9 @@ class SiLU(Layer):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ...)``. Hendrycks and Gimpel (2016), section 2; Elfwing et al. (2018).
+    Input and output have the same shape, ``(N, ...)``. Hendrycks and Gimpel (2016), Gaussian error
+    linear units, section 2. Elfwing et al. (2018), Sigmoid-weighted linear units for neural network function
+    approximation in reinforcement learning.
 
     Examples
     --------

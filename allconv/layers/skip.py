@@ -57,7 +57,7 @@ class Skip(Finishing):
     Notes
     -----
     Input ``(N, ...)``; the output has the shape of the body's. With scale 1 it is the residual connection of He et al.
-    (2016), equation 1, or equation 2 with a projection as the shortcut.
+    (2016), Deep residual learning for image recognition, equation 1, or equation 2 with a projection as the shortcut.
 
     Examples
     --------

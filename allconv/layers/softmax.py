@@ -54,7 +54,8 @@ class Softmax(_AlongAxis):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ...)``. Bridle (1990); Goodfellow et al. (2016), section 6.2.2.3.
+    Input and output have the same shape, ``(N, ...)``. Bridle (1990), Probabilistic interpretation of
+    feedforward classification network outputs. Goodfellow et al. (2016), Deep learning, section 6.2.2.3.
 
     Examples
     --------
@@ -93,7 +94,8 @@ class LogSoftmax(_AlongAxis):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ...)``. Goodfellow et al. (2016), section 6.2.2.3.
+    Input and output have the same shape, ``(N, ...)``. Goodfellow et al. (2016), Deep learning,
+    section 6.2.2.3.
 
     Examples
     --------

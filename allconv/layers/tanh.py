@@ -20,7 +20,8 @@ class Tanh(Layer):
 
     Notes
     -----
-    Input and output have the same shape, ``(N, ...)``. LeCun et al. (1998b), section 4.4.
+    Input and output have the same shape, ``(N, ...)``. LeCun et al. (1998), Efficient backprop,
+    section 4.4.
 
     Examples
     --------

@@ -36,8 +36,9 @@ class Upsample2D(Layer):
     Notes
     -----
     Input ``(N, H, W, C)``, output ``(N, s H, s W, C)``. Sums of float16 are made in float32. Places are those of the
-    pixels' centres, as in TensorFlow 2 and with PyTorch's ``align_corners=False``. Odena et al. (2016), section "Better
-    Upsampling", put a convolution behind it, in the place of a `ConvTranspose2D`.
+    pixels' centres, as in TensorFlow 2 and with PyTorch's ``align_corners=False``. Odena et al. (2016), Deconvolution
+    and checkerboard artifacts, section "Better Upsampling", put a convolution behind it, in the place of a
+    `ConvTranspose2D`.
 
     Examples
     --------

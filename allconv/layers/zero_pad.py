@@ -28,7 +28,7 @@ class ZeroPad2D(Layer):
     Notes
     -----
     Input ``(N, H, W, C)``, output ``(N, H + top + bottom, W + left + right, C)``.
-    Goodfellow et al. (2016), section 9.5.
+    Goodfellow et al. (2016), Deep learning, section 9.5.
 
     Examples
     --------

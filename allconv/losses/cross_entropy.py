@@ -63,8 +63,8 @@ class SoftmaxCrossEntropy:
         L = -\frac{1}{D} \sum_{n,k} q_{nk} \log p_{nk}
 
     An integer label stands for the row t that is 1 at the label and 0 elsewhere. D is 1 for ``reduction="sum"``.
-    For "mean", D is N with rows of probabilities, and the sum of the labels' class weights, :math:`\sum_n w_{y_n}`,
-    with integer labels. Ignored labels enter neither L nor D. All values are those of
+    For "mean", D is N with rows of probabilities. With integer labels :math:`k_n` it is the sum of their class weights,
+    :math:`\sum_n w_{k_n}`. Ignored labels enter neither L nor D. All values are those of
     `torch.nn.functional.cross_entropy`.
 
     Parameters

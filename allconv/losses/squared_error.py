@@ -9,7 +9,9 @@ from allconv.typing import Array
 class MeanSquaredError(ElementwiseLoss):
     r"""Mean of the squared differences between scores and target.
 
-    .. math:: L = \frac{1}{D} \sum_i (s_i - t_i)^2
+    .. math::
+
+        L = \frac{1}{D} \sum_i (s_i - t_i)^2, \qquad \frac{\partial L}{\partial s_i} = \frac{2}{D} (s_i - t_i)
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def check_betas(name: str, value: Any) -> tuple[float, float]:
 
 
 class Adam(Optimizer):
-    r"""Adam (adaptive moments): scale the step of each weight by a running root mean square of its gradient.
+    r"""Adam (adaptive moments): divide a running mean of each weight's gradient by its running root mean square.
 
     .. math::
 

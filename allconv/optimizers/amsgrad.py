@@ -1,4 +1,4 @@
-"""AMSGrad in its four variants."""
+"""AMSGrad, by the place of the bias correction and the kind of maximum."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -23,7 +23,7 @@ def _check_maximum(name: str, value: object) -> str:
 
 
 class AMSGrad(Adam):
-    r"""AMSGrad: Adam that divides by the largest mean square so far, so that the divisor of a weight never falls.
+    r"""AMSGrad: Adam that divides by the root of the largest mean square so far.
 
     .. math::
 
@@ -64,6 +64,9 @@ class AMSGrad(Adam):
     Reddi, Kale and Kumar (2018), On the convergence of Adam and beyond, Algorithm 2. The AMSGrad of the
     2018 article is ``AMSGrad(parameters, betas=(0.9, 0.9), bias_correction="none", maximum="tensor")``. In all
     variants the recursion of :math:`v_t` itself leaves the maximum out.
+
+    With "before_max" and "none" the divisor of a weight never falls. With "after_max" the maximum never falls, but the
+    correction of its bias lowers the divisor in the first steps.
 
     All parameters share t, as `Adam` says: by default, the first step of a parameter that is unfrozen late is up to 3.2
     times the learning rate.

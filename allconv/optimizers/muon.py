@@ -43,8 +43,9 @@ class Muon(Optimizer):
         u_t = \mu u_{t-1} + g_t, \qquad w_t = (1 - \eta \lambda) w_{t-1} - \eta \, s \operatorname{orth}(g_t + \mu u_t)
 
     orth replaces all singular values of a matrix by about 1, so that a step moves all directions by the same amount. A
-    weight counts as a matrix with the outputs, its last axis, as columns. Muon is for the weights of hidden
-    convolutions and linear layers. `Combined` adds another optimizer for biases and the last layer.
+    weight counts as a matrix with its last axis as columns, which are the outputs, or a ConvTranspose2D's inputs. Muon
+    is for the weights of hidden convolutions and linear layers. `Combined` adds another optimizer for biases and the
+    last layer.
 
     Parameters
     ----------

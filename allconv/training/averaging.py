@@ -41,8 +41,8 @@ class AveragedWeights:
 
     Notes
     -----
-    Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging. Zhang et al. (2019), Lookahead
-    optimizer: k steps forward, 1 step back.
+    Polyak and Juditsky (1992), Acceleration of stochastic approximation by averaging, study the equal mean of all
+    steps, from which the EMA descends. Zhang et al. (2019), Lookahead optimizer: k steps forward, 1 step back.
 
     Examples
     --------

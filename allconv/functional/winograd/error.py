@@ -1,10 +1,10 @@
 r"""How many digits the bilinear algorithms lose in float32.
 
 A tile's product :math:`M_p = (G_p\, g)(B_p\, d)` is rounded relative to its own size. For independent samples and
-weights with variance 1, its variance is :math:`|G_p|^2 |B_p|^2`. An output adds the products with the factors
-:math:`A_{ip}`, so it adds errors of variance :math:`\sum_p A_{ip}^2\, |G_p|^2 |B_p|^2`. The output itself has the
-variance r, its number of terms. The root of the ratio is the *amplification* of an axis. An image has two axes, whose
-amplifications multiply.
+weights with mean 0 and variance 1, its variance is :math:`|G_p|^2 |B_p|^2`. An output adds the products with the
+factors :math:`A_{ip}`, so it adds errors of variance :math:`\sum_p A_{ip}^2\, |G_p|^2 |B_p|^2`. The output itself has
+the variance r, its number of terms. The root of the ratio is the *amplification* of an axis. An image has two axes,
+whose amplifications multiply.
 
 The amplified error is a few roundings of :math:`2^{-24}`. Sums over channels add roundings with the root of the number
 of channels, up to the number that BLAS adds in one go. Barabasz et al. (2020), "Error Analysis and Improving the
