@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers.meeting import meeting
 from helpers.numeric import numeric_gradient
 from helpers.unchanged import unchanged
 
@@ -158,6 +159,47 @@ def test_nothing_of_the_model_is_changed():
                 method(model, images, 9)
     np.testing.assert_array_equal(images, kept)
     assert not ac.rules.active_rules(model)
+
+
+def test_two_threads_look_at_one_model():
+    inside, images = tiny()
+    model = ac.Sequential(inside, ac.ReLU())
+    expected = explain.saliency(model, images, 3), explain.guided_backprop(model, images, 3)
+    with meeting(ac.ReLU) as meet:
+        model[1] = meet.layer
+        found = meet.run(lambda: explain.saliency(model, images, 3), lambda: explain.guided_backprop(model, images, 3))
+    assert [dx.tobytes() for dx in found] == [dx.tobytes() for dx in expected]
+    assert all(parameter.trainable for parameter in model.parameters())
+
+
+def test_the_callers_rules_and_observers_hold():
+    model, images = tiny()
+    seen = []
+
+    def watch(call, x):
+        seen.append(call.path)
+        return call(x)
+
+    expected = explain.saliency(model, images, 3)
+    doubled = ac.rules.override_backward(model, {"4": ac.rules.scaled(2.0)})
+    with doubled, ac.gradcheck.guard_caches(model), ac.observe([("4", model[4])], forward=watch):
+        np.testing.assert_array_equal(explain.saliency(model, images, 3), 2 * expected)
+    assert seen == ["4"]
+    np.testing.assert_array_equal(explain.saliency(model, images, 3), expected)
+
+
+def test_an_observer_that_calls_for_a_picture_does_not_see_it():
+    model, images = tiny()
+    pictures = []
+
+    def look(call, x):
+        pictures.append(explain.saliency(model, images, 3))
+        return call(x)
+
+    expected = explain.saliency(model, images, 3)
+    with ac.observe([("6", model[6])], forward=look):
+        model(images)
+    np.testing.assert_array_equal(pictures, [expected])
 
 
 class TestClassActivationMap:

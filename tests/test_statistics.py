@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers.meeting import meeting
 from helpers.numeric import numeric_gradient
 from helpers.unchanged import unchanged
 
@@ -180,6 +181,16 @@ def test_nothing_is_changed_where_the_loss_fails():
     model = network()
     with unchanged(model), pytest.raises(ValueError, match="target must be labels in 0 to 3, got 7"):
         ac.layer_statistics(model, ac.SoftmaxCrossEntropy(), images(), np.array([0, 7, 1]))
+
+
+def test_two_threads_look_at_one_model():
+    loss = ac.SoftmaxCrossEntropy()
+    with meeting(ac.ReLU) as meet:
+        model = ac.Sequential(meet.layer, network())
+        look = lambda: ac.layer_statistics(model, loss, images(), LABELS)  # noqa: E731
+        first, second = meet.run(look, look)
+    assert first == second
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_a_layer_in_several_places_has_a_row_for_each():

@@ -9,7 +9,7 @@ from allconv.layers.base import Layer
 from allconv.layers.intercept import Call
 from allconv.layers.observe import observe
 from allconv.layers.signatures import output_and_cache
-from allconv.layers.snapshot import unchanged
+from allconv.layers.snapshot import private_copy
 from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array, Cache, Loss
 from allconv.validation import check_array, check_batch, check_callable, check_instance, describe, value_and_gradient
@@ -98,6 +98,7 @@ def layer_statistics(model: Layer, loss: Loss, images: Array, labels: Array) -> 
     rows: list[LayerStatistics] = []
     visited: list[Layer] = []
     places: dict[int, list[str]] = {}
+    model = private_copy(model)
     for path, layer in model.leaves():
         places.setdefault(id(layer), []).append(path)
 
@@ -115,7 +116,7 @@ def layer_statistics(model: Layer, loss: Loss, images: Array, labels: Array) -> 
         dx: Array | None = call(dy, own_cache)
         return dx
 
-    with unchanged(model), single_threaded_blas(), observe(model.leaves(), forward=forward, backward=backward):
+    with single_threaded_blas(), observe(model.leaves(), forward=forward, backward=backward):
         scores, cache = output_and_cache(model, model.forward(images))
         model.backward(value_and_gradient(loss(scores, labels))[1], cache)
         return [

@@ -27,7 +27,7 @@ from allconv.layers.sequential import Sequential
 from allconv.layers.signatures import output_and_cache
 from allconv.layers.silu import SiLU
 from allconv.layers.skip import Skip
-from allconv.layers.snapshot import unchanged
+from allconv.layers.snapshot import private_copy
 from allconv.layers.softmax import LogSoftmax, Softmax
 from allconv.typing import Array, Pair
 from allconv.validation import check_array, check_images, check_instance, check_pair, describe
@@ -226,15 +226,15 @@ def _send_back(
     if not isinstance(layer, str | None):
         raise TypeError(f"layer must be a path in the model, or None, got {describe(layer)}")
     images = check_images("images", images)
-    part = _up_to(model, layer or "", layer or "")
+    part = private_copy(_up_to(model, layer or "", layer or ""))
     rectifiers = [path for path, inner in part.named_layers() if isinstance(inner, RECTIFIERS)]
     y, cache = output_and_cache(part, part.forward(images))
     dy = _one_unit(y, target, position)
     # A unit may lie below the first rectifier: then all the rules agree.
     ruled = rules.override_backward(part, dict.fromkeys(rectifiers, rule)) if rule and rectifiers else nullcontext()
-    with unchanged(part), ruled:
-        for parameter in part.parameters():
-            parameter.trainable = False  # The layers then spare the work for its gradient.
+    for parameter in part.parameters():
+        parameter.trainable = False  # The layers then spare the work for its gradient.
+    with ruled:
         return part.backward(dy, cache)
 
 

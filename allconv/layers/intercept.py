@@ -85,6 +85,17 @@ def attach(layer: Layer, observer: Observer) -> Callable[[], None]:
     return partial(interception.detach, observer)
 
 
+def observe_alike(layer: Layer, like: Layer) -> None:
+    """Let the observers of the layer `like` see the calls of `layer` too, for as long as `layer` exists.
+
+    While `like` runs in this thread, its observers see none of its further calls, and so they see none of `layer`.
+    """
+    interception = _of(like)
+    if interception is not None and not interception.is_running():
+        for observer in tuple(interception.observers):
+            attach(layer, observer)
+
+
 def rules_in_force(model: Layer) -> dict[str, str]:
     """Return {path: name of the rule} for the layers of `model` whose backward follows a rule at this moment.
 

@@ -61,6 +61,8 @@ def observe(
     observer that calls ``call.layer.backward`` gets the backward pass of the layer's class, without observers.
     Copies of an observed layer are not observed.
 
+    An observer sees the calls of all threads. While the context opens or closes, no other thread may use the model.
+
     At prediction, ``model(x)``, a `Sequential` and a `Skip` call the layers that they hold and not their own `forward`.
     Only the layers that compute are seen then.
 

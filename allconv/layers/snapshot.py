@@ -1,10 +1,12 @@
-"""What the two passes of a model may write to, kept and put back."""
+"""What the two passes of a model may write to: kept and put back, or written to a copy."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from allconv.layers.base import Layer
+from allconv.layers.intercept import observe_alike
+from allconv.layers.nesting import parameters_in
 from allconv.parameter import Parameter
 
 
@@ -14,21 +16,21 @@ class Snapshot:
     Parameters
     ----------
     model : Layer
-        Of its parameters the values, gradients, flags ``trainable`` and names are kept; of its layers the states.
+        Of its parameters the values, gradients and names are kept; of its layers the states.
     """
 
     def __init__(self, model: Layer) -> None:
         # The names first: to list the parameters gives them new ones.
         found = {id(p): p for layer in model.walk() for p in vars(layer).values() if isinstance(p, Parameter)}
-        self._parameters = [(p, p.name, p.value.copy(), p.grad, p.trainable) for p in found.values()]
+        self._parameters = [(p, p.name, p.value.copy(), p.grad) for p in found.values()]
         self._states = [(layer, copy.deepcopy(layer.state())) for layer in model.walk() if layer.state()]
 
     def restore(self) -> None:
         """Put all of it back, to the bit."""
-        for parameter, name, value, grad, trainable in self._parameters:
+        for parameter, name, value, grad in self._parameters:
             if parameter.value.flags.writeable:  # a fused copy's are not, and nothing can have changed them
                 parameter.value = value
-            parameter.name, parameter.grad, parameter.trainable = name, grad, trainable
+            parameter.name, parameter.grad = name, grad
         for layer, state in self._states:
             layer.load_state(copy.deepcopy(state))
 
@@ -43,7 +45,7 @@ def unchanged(model: Layer) -> Iterator[None]:
     Parameters
     ----------
     model : Layer
-        The model itself is used, not a copy.
+        The model itself is used, not a copy. So no other thread may use it meanwhile.
     """
     snapshot = Snapshot(model)
     try:
@@ -51,6 +53,30 @@ def unchanged(model: Layer) -> Iterator[None]:
         yield
     finally:
         snapshot.restore()
+
+
+def private_copy(model: Layer) -> Layer:
+    """Return a copy of a model that shares the values of its parameters, and starts without gradients.
+
+    Gradients, flags and observers of the copy are its own, so its passes disturb no other thread that uses the model.
+    What observes the model now, backward rules too, observes the copy.
+
+    Parameters
+    ----------
+    model : Layer
+        It stays as it is.
+
+    Returns
+    -------
+    Layer
+        For passes at inference. Nothing may write to its values.
+    """
+    arrays = (array for p in parameters_in(model) for array in (p.value, p.grad) if array is not None)
+    copied = copy.deepcopy(model, {id(array): array for array in arrays})
+    clear_gradients(copied)
+    for layer, own in zip(model.walk(), copied.walk(), strict=True):
+        observe_alike(own, layer)
+    return copied
 
 
 def clear_gradients(model: Layer) -> None:
