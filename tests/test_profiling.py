@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ import allconv as ac
 from allconv.inspection import profile as profiling
 from allconv.inspection.profile import profile
 from allconv.models.fusion import fuse
+from allconv.parallel.buffers import empty
 
 
 def rng():
@@ -55,7 +58,7 @@ def test_the_share_of_the_peak_counts_the_passes(monkeypatch):
             super().backward_parameters(dy, cache)
 
     clock = [0.0]
-    monkeypatch.setattr(profiling, "_gemm_peak", lambda: 1000.0)
+    monkeypatch.setattr(profiling, "_gemm_peak", lambda dtype: 1000.0)
     monkeypatch.setattr(profiling.time, "perf_counter", lambda: clock[0])
     ledger = profile(ac.Sequential(Timed(10, 20), Timed(20, 30)), np.ones((5, 10), np.float32), runs=2)
     first, second = ledger.rows
@@ -77,6 +80,51 @@ def test_kept_bytes_are_those_of_arrays_that_live_on():
     assert kept[4] == maps // 4  # dropout a mask of bools
     assert kept[5] == 0  # pooling nothing but sizes
     assert kept[7] == 4 * 5 * 6 * 8 * 4  # the fully connected layer its input
+
+
+def test_kept_bytes_of_large_arrays_are_those_of_the_arrays_and_not_of_their_buffers():
+    x = rng().standard_normal((8, 32, 32, 16)).astype(np.float32)
+    model = ac.Sequential(ac.Conv2D(16, 16, 1, rng=rng()), ac.ReLU(), ac.Tanh())
+    larger = [empty((x.nbytes * 15 // 8,), np.dtype(np.uint8)) for _ in range(8)]
+    del larger  # what follows gets this memory
+    assert [row.kept_bytes for row in profile(model, x, runs=1).rows] == [0, x.nbytes, x.nbytes]
+
+
+def test_kept_bytes_of_a_cache_of_any_form():
+    class Odd(ac.Layer):
+        def forward(self, x, *, training=False):
+            return x, SimpleNamespace(copy=x.copy(), row=np.broadcast_to(x[:1].copy(), x.shape))
+
+        def backward(self, dy, cache):
+            return dy
+
+    (row,) = profile(Odd(), images(), runs=1).rows
+    assert row.kept_bytes == images().nbytes + images()[0].nbytes
+
+
+def test_the_passes_of_frozen_layers(monkeypatch):
+    monkeypatch.setattr(profiling, "_gemm_peak", lambda dtype: 1.0)
+    model = ac.Sequential(*(ac.Conv2D(3, 3, 3, rng=rng()) for _ in range(4)))
+    model[1].weight.trainable = model[2].weight.trainable = model[2].bias.trainable = False
+    passes = [
+        row.peak_share * (row.forward + row.backward) / 1e3 / row.multiply_adds
+        for row in profile(model, images(), runs=1).rows
+    ]
+    assert passes == pytest.approx([2, 2, 2, 3])  # y and dW, y and dx, y and dx, y and dx and dW
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_peak_is_that_of_the_models_dtype(monkeypatch, dtype):
+    seen = []
+    monkeypatch.setattr(profiling, "_gemm_peak", lambda dtype: seen.append(dtype) or 1.0)
+    profile(ac.Sequential(ac.ReLU(), ac.Conv2D(3, 5, 3, dtype=dtype)), images(), runs=1)
+    assert seen == [dtype]
+    monkeypatch.undo()
+    products = []
+    matmul = np.matmul
+    monkeypatch.setattr(np, "matmul", lambda a, b, out: products.append(a.dtype) or matmul(a, b, out=out))
+    assert profiling._gemm_peak(dtype, size=2) > 0
+    assert set(products) == {np.dtype(dtype)}
 
 
 def test_a_layer_that_stands_twice_has_one_line():

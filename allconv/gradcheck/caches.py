@@ -1,16 +1,14 @@
 """A search for code that changes what a backward pass still needs."""
 
 import zlib
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 
 from allconv.layers.base import Layer
 from allconv.layers.intercept import Call
 from allconv.layers.observe import observe
-from allconv.parameter import Parameter
+from allconv.layers.snapshot import arrays_in
 from allconv.typing import Array, Cache
 from allconv.validation import check_instance, describe
 
@@ -81,33 +79,3 @@ def _compare(call: Call, dy: Array, cache: Cache) -> Array | None:
 
 def _checksum(array: Array) -> int:
     return zlib.crc32(np.ascontiguousarray(array).tobytes())
-
-
-def arrays_in(cache: Any) -> Iterator[Array]:
-    """Yield the arrays in a cache, whatever tuples, lists, dicts and plain objects they lie in.
-
-    Parameters
-    ----------
-    cache : object
-        What a forward pass has returned for the backward pass.
-
-    Yields
-    ------
-    array
-        Each array, in the order in which the cache holds them.
-
-    Examples
-    --------
-    >>> [array.shape for array in arrays_in((np.zeros(2), None, [np.zeros(3)]))]
-    [(2,), (3,)]
-    """
-    if isinstance(cache, np.ndarray):
-        yield cache
-    elif isinstance(cache, dict):
-        for value in cache.values():
-            yield from arrays_in(value)
-    elif isinstance(cache, list | tuple):
-        for value in cache:
-            yield from arrays_in(value)
-    elif hasattr(cache, "__dict__") and not isinstance(cache, Layer | Parameter | type):
-        yield from arrays_in(vars(cache))

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from allconv.gradcheck.caches import arrays_in
 from allconv.layers.base import Layer
 from allconv.layers.signatures import output_and_cache
-from allconv.layers.snapshot import Snapshot, clear_gradients
+from allconv.layers.snapshot import Snapshot, arrays_in, clear_gradients
 from allconv.typing import Array
 from allconv.validation import describe
 

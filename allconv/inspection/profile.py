@@ -2,17 +2,17 @@
 
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from allconv.layers.base import Layer
 from allconv.layers.conv import Conv2D
 from allconv.layers.intercept import Call
 from allconv.layers.nesting import parameters_in
 from allconv.layers.observe import observe
-from allconv.layers.snapshot import clear_gradients, unchanged
+from allconv.layers.snapshot import arrays_in, clear_gradients, unchanged
 from allconv.layers.summary import LayerSummary
 from allconv.parallel.blas import blas_can_be_limited, single_threaded_blas
 from allconv.parallel.pool import get_num_threads, run
@@ -72,7 +72,8 @@ class Profile:
         Whether BLAS was held to one thread in each worker. Where it cannot be (Apple's Accelerate), there is one
         worker.
     gemm_peak : float
-        The multiply-adds per second of all workers' matrix products together, measured just before.
+        The multiply-adds per second of all workers' matrix products together, measured just before in the model's
+        dtype: float64 if one of its parameters is.
     """
 
     rows: tuple[LayerProfile, ...]
@@ -123,7 +124,8 @@ def _cells(row: LayerProfile) -> tuple[str, ...]:
 def profile(model: Layer, images: Array, *, backward: bool = True, runs: int = 5) -> Profile:
     """Return where the time and the memory of a training step on `images` go, without loss and optimizer.
 
-    The model itself is run. Its values, gradients, running statistics and generators are afterwards what they were.
+    The model itself is run. Its values, gradients, running statistics and generators are afterwards what they were. No
+    other thread may use it meanwhile.
 
     Parameters
     ----------
@@ -159,17 +161,15 @@ def profile(model: Layer, images: Array, *, backward: bool = True, runs: int = 5
     images, runs = check_batch("images", images), check_int("runs", runs, maximum=_MOST_RUNS)
     check_bool("backward", backward)
     kept = {id(_owner(array)) for array in (images, *(parameter.value for parameter in parameters_in(model)))}
-    watches: dict[int, _Watch] = {}
-    for path, layer in model.leaves():
-        watches.setdefault(id(layer), _Watch(path, layer, kept))
+    watches = {path: _Watch(path, layer, kept) for path, layer in model.leaves()}
     observed = observe(
         model.leaves(),
-        forward=lambda call, x: watches[id(call.layer)].forward(call, x),
-        backward=lambda call, dy, cache: watches[id(call.layer)].backward(call, dy, cache),
+        forward=lambda call, x: watches[call.path].forward(call, x),
+        backward=lambda call, dy, cache: watches[call.path].backward(call, dy, cache),
     )
     whole = []
     with unchanged(model), observed, single_threaded_blas():
-        peak = _gemm_peak()
+        peak = _gemm_peak(np.result_type(np.float32, *(p.value.dtype for p in parameters_in(model))))
         for _ in range(runs + 1):
             for watch in watches.values():
                 watch.start_step()
@@ -198,9 +198,9 @@ def _step(model: Layer, images: Array, *, backward: bool) -> tuple[float, float]
     return middle - start, time.perf_counter() - middle
 
 
-def _gemm_peak(size: int = 512, products: int = 8) -> float:
-    """Return the multiply-adds a second of a float32 matrix product in each worker at once: the best of five."""
-    matrix = np.ones((size, size), np.float32)
+def _gemm_peak(dtype: DTypeLike, size: int = 512, products: int = 8) -> float:
+    """Return the multiply-adds a second of a matrix product in each worker at once: the best of five."""
+    matrix = np.ones((size, size), dtype)
     outs = [np.empty_like(matrix) for _ in range(get_num_threads())]
 
     def task(index: int) -> None:
@@ -239,7 +239,7 @@ class _Watch:
             self.output_shape = y.shape
             self.multiply_adds += len(x) * self.layer.multiply_adds(x.shape[1:])
             if call.training:
-                self.kept_bytes += sum(_new_bytes(cache, self._kept))
+                self._keep(cache)
             self._note_algorithm(x.shape, backward=False)
         return y, cache
 
@@ -250,10 +250,21 @@ class _Watch:
         self._steps[-1][1] += time.perf_counter() - start
         if len(self._steps) == 1:
             with_dx = call.method == "backward"
-            self.passes = 3 if with_dx else 2  # dx costs as much as dW, and each as much as y
+            # dx costs as much as dW, and each as much as y. A bias, which is a vector, costs next to nothing.
+            with_dw = any(p.trainable and p.value.ndim > 1 for p in parameters_in(self.layer))
+            self.passes = 1 + with_dx + with_dw
             if isinstance(self.layer, Conv2D):
                 self._note_algorithm(cache.shape, backward=with_dx)  # a convolution's cache is its input
         return dx
+
+    def _keep(self, cache: Cache) -> None:
+        """Count the arrays in a cache that no earlier one holds."""
+        for array in arrays_in(cache):
+            owner = _owner(array)
+            if id(owner) not in self._kept:
+                self._kept.add(id(owner))
+                # The memory of a large array may be longer than the array, and that of a broadcast one is shorter.
+                self.kept_bytes += min(array.nbytes, owner.nbytes)
 
     def _note_algorithm(self, shape: tuple[int, ...], *, backward: bool) -> None:
         if isinstance(self.layer, Conv2D):
@@ -274,18 +285,6 @@ class _Watch:
             self.passes * self.multiply_adds / max(forward + backward, 1e-9) / peak,  # a clock may be coarse
             self.kept_bytes,
         )
-
-
-def _new_bytes(cache: Cache, kept: set[int]) -> Iterator[int]:
-    """Yield the bytes of the arrays in a cache that are not yet in `kept`, and put them there."""
-    if isinstance(cache, np.ndarray):
-        owner = _owner(cache)
-        if id(owner) not in kept:
-            kept.add(id(owner))
-            yield owner.nbytes
-    elif isinstance(cache, list | tuple | dict):
-        for item in cache.values() if isinstance(cache, dict) else cache:
-            yield from _new_bytes(item, kept)
 
 
 def _owner(array: Array) -> Array:

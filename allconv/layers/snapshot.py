@@ -1,13 +1,17 @@
-"""What the two passes of a model may write to: kept and put back, or written to a copy."""
+"""What the two passes of a model may write to, kept and put back or written to a copy; and what their caches hold."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
 
 from allconv.layers.base import Layer
 from allconv.layers.intercept import observe_alike
 from allconv.layers.nesting import parameters_in
 from allconv.parameter import Parameter
+from allconv.typing import Array
 
 
 class Snapshot:
@@ -83,3 +87,33 @@ def clear_gradients(model: Layer) -> None:
     """Set the gradients of all parameters to None."""
     for parameter in model.parameters():
         parameter.grad = None
+
+
+def arrays_in(cache: Any) -> Iterator[Array]:
+    """Yield the arrays in a cache, whatever tuples, lists, dicts and plain objects they lie in.
+
+    Parameters
+    ----------
+    cache : object
+        What a forward pass has returned for the backward pass.
+
+    Yields
+    ------
+    array
+        Each array, in the order in which the cache holds them.
+
+    Examples
+    --------
+    >>> [array.shape for array in arrays_in((np.zeros(2), None, [np.zeros(3)]))]
+    [(2,), (3,)]
+    """
+    if isinstance(cache, np.ndarray):
+        yield cache
+    elif isinstance(cache, dict):
+        for value in cache.values():
+            yield from arrays_in(value)
+    elif isinstance(cache, list | tuple):
+        for value in cache:
+            yield from arrays_in(value)
+    elif hasattr(cache, "__dict__") and not isinstance(cache, Layer | Parameter | type):
+        yield from arrays_in(vars(cache))
