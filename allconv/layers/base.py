@@ -7,7 +7,7 @@ from allconv.layers.intercept import unobserved_attributes
 from allconv.layers.nesting import check_registered, leaves_of, nested_layers, parameters_of
 from allconv.layers.shapes import check_shape
 from allconv.layers.signatures import accept_release, let_backward_take_release, output_and_cache, quiet_passes
-from allconv.layers.summary import Summary, summarize
+from allconv.layers.summary import Summary, children_with_shapes, summarize
 from allconv.parameter import Parameter
 from allconv.typing import Array, Cache
 from allconv.validation import describe
@@ -158,6 +158,10 @@ class Layer:
     def multiply_adds(self, in_shape: tuple[int, ...]) -> int:
         """Return the multiply-adds of the forward pass of one example; 0 where they do not count.
 
+        A layer that holds others has the sum of theirs. It is assumed to call them in the order of `children`, each
+        with the output of the one before; a layer that does not should override this method. Where the shapes do not
+        fit so, the result is 0.
+
         Parameters
         ----------
         in_shape : tuple of int
@@ -167,9 +171,15 @@ class Layer:
         -------
         int
             The number of products that are added up.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `output_shape`.
         """
         self.output_shape(in_shape)
-        return 0
+        children = children_with_shapes(self, check_shape(in_shape)) or ()
+        return sum(child.multiply_adds(shape) for _, child, shape in children)
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:
         """Return a table, which prints: each layer's output shape, parameters and multiply-adds an example.
@@ -182,7 +192,8 @@ class Layer:
         Returns
         -------
         Summary
-            Layers that hold others in a row or side by side are listed by what they hold.
+            Layers that hold others in a row or side by side are listed by what they hold, and others by one row. No
+            forward pass is made: a layer counts as a row where the shapes of what it holds fit one after the other.
 
         Raises
         ------

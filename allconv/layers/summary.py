@@ -114,13 +114,38 @@ def _rows(layer: Layer, path: str, shape: tuple[int, ...]) -> list[LayerSummary]
     )
     if any(leaf is layer for _, leaf in layer.leaves()):
         return [own]
+    children = children_with_shapes(layer, shape)
+    if children is None:
+        return [own]
     rows = []
-    try:
-        for name, child in layer.children():
-            rows += _rows(child, f"{path}.{name}" if path else name, shape)
-            shape = shape if layer.side_by_side else child.output_shape(shape)
-    except (TypeError, ValueError):
-        return [own]  # the layers it holds take each other's outputs in another order than one after the other
+    for name, child, in_shape in children:
+        rows += _rows(child, f"{path}.{name}" if path else name, in_shape)
     if layer.side_by_side and rows[-1].output_shape != out_shape:
         rows.append(LayerSummary(path, type(layer).__name__, out_shape, 0, 0))  # where the outputs are joined
-    return rows if layer.side_by_side or shape == out_shape else [own]
+    return rows
+
+
+def children_with_shapes(layer: Layer, in_shape: tuple[int, ...]) -> list[tuple[str, Layer, tuple[int, ...]]] | None:
+    """Return the layers that a layer holds in a row or side by side, each with the shape of its input.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any layer.
+    in_shape : tuple of int
+        The shape of one example.
+
+    Returns
+    -------
+    list of (str, Layer, tuple of int), or None
+        None where the shapes do not fit so: the layer then calls what it holds in another way.
+    """
+    children, shape = [], in_shape
+    try:
+        for name, child in layer.children():
+            children.append((name, child, shape))
+            out_shape = child.output_shape(shape)
+            shape = shape if layer.side_by_side else out_shape
+    except (TypeError, ValueError):
+        return None
+    return children if layer.side_by_side or shape == layer.output_shape(in_shape) else None

@@ -126,6 +126,20 @@ class TestListing:
         assert [(row.path, row.parameters) for row in summary.rows] == [("", 15)]
         assert summary.parameters == 15
 
+    def test_a_layer_of_ones_own_has_the_multiply_adds_of_what_it_holds(self):
+        for layer, products in ((Doubled(), [9]), (Gained(), [9]), (ac.Skip(Doubled()), [9]), (Branches(), [0])):
+            summary = ac.Sequential(linear(), layer).summary((3,))
+            assert [row.multiply_adds for row in summary.rows] == [9, *products]
+            assert summary.multiply_adds == 9 + sum(products)
+            assert layer.multiply_adds((3,)) == sum(products)
+
+    def test_a_layers_own_multiply_adds_count(self):
+        class Twice(Doubled):
+            def multiply_adds(self, in_shape):
+                return 2 * super().multiply_adds(in_shape)
+
+        assert ac.Sequential(Twice()).summary((3,)).multiply_adds == 18
+
     def test_a_shape_that_does_not_fit_is_refused(self):
         with pytest.raises(ValueError, match=r"in_shape must be \(3,\), got \(4,\)"):
             ac.Skip(linear()).summary((4,))
