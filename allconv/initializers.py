@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from allconv.parallel.blas import single_threaded_blas
 from allconv.typing import Array, Initializer
 from allconv.validation import check_callable, check_dtype, check_positive, describe, is_int
 
@@ -223,7 +224,9 @@ def orthogonal(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype
     """
     rng, shape, dtype = _checked(rng, shape, dtype)
     rows, columns = math.prod(shape[:-1]), shape[-1]
-    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    drawn = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    with single_threaded_blas():  # The bits of the factors depend on the number of BLAS's threads.
+        q, r = np.linalg.qr(drawn)
     # Only with these signs is the distribution uniform over the orthogonal matrices.
     q *= np.sign(np.diag(r))
     return (q if rows >= columns else q.T).reshape(shape).astype(dtype)

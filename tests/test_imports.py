@@ -19,7 +19,7 @@ ALLOWED = {
     "validation": {"typing"},
     "tables": set(),
     "parameter": GROUND,
-    "initializers": GROUND,
+    "initializers": GROUND | {"parallel"},
     "schedules": GROUND,
     "parallel": GROUND,
     "functional": GROUND | {"parallel"},

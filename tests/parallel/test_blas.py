@@ -94,6 +94,15 @@ def test_a_second_thread_predicts_the_same_bits(several_blas_threads):
     assert bits() == in_another_thread(bits)
 
 
+def test_orthogonal_weights_have_the_same_bits_for_any_number_of_blas_threads(several_blas_threads):
+    def bits():
+        return ac.initializers.orthogonal(np.random.default_rng(0), (700, 700), np.dtype(np.float32)).tobytes()
+
+    with blas.single_threaded_blas():
+        expected = bits()
+    assert bits() == expected
+
+
 def test_the_limits_of_another_thread_switch_nothing_off(several_blas_threads):
     """Another thread has a limit of its own when the library begins, and sets and lifts others meanwhile."""
     entered, leave, left = threading.Event(), threading.Event(), threading.Event()
