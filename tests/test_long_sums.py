@@ -214,3 +214,15 @@ def test_a_sum_may_leave_the_range_of_float32_on_the_way(height):
     assert np.isinf(ac.GlobalAveragePool2D()(x)).sum() == 1
     rows = x[1].reshape(-1, 2) * np.float32([1, -1])
     np.testing.assert_array_equal(column_sum(np.concatenate([rows, rows[:, ::-1]])), 0)
+
+
+@pytest.mark.parametrize("layer", [ac.BatchNorm(2), ac.LayerNorm(500), ac.GroupNorm(2, 500)], ids=lambda row: repr(row))
+def test_numbers_whose_squares_leave_the_range_of_float32_are_normalized(layer):
+    shape = (500, 2) if isinstance(layer, ac.BatchNorm) else (2, 500)
+    small = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    large, dy = small * np.float32(2.0**70), small[::-1]
+    (expected, cache), (y, large_cache) = layer.forward(small, training=True), layer.forward(large, training=True)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    dx = layer.backward(dy, large_cache)
+    np.testing.assert_allclose(dx * np.float32(2.0**70), layer.backward(dy, cache), rtol=1e-3, atol=1e-3)
+    assert (y.dtype, dx.dtype) == (np.float32, np.float32)

@@ -36,7 +36,10 @@ def standardize(x: Array, axes: Axes, eps: float) -> tuple[Array, Array]:
     (array([[-1.,  1.]]), array([[1.]]))
     """
     x_hat = x - x.mean(axes, dtype=np.float64, keepdims=True).astype(x.dtype)
-    variance = np.square(x_hat).mean(axes, dtype=np.float64, keepdims=True)
+    with np.errstate(over="ignore"):  # An infinity shows in the variance.
+        variance = np.square(x_hat).mean(axes, dtype=np.float64, keepdims=True)
+    if not np.isfinite(variance).all():  # The squares may have left the range of float32.
+        variance = np.square(x_hat, dtype=np.float64).mean(axes, keepdims=True)
     inv_std = (1 / np.sqrt(variance + eps)).astype(x.dtype)
     x_hat *= inv_std
     return x_hat, inv_std

@@ -67,7 +67,8 @@ class BatchNorm(Finishing):
     weight, bias : Parameter, shape (C,)
         The scale gamma, which starts at 1, and the shift beta, which starts at 0.
     running_mean, running_var : Parameter, shape (C,)
-        The running mean, which starts at 0, and the running variance, which starts at 1. Neither is trainable.
+        The running mean, which starts at 0, and the running variance, which starts at 1. Neither is trainable. A
+        variance that does not fit into the dtype counts as the largest number that does.
     frozen : bool
         The argument `frozen`, which may be assigned at any time. Checkpoints do not save it.
 
@@ -135,10 +136,14 @@ class BatchNorm(Finishing):
             if M == 1:
                 raise ValueError(f"x must hold more than one value per channel in training, got {describe(x)}")
             self.running_mean.value += self.momentum * (mean - self.running_mean.value)
-            self.running_var.value += self.momentum * (var * (M / (M - 1)) - self.running_var.value)
+            with np.errstate(over="ignore"):
+                unbiased = var * (M / (M - 1))
+            # An infinite running variance would stay infinite. The largest finite one is forgotten in later steps.
+            unbiased = np.minimum(unbiased, np.finfo(rows.dtype).max)
+            self.running_var.value += self.momentum * (unbiased - self.running_var.value)
         else:
             mean, var = self.running_mean.value.copy(), self.running_var.value
-        inv_std = 1 / np.sqrt(var + self.eps)
+        inv_std = (1 / np.sqrt(var + self.eps)).astype(rows.dtype, copy=False)
         rows = long_rows(rows)
         scale, bias, center = repeated(rows, self.weight.value * inv_std, self.bias.value, mean)
         y = empty(rows.shape, rows.dtype)

@@ -119,6 +119,19 @@ def _wide(rows: Array) -> np.dtype[Any]:
 def mean_and_variance(rows: Array) -> tuple[Array, Array]:
     """Return the mean and the biased variance of each column of rows (M, C), in float64.
 
+    Numbers of float32 are squared in float32, and once more in float64 where a square has left the range of float32.
+    """
+    if rows.dtype == np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):  # An infinity or a NaN shows in the variance.
+            mean, variance = _mean_and_variance(rows, rows.dtype)
+        if np.isfinite(variance).all():
+            return mean, variance
+    return _mean_and_variance(rows, _wide(rows))
+
+
+def _mean_and_variance(rows: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Return what `mean_and_variance` does, with the numbers and their squares in `dtype`.
+
     Notes
     -----
     One pass sums the numbers and their squares around a centre, the mean of the first rows. So sums of values far from
@@ -127,11 +140,11 @@ def mean_and_variance(rows: Array) -> tuple[Array, Array]:
     rows, the square of that distance is at most (1 - f) / f times the variance.
     """
     count, channels = rows.shape
-    head = rows[: max(1, SLICE_ELEMENTS // channels)]
+    head = rows[: max(1, SLICE_ELEMENTS // channels)].astype(dtype, copy=False)
     # The mean is computed around the first row: of equal numbers it is that number, and their variance is 0.
     centre = (head[0] + slice_sum(head - head[0]) / len(head)).astype(rows.dtype, copy=False)
     joined = long_rows(rows)
-    (along_row,) = repeated(joined, centre)
+    along_row = repeated(joined, centre)[0].astype(dtype, copy=False)
 
     def sums(part: slice) -> Array:
         rest = joined[part] - along_row
@@ -152,7 +165,7 @@ def group_mean_and_variance(rows: Array) -> tuple[Array, Array, int]:
     """Return the mean and the biased variance of each column over the rows of all ranks, and the number of rows.
 
     The ranks are put together as `mean_and_variance` puts slices together: by their sums of squares, and by the squares
-    of their means around the mean of all rows.
+    of their means around the mean of all rows. A variance that does not fit into the dtype of the rows is in float64.
     """
     (mean, variance), count = mean_and_variance(rows), len(rows)
     group = current()
@@ -161,4 +174,6 @@ def group_mean_and_variance(rows: Array) -> tuple[Array, Array, int]:
         whole = np.array(sums) / total
         variance = group.all_reduce((variance + np.square(mean - whole)) * count) / total
         mean, count = whole, int(total)
-    return mean.astype(rows.dtype, copy=False), variance.astype(rows.dtype, copy=False), count
+    with np.errstate(over="ignore"):
+        rounded = variance.astype(rows.dtype, copy=False)
+    return mean.astype(rows.dtype, copy=False), rounded if np.isfinite(rounded).all() else variance, count

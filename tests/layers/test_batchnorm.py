@@ -168,3 +168,13 @@ def test_the_smallest_eps_keeps_a_constant_channel_finite():
     smallest = float(np.finfo(np.float32).tiny)
     y, _ = BatchNorm(1, eps=smallest).forward(np.full((4, 1), 3.0, np.float32), training=True)
     np.testing.assert_array_equal(y, np.zeros((4, 1)))
+
+
+@pytest.mark.parametrize(("dtype", "large"), [(np.float32, 1e20), (np.float64, 1e200)])
+def test_a_variance_that_does_not_fit_is_forgotten(dtype, large):
+    layer = BatchNorm(1, dtype=dtype)
+    layer.forward(np.array([[large], [-large]], dtype), training=True)
+    assert layer.running_var.value[0] == pytest.approx(0.1 * np.finfo(dtype).max)
+    for _ in range(8000):
+        layer.forward(np.array([[1], [-1]], dtype), training=True)
+    assert layer.running_var.value[0] == pytest.approx(2)
