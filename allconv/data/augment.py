@@ -16,12 +16,13 @@ from allconv.data.dataset import check_uint8_images
 from allconv.data.views import reflected
 from allconv.data.warp import warp
 from allconv.typing import Array
-from allconv.validation import check_bool, check_callable, check_generator, check_int, check_real, describe, items_of
+from allconv.validation import check_bool, check_callable, check_int, check_real, describe, items_of
 
 Augmenter = Callable[[Array, np.random.Generator], Array]
 Range = tuple[float, float]
 RangeLike = float | Range
 AxesLike = RangeLike | Mapping[str, RangeLike]
+_LARGEST = 1e6  # bounds scales, fractions and angles far beyond any use, so that no coordinate overflows
 
 
 class Fliplr:
@@ -89,13 +90,11 @@ class RandomShift:
         """Return the shifted images."""
         images, rng = check_call(images, rng)
         count, height, width, _ = images.shape
-        if self.pixels >= min(height, width):
-            raise ValueError(f"pixels must be less than the height and width of {height}x{width}, got {self.pixels}")
+        larger = reflected(images, self.pixels)
         tops, lefts = rng.integers(0, 2 * self.pixels + 1, (2, count))
         # The windows of the larger images are views; indexing copies one window of each image.
-        windows = np.lib.stride_tricks.sliding_window_view(
-            reflected(images, self.pixels), (height, width), axis=(1, 2)
-        ).transpose(0, 1, 2, 4, 5, 3)
+        windows = np.lib.stride_tricks.sliding_window_view(larger, (height, width), axis=(1, 2))
+        windows = windows.transpose(0, 1, 2, 4, 5, 3)
         shifted: Array = windows[np.arange(count), tops, lefts]
         return shifted
 
@@ -114,13 +113,13 @@ class Affine:
     Parameters
     ----------
     scale : number, (low, high), or {"x": ..., "y": ...}; default 1.0
-        The factor of the size, above 0. A pair is the range of a uniform draw for each image. A number or a pair is one
-        draw for both axes. A dict has a draw for each axis, and an axis that is missing keeps the factor 1.
+        The factor of the size, from 1e-6 to 1e6. A pair is the range of a uniform draw for each image. A number or a
+        pair is one draw for both axes. A dict has a draw for each axis, and an axis that is missing keeps the factor 1.
     translate_percent : number, (low, high), or {"x": ..., "y": ...}; default 0.0
         The translation as a fraction of the image's width ("x", to the right) and height ("y", down), drawn like
-        `scale`. It is rounded to whole pixels, as in imgaug up to version 0.2.
+        `scale`, from -1e6 to 1e6. It is rounded to whole pixels, as in imgaug up to version 0.2.
     rotate : number or (low, high); default 0.0
-        The angle in degrees, clockwise.
+        The angle in degrees, clockwise, from -1e6 to 1e6.
 
     Raises
     ------
@@ -136,7 +135,7 @@ class Affine:
     """
 
     def __init__(self, *, scale: AxesLike = 1.0, translate_percent: AxesLike = 0.0, rotate: RangeLike = 0.0) -> None:
-        self.scale = _check_axes("scale", scale, default=1.0, minimum=0.0)
+        self.scale = _check_axes("scale", scale, default=1.0, minimum=1 / _LARGEST)
         self.translate_percent = _check_axes("translate_percent", translate_percent, default=0.0)
         self.rotate = _check_range("rotate", rotate)
 
@@ -167,13 +166,14 @@ class Sometimes:
     p : float
         The probability, in [0, 1].
     augmenter : callable
-        The augmenter, which gets the chosen images of a batch together, at least one.
+        The augmenter, which gets the chosen images of a batch together, at least one. It returns as many images, of
+        the same size and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If `p` is out of its range, or `augmenter` is not callable; from a call, if the images are not uint8 images or
-        `rng` is no Generator.
+        If `p` is out of its range, or `augmenter` is not callable; from a call, if the images are not uint8 images,
+        `rng` is no Generator, or `augmenter` returns other images.
 
     Examples
     --------
@@ -193,7 +193,7 @@ class Sometimes:
         chosen = rng.random(len(images)) < self.p
         result = images.copy()
         if chosen.any():
-            result[chosen] = self.augmenter(images[chosen], rng)
+            result[chosen] = _augmented(self.augmenter, images[chosen], rng)
         return result
 
     def __repr__(self) -> str:
@@ -249,12 +249,13 @@ class KeepOriginals:
     Parameters
     ----------
     augmenter : callable
-        The augmenter that makes the copies.
+        The augmenter that makes the copies. It returns as many images, or a multiple, of the same size and dtype.
 
     Raises
     ------
     TypeError, ValueError
-        If `augmenter` is not callable; from a call, if the images are not uint8 images or `rng` is no Generator.
+        If `augmenter` is not callable; from a call, if the images are not uint8 images, `rng` is no Generator, or
+        `augmenter` returns other images.
 
     Examples
     --------
@@ -270,7 +271,7 @@ class KeepOriginals:
     def __call__(self, images: Array, rng: np.random.Generator) -> Array:
         """Return (2 N, H, W, C) for images (N, H, W, C)."""
         images, rng = check_call(images, rng)
-        return np.concatenate([images, self.augmenter(images.copy(), rng)])
+        return np.concatenate([images, _augmented(self.augmenter, images.copy(), rng, several=True)])
 
     def __repr__(self) -> str:
         return f"KeepOriginals({self.augmenter!r})"
@@ -312,7 +313,21 @@ def _draw(ranges: tuple[Range, Range | None], count: int, rng: np.random.Generat
 
 def check_call(images: object, rng: object) -> tuple[Array, np.random.Generator]:
     """Return the arguments of an augmenter's call, which must be uint8 images and a Generator."""
-    return check_uint8_images("images", images), check_generator("rng", rng)
+    images = check_uint8_images("images", images)
+    if not isinstance(rng, np.random.Generator):  # None would draw other numbers in each run.
+        raise TypeError(f"rng must be a numpy.random.Generator, got {describe(rng)}")
+    return images, rng
+
+
+def _augmented(augmenter: Augmenter, images: Array, rng: np.random.Generator, *, several: bool = False) -> Array:
+    """Return what an augmenter makes of N images: N of their size and dtype or, with `several`, k N of them."""
+    count, *size = images.shape
+    result = augmenter(images, rng)
+    valid = isinstance(result, np.ndarray) and result.dtype == np.uint8 and list(result.shape[1:]) == size
+    if not valid or len(result) == 0 or (len(result) % count if several else len(result) != count):
+        wanted = ", ".join([f"k {count}" if several else f"{count}", *map(str, size)])
+        raise ValueError(f"augmenter must return uint8 images of shape ({wanted}), got {describe(result)}")
+    return result
 
 
 def _check_augmenter(value: Augmenter) -> Augmenter:
@@ -322,21 +337,18 @@ def _check_augmenter(value: Augmenter) -> Augmenter:
     return value
 
 
-def _check_range(name: str, value: object, *, minimum: float | None = None) -> Range:
-    """Return a number or a pair low <= high as a pair; both ends must be above `minimum` unless that is None."""
+def _check_range(name: str, value: object, *, minimum: float = -_LARGEST) -> Range:
+    """Return a number or a pair low <= high as a pair; both ends must be from `minimum` to 1e6."""
     ends = value if isinstance(value, tuple | list) else (value, value)
     if len(ends) != 2:
         raise ValueError(f"{name} must be a number or a pair (low, high), got {describe(value)}")
-    limits = {} if minimum is None else {"minimum": minimum, "open_below": True}
-    low, high = (check_real(name, end, **limits) for end in ends)  # type: ignore[arg-type]
+    low, high = (check_real(name, end, minimum=minimum, maximum=_LARGEST) for end in ends)
     if low > high:
         raise ValueError(f"{name} must be a number or a pair (low, high) with low <= high, got {describe(value)}")
     return low, high
 
 
-def _check_axes(
-    name: str, value: object, *, default: float, minimum: float | None = None
-) -> tuple[Range, Range | None]:
+def _check_axes(name: str, value: object, *, default: float, minimum: float = -_LARGEST) -> tuple[Range, Range | None]:
     """Return the ranges of the x axis and of the y axis; None for y means one draw for both axes."""
     if not isinstance(value, Mapping):
         return _check_range(name, value, minimum=minimum), None

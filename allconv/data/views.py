@@ -48,7 +48,7 @@ def shift_views(pixels: int = 1) -> list[View]:
     Raises
     ------
     TypeError, ValueError
-        If `pixels` is no positive int.
+        If `pixels` is no positive int; from a view, if an image is not larger.
 
     Notes
     -----
@@ -76,6 +76,9 @@ def shift_views(pixels: int = 1) -> list[View]:
 
 def reflected(images: Array, pixels: int) -> Array:
     """Return images (N, H, W, C) with so many pixels more on each side, the reflection of those inside the border."""
+    _, height, width, _ = images.shape
+    if pixels >= min(height, width):
+        raise ValueError(f"pixels must be less than the height and width of {height}x{width}, got {pixels}")
     return np.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="reflect")
 
 

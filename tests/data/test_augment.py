@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from helpers.bits import same_with_any_threads
@@ -57,6 +59,26 @@ def test_affine_agrees_with_scipy(shape, scale, rotate, percent):
         assert levels_apart(warped, by_scipy(image, scale=scale, rotate=rotate, shift=shift)) <= 1
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+@pytest.mark.parametrize("far", [-1e6, 1e6])
+def test_an_affine_warp_computes_at_its_bounds(scale, far):
+    assert Affine(scale=scale, translate_percent=far, rotate=far)(noise(), rng()).shape == noise().shape
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 1e-308}, "scale must be a number in [1e-06, 1e+06], got 1e-308"),
+        ({"scale": {"y": (1, 1e7)}}, "scale['y'] must be a number in [1e-06, 1e+06], got 10000000.0"),
+        ({"rotate": (-1e308, 1e308)}, "rotate must be a number in [-1e+06, 1e+06], got -1e+308"),
+        ({"translate_percent": 1e308}, "translate_percent must be a number in [-1e+06, 1e+06], got 1e+308"),
+    ],
+)
+def test_an_affine_warp_refuses_what_it_cannot_compute_with(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Affine(**options)
+
+
 @pytest.mark.parametrize(("percent", "pixels"), [(0.15, 5), (0.14, 4)])  # 4.8 and 4.48 pixels
 def test_translation_moves_whole_pixels_right_and_down(percent, pixels):
     images = noise(3)
@@ -102,6 +124,29 @@ def test_sometimes_never_calls_with_an_empty_batch():
         raise AssertionError
 
     np.testing.assert_array_equal(Sometimes(0.0, fail)(noise(), rng()), noise())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda images, rng: images.astype(np.float32) / 255,
+        lambda images, rng: images[:1],
+        lambda images, rng: images[:, :1],
+        lambda images, rng: list(images),
+    ],
+)
+def test_an_augmenter_within_another_must_keep_number_size_and_dtype(wrong):
+    with pytest.raises(ValueError, match=r"augmenter must return uint8 images of shape \(8, 32, 32, 3\), got "):
+        Sometimes(1.0, wrong)(noise(), rng())
+    with pytest.raises(ValueError, match=r"augmenter must return uint8 images of shape \(k 8, 32, 32, 3\), got "):
+        KeepOriginals(wrong)(noise(), rng())
+
+
+def test_several_copies_fit_beside_the_originals_alone():
+    twice = KeepOriginals(Fliplr())
+    assert len(KeepOriginals(twice)(noise(), rng())) == 24
+    with pytest.raises(ValueError, match=r"augmenter must return uint8 images of shape \(8, 32, 32, 3\), got "):
+        Sometimes(1.0, twice)(noise(), rng())
 
 
 @pytest.mark.parametrize("random_order", [False, True])
@@ -221,8 +266,9 @@ def test_bad_images_and_generators_are_named(augment):
         augment(noise().astype(np.float32), rng())
     with pytest.raises(ValueError, match="images must be at least one image"):
         augment(noise()[0], rng())
-    with pytest.raises(TypeError, match="rng must be a numpy"):
-        augment(noise(), 0)
+    for bad in (0, None):
+        with pytest.raises(TypeError, match=f"rng must be a numpy.random.Generator, got {bad}"):
+            augment(noise(), bad)
 
 
 def test_random_shifts_are_windows_of_the_reflected_image_and_all_come():

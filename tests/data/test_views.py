@@ -38,3 +38,10 @@ def test_evaluate_and_predict_average_the_scores():
     found = ac.evaluate(model, loss, (IMAGES, labels), batch_size=2, views=views)
     assert found.loss == pytest.approx(loss(expected, labels)[0])
     assert found.accuracy == np.mean(expected.argmax(axis=1) == labels)
+
+
+@pytest.mark.parametrize(("pixels", "size"), [(20, 8), (8, 8), (1, 1)])
+def test_shifts_as_large_as_the_images_are_refused(pixels, size):
+    _, shifted = ac.data.shift_views(pixels)[2]
+    with pytest.raises(ValueError, match=f"pixels must be less than the height and width of {size}x9, got {pixels}"):
+        shifted(np.zeros((2, size, 9, 3)))

@@ -400,9 +400,9 @@ AUGMENTERS = {
         ac.data.Affine,
         {},
         {
-            "rotate": Rule("a finite number", ["left", None, True], [math.nan, math.inf]),
+            "rotate": Rule("a number in [-1e+06, 1e+06]", ["left", None, True], [math.nan, math.inf]),
             "scale": [
-                Rule("a positive number", [], [0, -1]),
+                Rule("a number in [1e-06, 1e+06]", [], [0, -1]),
                 Rule("a number or a pair (low, high) with low <= high", [], [(1.2, 0.8)]),
                 Bad({"x": (0.8, 1.2, 1.4)}, ValueError, "scale['x'] must be a number or a pair"),
                 Rule(AXES, [], [{"z": 1.0}]),
