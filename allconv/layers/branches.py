@@ -126,4 +126,10 @@ class Branches(Layer):
 
 
 def _sum(arrays: Iterable[Array]) -> Array:
-    return functools.reduce(functools.partial(elementwise, np.add), arrays)
+    return functools.reduce(_add, arrays)
+
+
+def _add(a: Array, b: Array) -> Array:
+    """Return the sum of arrays of one shape, in the dtype that NumPy promotes both to."""
+    dtype = np.result_type(a.dtype, b.dtype)
+    return elementwise(np.add, a.astype(dtype, copy=False), b.astype(dtype, copy=False))

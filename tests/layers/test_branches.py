@@ -18,6 +18,18 @@ def test_outputs_are_joined_along_the_channels_or_added():
     np.testing.assert_array_equal(ac.Branches(first, second, merge="sum")(X), first(X) + second(X))
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_sum_of_two_dtypes_has_the_wider_one_for_any_number_of_images(count):
+    x = np.random.default_rng(0).standard_normal((count, 20, 20, 3)).astype(np.float32)
+    narrow, wide = (ac.Conv2D(3, 9, 1, dtype=dtype) for dtype in (np.float32, np.float64))
+    model = ac.Branches(narrow, wide, merge="sum")
+    y, cache = model.forward(x)
+    np.testing.assert_array_equal(y, narrow(x) + wide(x))
+    assert y.dtype == model(x).dtype == np.float64
+    dx = [layer.backward(y.astype(layer.weight.value.dtype), layer.forward(x)[1]) for layer in (narrow, wide)]
+    np.testing.assert_array_equal(model.backward(y, cache), dx[0] + dx[1])
+
+
 def test_a_layer_twice_adds_its_gradients():
     shared = conv(4)
     model = ac.Branches(shared, ac.Tanh(), shared)
