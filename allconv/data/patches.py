@@ -7,7 +7,9 @@ from allconv.parallel.pool import slices
 from allconv.typing import Array
 from allconv.validation import check_images, check_int, check_positive, describe, quiet
 
-_BLOCK_IMAGES = 500  # bounds the images whose patches are in memory at the same time
+# Both bound the patches that are in memory at the same time, but for those of a single image. The elements take 134 MB.
+_BLOCK_IMAGES = 500
+_BLOCK_ELEMENTS = 1 << 24
 
 
 def whitening_filters(images: Array, size: int = 2, *, eps: float = 5e-4) -> Array:
@@ -62,19 +64,26 @@ def whitening_filters(images: Array, size: int = 2, *, eps: float = 5e-4) -> Arr
     images, size, eps = check_images("images", images), check_int("size", size), check_positive("eps", eps)
     if size > min(images.shape[1:3]):
         raise ValueError(f"size must be at most the height and width of the images, got {size} for {describe(images)}")
-    channels = images.shape[-1]
+    count, height, width, channels = images.shape
     moments = np.zeros((size * size * channels,) * 2)
-    count = 0
+    patches_of_image = (height - size + 1) * (width - size + 1)
+    block = min(_BLOCK_IMAGES, max(1, _BLOCK_ELEMENTS // (patches_of_image * len(moments))))
     # NumPy's BLAS on one thread gives the same bits for any number of cores.
     with single_threaded_blas(), quiet():
-        for part in slices(len(images), _BLOCK_IMAGES):
-            windows = np.lib.stride_tricks.sliding_window_view(images[part], (size, size), axis=(1, 2))
-            patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, len(moments)).astype(np.float64)
-            moments += patches.T @ patches
-            count += len(patches)
+        for part in slices(count, block):
+            moments += _products(images[part], size)
         if not np.isfinite(moments).all():
             raise ValueError(f"images must be finite, and so must the sums of their squares, got {describe(images)}")
-        eigenvalues, vectors = np.linalg.eigh(moments / count)
+        eigenvalues, vectors = np.linalg.eigh(moments / (count * patches_of_image))
     filters = vectors[:, ::-1] / np.sqrt(np.maximum(eigenvalues[::-1], 0) + eps)
     both = np.concatenate([filters, -filters], axis=1).astype(np.float32)
     return both.reshape(size, size, channels, -1)
+
+
+def _products(images: Array, size: int) -> Array:
+    """Return the sum of x x^T over all patches x of the images, (D, D) in float64."""
+    windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))
+    patches = np.ascontiguousarray(windows.transpose(0, 1, 2, 4, 5, 3), np.float64)
+    patches = patches.reshape(-1, size * size * images.shape[-1])
+    products: Array = patches.T @ patches
+    return products

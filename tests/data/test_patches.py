@@ -1,5 +1,7 @@
 """Whitening filters beside the patches one by one, and on published figures."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -37,12 +39,24 @@ def test_the_outputs_are_uncorrelated_with_the_variance_that_eps_leaves(size):
     )
 
 
-def test_parts_of_the_images_do_not_matter(monkeypatch):
+@pytest.mark.parametrize(("bound", "value"), [("_BLOCK_IMAGES", 7), ("_BLOCK_ELEMENTS", 1000), ("_BLOCK_ELEMENTS", 1)])
+def test_parts_of_the_images_do_not_matter(monkeypatch, bound, value):
     whole = whitening_filters(images())
-    monkeypatch.setattr("allconv.data.patches._BLOCK_IMAGES", 7)
+    monkeypatch.setattr(f"allconv.data.patches.{bound}", value)
     np.testing.assert_allclose(np.abs(whitening_filters(images())), np.abs(whole), rtol=1e-4)
 
 
 def test_a_direction_without_variance_is_scaled_by_eps():
     filters = whitening_filters(np.ones((2, 2, 2, 1), np.float32), eps=0.01).reshape(4, 8)
     np.testing.assert_allclose(np.linalg.norm(filters, axis=0), 2 * [1 / 4.01**0.5, 10, 10, 10], rtol=1e-5)
+
+
+def test_the_patches_of_large_images_take_little_memory():
+    large = np.zeros((20, 224, 224, 3), np.float32)
+    tracemalloc.start()
+    try:
+        whitening_filters(large, 3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 150e6  # all patches take 213 MB
