@@ -274,12 +274,13 @@ def identity(rest: Initializer = fan_in_uniform) -> Initializer:
     """Return the initializer of a weight whose first outputs repeat the inputs, as far as there are both.
 
     With n inputs and m outputs, each of the first min(n, m) outputs is the input of the same number. In a convolution
-    the weight of 1 lies at the centre of the kernel.
+    the weight of 1 lies at the centre of the kernel. In a convolution with groups, n counts the inputs of one group,
+    since an initializer does not see groups. Then only outputs of the first group repeat inputs of their own number.
 
     Parameters
     ----------
     rest : callable, default fan_in_uniform
-        The initializer that draws the weight first; its other outputs stay.
+        The initializer that draws the weight first; its other outputs stay. What it returns is not changed.
 
     Returns
     -------
@@ -308,7 +309,10 @@ def identity(rest: Initializer = fan_in_uniform) -> Initializer:
 
     def initializer(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         rng, shape, dtype = _checked(rng, shape, dtype, axes=2)
-        weight = rest(rng, shape, dtype)
+        drawn = rest(rng, shape, dtype)
+        if not isinstance(drawn, np.ndarray) or drawn.shape != shape or drawn.dtype != dtype:
+            raise TypeError(f"rest must return an array of shape {shape} and dtype {dtype}, got {describe(drawn)}")
+        weight = drawn.copy()
         centre: tuple[Any, ...] = tuple((length - 1) // 2 for length in shape[:-2])
         passed = np.arange(min(shape[-2:]))
         weight[..., passed] = 0

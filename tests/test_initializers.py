@@ -86,6 +86,26 @@ def test_identity_passes_the_first_inputs_on_and_leaves_the_rest(inputs, outputs
     np.testing.assert_array_equal(changed[..., passed:], drawn[..., passed:])
 
 
+def test_identity_leaves_what_its_rest_has_returned_alone():
+    kept = np.full((3, 3, 2, 4), 5.0)
+    for returned in (kept, np.broadcast_to(5.0, kept.shape)):
+        weight = draw(initializers.identity(lambda rng, shape, dtype, array=returned: array), kept.shape)
+        assert (weight != 5).sum() == 2 * 9 * 2
+        assert (returned == 5).all()
+
+
+@pytest.mark.parametrize("returned", [0.0, np.zeros((3, 4)), np.zeros((4, 3), np.float32), [[0.0] * 3] * 4])
+def test_identity_names_a_rest_that_returns_no_weight(returned):
+    with pytest.raises(TypeError, match=r"rest must return an array of shape \(4, 3\) and dtype float64, got "):
+        draw(initializers.identity(lambda rng, shape, dtype: returned), (4, 3))
+
+
+def test_identity_with_groups_repeats_inputs_of_the_first_group_alone():
+    layer = Conv2D(4, 4, 3, groups=2, bias=False, dtype=np.float64, initializer=initializers.identity())
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 4))
+    assert [np.array_equal(layer(x)[..., k], x[..., k]) for k in range(4)] == [True, True, False, False]
+
+
 def test_zeros_draw_nothing():
     rng = np.random.default_rng(0)
     assert not initializers.zeros(rng, (3, 4), np.dtype(np.float32)).any()
