@@ -57,7 +57,8 @@ class Standardize:
     ----------
     mean, std : array, shape (C,), or that of an input, such as (H, W, C)
         The finite statistics :math:`\mu` and :math:`\sigma` of each channel, or of each pixel of each channel. The
-        channels are the last axis: the features of inputs (N, F) are channels. `std` must be at least 0.
+        channels are the last axis: the features of inputs (N, F) are channels. `std` must be 0, or at least
+        2.2e-308, the smallest normal float64.
 
     Attributes
     ----------
@@ -97,6 +98,9 @@ class Standardize:
             raise ValueError(f"std must have the shape of mean, {self.mean.shape}, got {describe(self.std)}")
         if self.std.min() < 0:
             raise ValueError(f"std must not be negative, got {self.std.min()}")
+        positive = self.std[self.std > 0]
+        if positive.size and positive.min() < np.finfo(np.float64).tiny:  # Its reciprocal would be infinite.
+            raise ValueError(f"std must be 0 or at least {np.finfo(np.float64).tiny:.3g}, got {positive.min()}")
 
     @classmethod
     @quietly

@@ -74,6 +74,7 @@ def test_the_same_bits_for_any_number_of_threads():
     [
         ([0.0, 1.0], [1.0], ValueError, r"std must have the shape of mean, \(2,\)"),
         ([0.0], [-1.0], ValueError, r"std must not be negative, got -1\.0"),
+        ([0.0, 0.0], [0.0, 5e-324], ValueError, r"std must be 0 or at least 2\.23e-308, got 5e-324"),
         ([np.nan], [1.0], ValueError, "mean must be finite"),
         ([0.0], [np.inf], ValueError, "std must be finite"),
         (0.0, 1.0, ValueError, r"mean must have shape \(C,\), or that of an input"),
