@@ -16,7 +16,7 @@ from allconv.layers.max_pool import MaxPool2D
 from allconv.layers.scale import Scale
 from allconv.layers.sequential import Sequential
 from allconv.typing import Array
-from allconv.validation import check_generator, check_int, describe, members_of
+from allconv.validation import check_dtype, check_floating, check_generator, check_int, describe, members_of
 
 
 def fast_net(
@@ -75,6 +75,7 @@ def fast_net(
     """
     if not isinstance(filters, np.ndarray) or filters.ndim != 4 or filters.shape[:2] != (2, 2):
         raise ValueError(f"filters must be an array of shape (2, 2, C, K), got {describe(filters)}")
+    filters = check_floating("filters", filters, check_dtype("dtype", dtype))
     sizes = members_of(widths)
     if sizes is None or len(sizes) != 3:
         raise ValueError(f"widths must be three positive ints, got {describe(widths)}")

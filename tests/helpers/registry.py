@@ -431,7 +431,11 @@ MODELS = {
         ac.models.fast_net,
         {"filters": np.zeros((2, 2, 3, 24), np.float32)},
         {
-            "filters": Rule("an array of shape (2, 2, C, K)", [], [None, [[1.0]], np.zeros((3, 3, 3, 24))]),
+            "filters": [
+                Rule("an array of shape (2, 2, C, K)", [], [None, [[1.0]], np.zeros((3, 3, 3, 24))]),
+                Rule("an array of real floating dtype", [np.zeros((2, 2, 3, 24), int)]),
+                Bad(np.full((2, 2, 3, 24), 1e300), ValueError, "filters must hold numbers that fit into float32"),
+            ],
             "widths": [
                 Rule("three positive ints", [], [64, (64, 64)]),
                 Bad((8, 0, 8), ValueError, "widths must be a positive int, got 0"),
