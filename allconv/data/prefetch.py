@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from allconv.parallel.blas import single_threaded_blas
-from allconv.parallel.workers import Job, this_thread
+from allconv.parallel.pool import calling_thread_alone
+from allconv.parallel.workers import Job
 
 T = TypeVar("T")
 _END: Any = object()  # takes the place of an item after the last one
@@ -54,20 +55,26 @@ class _Next(Generic[T]):
         self._thread = threading.Thread(target=self._job.begin, daemon=False)
 
     def start(self) -> None:
-        """Let the thread begin."""
-        self._thread.start()
+        """Let the thread begin, unless the system has no more threads."""
+        with suppress(RuntimeError):
+            self._thread.start()
 
     def _make(self) -> None:
-        this_thread.busy = True  # The workers of the pool belong to the caller, so this thread computes alone.
         try:
-            with single_threaded_blas():
+            with calling_thread_alone():  # The workers of the pool belong to the caller.
                 self._item = next(self._items, _END)
         except BaseException as error:
             self._error = error
 
     def result(self) -> T:
-        """Wait for the item and return it, or raise the error of the iterator."""
-        self._thread.join()
+        """Wait for the item and return it, or raise the error of the iterator.
+
+        Where no thread could start, the caller makes the item.
+        """
+        if self._thread.ident is None:
+            self._job.begin()
+        else:
+            self._thread.join()
         if self._error is not None:
             raise self._error
         return self._item

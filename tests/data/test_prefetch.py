@@ -10,6 +10,7 @@ import pytest
 
 import allconv as ac
 from allconv.data.prefetch import prefetched
+from allconv.parallel.workers import this_thread
 
 
 def test_the_next_item_is_made_while_the_caller_works_on_the_last():
@@ -145,3 +146,24 @@ def test_the_thread_works_in_the_callers_context():
     data = ac.data.Dataset(np.ones((4, 2), np.float32), np.zeros(4, int))
     with np.errstate(all="raise"), pytest.raises(FloatingPointError):
         next(ac.data.Loader(data, 2, augment=divided_by_0, prefetch=True).epoch(0))
+
+
+def test_without_more_threads_the_caller_makes_the_items(monkeypatch):
+    def no_more_threads(thread):
+        raise RuntimeError("can't start new thread")
+
+    def items():
+        yield threading.current_thread()
+        yield threading.current_thread()
+        raise KeyError("the third")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more_threads)
+    ahead = prefetched(items())
+    assert next(ahead) is threading.current_thread()
+    assert next(ahead) is threading.current_thread()
+    with pytest.raises(KeyError, match="the third"):
+        next(ahead)
+    left = prefetched(items())
+    next(left)
+    left.close()
+    assert not getattr(this_thread, "busy", False)
