@@ -13,13 +13,16 @@ from allconv import (
     Conv2D,
     GlobalAveragePool2D,
     Layer,
+    LayerNorm,
     Linear,
     MaxPool2D,
     MeanPool2D,
     Parameter,
     ReLU,
     Sequential,
+    SiLU,
     Skip,
+    Tanh,
     gradcheck,
 )
 from allconv.rules import guided, override_backward
@@ -169,6 +172,61 @@ class TestKinks:
             report = gradcheck.check(Remembers(), np.array([[0.0, 1.0, -1.0]]), seed=seed)
             assert [row.check for row in report.failures] == ["direction", "elements"]
 
+    def test_a_derivative_outside_the_slopes_on_the_two_sides_fails(self):
+        class FourAtZero(ReLU):
+            def forward(self, x, *, training=False):
+                return np.maximum(x, 0), x
+
+            def backward(self, dy, x):
+                return dy * np.where(x == 0, 4.0, x > 0)
+
+        for seed in range(20):
+            x = np.random.default_rng(seed).integers(-1, 3, (6, 8)).astype(F8)
+            report = gradcheck.check(FourAtZero(), x, seed=seed)
+            assert "elements" in [row.check for row in report.failures]
+            assert gradcheck.check(ReLU(), x, seed=seed).passed
+
+    def test_a_gradient_for_both_of_two_equal_maxima_fails(self):
+        class Twice(Layer):
+            def forward(self, x, *, training=False):
+                y = np.maximum(x[:, ::2], x[:, 1::2])
+                return y, (x, y)
+
+            def backward(self, dy, cache):
+                x, y = cache
+                dx = np.zeros_like(x)
+                for k in range(2):
+                    dx[:, k::2] = dy * (x[:, k::2] == y)
+                return dx
+
+        class First(Twice):
+            def backward(self, dy, cache):
+                dx = super().backward(dy, cache)
+                dx[:, 1::2] *= dx[:, ::2] == 0
+                return dx
+
+        notes = []
+        for seed in range(20):
+            x = np.random.default_rng(seed).integers(0, 3, (6, 8)).astype(F8)
+            for elements in (0, 200):
+                report = gradcheck.check(Twice(), x, seed=seed, elements=elements)
+                assert [row.check for row in report.failures] == ["direction"]
+                notes.append(report.failures[0].note)
+                assert gradcheck.check(First(), x, seed=seed, elements=elements).passed
+        assert sum(note.startswith("all elements moved alike, beside a kink: Twice output [") for note in notes) > 20
+
+    def test_kinks_that_cancel_in_the_output_of_a_network_are_no_failure(self):
+        rng = np.random.default_rng(0)
+        for seed in range(20):
+            net = Sequential(Linear(4, 8, rng=rng, dtype=F8), ReLU(), Linear(8, 2, rng=rng, dtype=F8))
+            assert gradcheck.check(net, np.zeros((3, 4)), seed=seed).kinks
+
+    def test_a_second_derivative_that_jumps_is_no_failure(self):
+        for seed in range(20):
+            report = gradcheck.check(ELU(), np.random.default_rng(seed).integers(-1, 2, (4, 5)).astype(F8), seed=seed)
+            assert report.passed
+            assert not report.kinks
+
     def test_error_at_a_smooth_point_is_no_kink(self):
         class WrongAtZero(ELU):
             def backward(self, dy, cache):
@@ -189,6 +247,37 @@ class TestKinks:
 
         assert gradcheck.check(Step(), np.array([[0.5, -0.5]])).passed
         assert any(row.status == "kink" for row in gradcheck.check(Step(), np.array([[0.0, -0.5]])).rows)
+
+
+class TestOutliers:
+    """An element that is far larger than the others does not set the step of the others."""
+
+    @pytest.mark.parametrize("outlier", [1e3, 1e5, 1e6, 1e8])
+    @pytest.mark.parametrize("layer", [Tanh(), SiLU(), LayerNorm(8, dtype=F8)])
+    def test_smooth_layers_are_smooth_beside_one(self, layer, outlier):
+        points = (np.random.default_rng(0).standard_normal((6, 8)), np.zeros((6, 8)), np.arange(48.0).reshape(6, 8) % 3)
+        for x in points:
+            x[2, 3] = outlier
+            report = gradcheck.check(layer, x)
+            assert report.passed
+            assert not report.kinks
+
+    def test_kinks_and_mistakes_are_found_beside_one(self):
+        x = np.random.default_rng(0).standard_normal((6, 8))
+        x[2, 3], x[4, 5] = 1e6, 0
+        report = gradcheck.check(ReLU(), x)
+        assert report.passed
+        assert report.kinks
+        assert all("ReLU output [4, 5]" in row.note for row in report.kinks)
+        faulty = wrong(Tanh, lambda self, dy, cache: 1.001 * Tanh.backward(self, dy, cache))()
+        assert [row.check for row in gradcheck.check(faulty, x).failures] == ["direction", "elements"]
+
+    def test_mistakes_in_elements_near_zero_are_found(self):
+        x = np.random.default_rng(0).standard_normal((6, 8))
+        x[:4] = 1e-12
+        faulty = wrong(ReLU, lambda self, dy, cache: ReLU.backward(self, dy, cache) * np.where(x == 1e-12, 1.001, 1))()
+        assert [row.check for row in gradcheck.check(faulty, x).failures] == ["direction", "elements"]
+        assert gradcheck.check(Tanh(), x).passed
 
 
 class TestNetworks:

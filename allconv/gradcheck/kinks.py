@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from allconv.gradcheck.point import STEPS, Direction, Point
+from allconv.gradcheck.point import STEPS, Direction, Point, element_sizes
 from allconv.layers.base import Layer
 from allconv.layers.intercept import Call
 from allconv.layers.observe import observe
@@ -45,7 +45,7 @@ def find_kink(point: Point, direction: Direction) -> str | None:
     """Say where F has a kink within the smallest step along a direction.
 
     The place is in the first layer, in the order of `trace`, with an output whose slopes on the two sides differ by
-    more than curvature makes them: by a share of the largest slope, not by a share of the step.
+    more than curvature makes them: by a share of the slope, not by a share of the step.
 
     Parameters
     ----------
@@ -63,10 +63,11 @@ def find_kink(point: Point, direction: Direction) -> str | None:
     traces = [trace(point, direction, t) for t in (-h, 0.0, h)]
     for (path, layer, _, low), (*_, middle), (*_, high) in zip(*traces, strict=True):
         with np.errstate(all="ignore"):
-            slope_changes = np.abs(high - 2 * middle + low) / h
-            slope = float(np.max(np.abs(high - low))) / (2 * h)
-        k = int(np.argmax(slope_changes))
-        if slope_changes.flat[k] > 1e-4 * slope + 1e-7 * float(np.max(np.abs(middle))):
-            index = ", ".join(map(str, np.unravel_index(k, slope_changes.shape)))
+            # Beyond what curvature and rounding make of outputs of such slopes and sizes.
+            allowed = 1e-4 * element_sizes((high - low) / (2 * h)) + 1e-7 * element_sizes(middle)
+            excess = np.abs(high - 2 * middle + low) / h - allowed
+        k = int(np.argmax(excess))
+        if excess.flat[k] > 0:
+            index = ", ".join(map(str, np.unravel_index(k, excess.shape)))
             return f"{path} {type(layer).__name__} output [{index}]".strip()
     return None

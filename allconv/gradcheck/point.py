@@ -91,6 +91,7 @@ class Point:
         upstream: Array | None = None,
     ) -> None:
         self.layer, self.arrays, self.snapshot, self.rng, self.training = layer, arrays, snapshot, rng, training
+        self.sizes = {key: element_sizes(array) for key, array in arrays.items()}
         self._parameters = {path: p for path, p in layer.named_parameters() if p.trainable}
         self._beside: list[Point] = []
         self.y, cache = self.forward()
@@ -116,12 +117,12 @@ class Point:
         return {key: np.array(grad) for key, grad in found.items() if np.shape(grad) == self.arrays[key].shape}
 
     def direction(self, *keys: str) -> Direction:
-        """Return a random direction along the arrays `keys`, each part scaled like its array.
+        """Return a random direction along the arrays `keys`, each element scaled like the one that it moves.
 
         One whose terms cancel in <grad F, d> would hide errors: such a draw is thrown away.
         """
         for _ in range(20):
-            d = {key: size_of(self.arrays[key]) * self.rng.standard_normal(self.arrays[key].shape) for key in keys}
+            d = {key: self.sizes[key] * self.rng.standard_normal(self.arrays[key].shape) for key in keys}
             if 2 * abs(self.slope(d)) >= self.typical_slope(d):
                 break
         return d
@@ -131,8 +132,13 @@ class Point:
         return sum(float(np.vdot(self.gradients[key], d)) for key, d in direction.items())
 
     def typical_slope(self, direction: Direction) -> float:
-        """Return the root mean square of <grad F, d'> over random directions d' of the same norms as d."""
-        return math.hypot(*(norm(self.gradients[key]) * norm(d) / math.sqrt(d.size) for key, d in direction.items()))
+        """Return the root mean square of <grad F, d'> over random d' with the norms of d, in units of the sizes."""
+        return math.hypot(
+            *(
+                norm(self.gradients[key] * self.sizes[key]) * norm(d / self.sizes[key]) / math.sqrt(d.size)
+                for key, d in direction.items()
+            )
+        )
 
     def difference(self, direction: Direction, steps: tuple[float, ...] = STEPS, enough: float = 0.0) -> Difference:
         """Return the central difference with the smallest error.
@@ -182,9 +188,11 @@ class Point:
         return Difference(error if math.isfinite(error) else math.inf, h, curvature / size, left, right, analytic)
 
     def beside(self, k: int) -> "Point":
-        """Return the k-th of some points nearby, a thousandth of each array's size away, where a kink may be absent."""
+        """Return the k-th of some points nearby, a thousandth of each element's size away, maybe without a kink."""
         while len(self._beside) <= k:
-            moved = {key: a + 1e-3 * size_of(a) * self.rng.standard_normal(a.shape) for key, a in self.arrays.items()}
+            moved = {
+                key: a + 1e-3 * self.sizes[key] * self.rng.standard_normal(a.shape) for key, a in self.arrays.items()
+            }
             self._beside.append(
                 Point(self.layer, moved, self.snapshot, self.rng, training=self.training, upstream=self.upstream)
             )
@@ -194,6 +202,16 @@ class Point:
 def size_of(array: Array) -> float:
     """Return the root mean square of the elements, and 1 for an array of zeros."""
     return norm(array) / math.sqrt(array.size) or 1.0
+
+
+def element_sizes(array: Array) -> Array:
+    """Return the absolute value of each element, and for a small element the common size in the array.
+
+    The common size is the median, which an outlier does not move. Where most elements are near 0, the median is too.
+    The common size is then the root mean square, but at most 1.
+    """
+    sizes = np.abs(array)
+    return np.maximum(sizes, max(float(np.median(sizes)), min(1.0, size_of(array))))
 
 
 def norm(array: Array) -> float:
