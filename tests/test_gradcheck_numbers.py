@@ -1,5 +1,8 @@
 """The numbers of the gradient check against those computed by hand, losses, and two backward passes compared."""
 
+import copy
+import math
+
 import numpy as np
 import pytest
 from helpers.gradient_faults import Affine, wrong
@@ -151,6 +154,36 @@ class TestLosses:
 
         assert "it writes to x" in str(gradcheck.check_loss(spoils(True), self.scores, np.zeros((4, 5))))
         assert "it writes to target" in str(gradcheck.check_loss(spoils(False), self.scores, np.zeros((4, 5))))
+
+    @pytest.mark.parametrize("fault", [False, True])
+    @pytest.mark.parametrize(
+        ("target", "array_of"),
+        [
+            (np.array([[1.0, np.nan, 2.0]]), lambda target: target),
+            ((np.zeros((1, 3)), np.full((1, 3), np.nan)), lambda target: target[0]),
+            ({"rows": [np.zeros((1, 3))], "nothing": np.nan, "name": "a"}, lambda target: target["rows"][0]),
+            ([[0.0, 1.0, math.nan]], lambda target: target[0]),
+        ],
+    )
+    def test_a_target_is_any_object(self, target, array_of, fault):
+        target = copy.deepcopy(target)
+
+        def loss(scores, target):
+            if fault:
+                array_of(target)[0] += 1
+            return float(np.sum(scores**2)), 2 * scores
+
+        report = gradcheck.check_loss(loss, self.scores, target)
+        assert [row.note for row in report.failures] == ["it writes to target"] * fault
+
+    @pytest.mark.parametrize("value", [np.ones(4), np.ones(1), "0.5", None, 1j])
+    def test_a_value_that_is_no_number_is_refused(self, value):
+        with pytest.raises(TypeError, match="loss must return a number as its value, got "):
+            gradcheck.check_loss(lambda scores, target: (value, scores), self.scores, None)
+
+    def test_a_loss_for_each_example_is_refused(self):
+        with pytest.raises(TypeError, match=r"number as its value, got an array of shape \(4,\).*reduction='none'"):
+            gradcheck.check_loss(SoftmaxCrossEntropy(reduction="none"), self.scores, np.array([0, 4, 2, 2]))
 
 
 class TestCompare:

@@ -6,9 +6,10 @@ library, and says in words what is wrong. `guard_caches` finds code that changes
 """
 
 from allconv.gradcheck.caches import guard_caches
-from allconv.gradcheck.checking import check, check_loss
+from allconv.gradcheck.checking import check
 from allconv.gradcheck.comparing import Comparison, compare
 from allconv.gradcheck.grade import Grade, GradeRow, grade
+from allconv.gradcheck.losses import check_loss
 from allconv.gradcheck.report import CheckRow, Report
 
 __all__ = ["CheckRow", "Comparison", "Grade", "GradeRow", "Report", "check", "check_loss", "compare", "grade"]

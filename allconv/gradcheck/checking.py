@@ -1,12 +1,9 @@
-"""The gradient check of a layer, a network or a loss."""
-
-# This file is longer than 300 lines because its docstrings say what each check compares; the code is short.
+"""The gradient check of a layer or a network."""
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -16,17 +13,14 @@ from allconv.gradcheck.point import INPUT, STEPS, Difference, Direction, Point, 
 from allconv.gradcheck.report import CheckRow, Report
 from allconv.layers.base import Layer
 from allconv.layers.snapshot import Snapshot
-from allconv.typing import Array, Cache
+from allconv.typing import Array
 from allconv.validation import (
-    check_array,
     check_batch,
     check_bool,
-    check_callable,
     check_instance,
     check_int,
     describe,
     quiet,
-    value_and_gradient,
 )
 
 # The largest relative error of a central difference, and of the adjoint identity, with which a row passes.
@@ -127,63 +121,6 @@ def check(
     finally:
         snapshot.restore()
     return Report(f"gradient check of {type(layer).__name__} at x {x.shape}, seed {seed}", rows)
-
-
-def check_loss(
-    loss: Callable[[Array, Any], tuple[float, Array]], scores: Array, target: Any, *, seed: int = 0
-) -> Report:
-    """Check the gradient of a loss against central differences, as `check` does that of a layer.
-
-    Parameters
-    ----------
-    loss : callable
-        ``loss(scores, target) -> (value, gradient)``.
-    scores : array of float64, shape (N, ...)
-        The point at which the gradient is checked.
-    target : object
-        The second argument of `loss`.
-    seed : int, default 0
-        The seed of the directions.
-
-    Returns
-    -------
-    Report
-        Prints as a table.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `scores` are not float64, are empty, or are not finite.
-
-    Examples
-    --------
-    >>> from allconv import SoftmaxCrossEntropy
-    >>> check_loss(SoftmaxCrossEntropy(), np.array([[1.0, 2.0, -1.0]]), np.array([0])).passed
-    True
-    """
-    check_callable("loss", loss, takes="scores, target")
-    scores, before = check_point("scores", scores), np.array(check_array("target", target))
-    rows = check(_LossLayer(loss, target), scores, seed=seed).rows
-    name = type(loss).__name__
-    fault = "" if np.array_equal(before, target) else "it writes to target"
-    row = CheckRow("", name, "loss", "leaves its target alone", None, None, "FAILED" if fault else "ok", fault)
-    rows = (row, *(replace(row, layer=name, what="scores" if row.what == "x" else row.what) for row in rows))
-    return Report(f"gradient check of {name} at scores {scores.shape}, seed {seed}", rows)
-
-
-class _LossLayer(Layer):
-    """A loss as a layer: the scores in, an array of one value out."""
-
-    def __init__(self, loss: Callable[[Array, Any], tuple[float, Array]], target: Any) -> None:
-        self.loss, self.target = loss, target
-
-    def forward(self, x: Array, *, training: bool = False) -> tuple[Array, Cache]:  # noqa: ARG002
-        value, gradient = value_and_gradient(self.loss(x, self.target))
-        return np.array([value]), gradient
-
-    def backward(self, dy: Array, cache: Cache) -> Array:
-        dx: Array = dy[0] * cache
-        return dx
 
 
 @dataclass(frozen=True)
