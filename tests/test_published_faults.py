@@ -39,6 +39,28 @@ def test_the_averages_are_not_divided():
     np.testing.assert_allclose(dx, dy.repeat(2, axis=1).repeat(2, axis=2), rtol=1e-14)
 
 
+@pytest.mark.parametrize("options", [{}, {"count_padding": True}, {"ceil_mode": True, "padding": 1, "stride": 2}])
+def test_a_mean_at_a_padded_edge_is_not_divided_either(options):
+    pool = ac.MeanPool2D(3, **{"stride": 1, "padding": "same"} | options)
+    x = np.zeros((1, 4, 4, 1))
+    y, _ = pool.forward(x)
+    for index in np.ndindex(y.shape):
+        dy = np.zeros_like(y)
+        dy[index] = 1.0
+        dx = send_back(pool, ac.article.pool_undivided, x, dy)
+        np.testing.assert_allclose(dx, pool.backward(dy, pool.forward(x)[1]) > 0, rtol=1e-15)
+    with pytest.raises(ValueError, match="dy must"):
+        ac.article.pool_undivided(pool, np.ones((1, 1, 1, 1)), pool.forward(x)[1])
+
+
+def test_a_subclass_has_the_fault_of_its_class():
+    class Scaled(ac.ELU):
+        pass
+
+    assert ac.article.rules_for(ac.Sequential(Scaled()), "ELU") == {ac.ELU: ac.article.elu_twice}
+    assert ac.article.rules_for(ac.Sequential(ac.ReLU()), "ELU") is None
+
+
 def test_a_fault_that_a_network_lacks_is_no_fault_of_it():
     model = ac.models.article_net("allcnn")
     assert ac.article.rules_for(model, "mean pool") is None

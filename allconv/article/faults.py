@@ -5,7 +5,6 @@ these faults are rules here, for `override_backward`. The fourth is a loss whose
 step instead of averaged: ``SoftmaxCrossEntropy(reduction="sum")``.
 """
 
-import math
 from contextlib import AbstractContextManager
 
 from allconv.layers.base import Layer
@@ -14,7 +13,7 @@ from allconv.layers.global_average_pool import GlobalAveragePool2D
 from allconv.layers.mean_pool import MeanPool2D
 from allconv.rules import Pattern, Rule, override_backward
 from allconv.typing import Array, Cache
-from allconv.validation import check_choice, check_floating, check_instance, quietly
+from allconv.validation import check_choice, check_floating, check_gradient_shape, check_instance, quietly
 
 
 @quietly
@@ -100,7 +99,7 @@ def average_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
 def pool_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     """Give each position in a window of a mean pool the whole of dy, not a share of it.
 
-    The gradient is too large by the number of positions: 4 times for a window of 2x2.
+    The gradient is too large by the number of positions that the mean counts: 4 times for a window of 2x2.
 
     Parameters
     ----------
@@ -129,7 +128,9 @@ def pool_undivided(layer: Layer, dy: Array, cache: Cache) -> Array:
     array([1., 1., 1., 1.])
     """
     pool = check_instance("layer", layer, MeanPool2D)
-    return math.prod(pool.kernel_size) * pool.backward(dy, cache)
+    windows, shape, dtype = cache
+    dy = check_gradient_shape(dy, shape, dtype)
+    return pool.backward(dy * windows.divisor(pool.count_padding).astype(dtype), cache)
 
 
 FAULTS: dict[str, dict[Pattern, Rule]] = {
@@ -170,8 +171,12 @@ def rules_for(model: Layer, fault: str) -> dict[Pattern, Rule] | None:
     True
     """
     check_choice("fault", fault, FAULTS)
-    kinds = {type(layer) for layer in check_instance("model", model, Layer).walk()}
-    rules: dict[Pattern, Rule] = {kind: rule for kind, rule in FAULTS[fault].items() if kind in kinds}
+    layers = list(check_instance("model", model, Layer).walk())
+    rules: dict[Pattern, Rule] = {
+        kind: rule
+        for kind, rule in FAULTS[fault].items()
+        if isinstance(kind, type) and any(isinstance(layer, kind) for layer in layers)
+    }
     return rules if rules or fault == "summed loss" else None
 
 
