@@ -53,3 +53,9 @@ def test_the_augmentation_is_drawn_as_in_the_other_order(monkeypatch):
     for step, same in zip(changed.epoch(0), plain.epoch(0), strict=True):
         np.testing.assert_array_equal(step[0], same[0])
         np.testing.assert_array_equal(step[1], same[1])
+
+
+@pytest.mark.parametrize(("arguments", "name"), [((0, 2), "count"), ((4, -3), "step"), ((4, 2.0), "step")])
+def test_wrong_numbers_are_refused_before_the_first_order(arguments, name):
+    with pytest.raises((TypeError, ValueError), match=f"{name} must be a positive int"):
+        ac.article.published_orders(*arguments)

@@ -23,7 +23,7 @@ _MOST_EPOCHS = 10_000
 
 
 def published_orders(count: int, step: int) -> Iterator[Array]:
-    """Yield the published order of the images for each epoch.
+    """Return the published order of the images for each epoch, without an end.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def published_orders(count: int, step: int) -> Iterator[Array]:
     step : int
         How many images a step takes, their augmented copies not counted.
 
-    Yields
-    ------
-    array (count,) of int
+    Returns
+    -------
+    iterator of array (count,) of int
         The indices of the images in the order of an epoch.
 
     Raises
@@ -47,7 +47,11 @@ def published_orders(count: int, step: int) -> Iterator[Array]:
     >>> [order.tolist() for order in islice(published_orders(4, 2), 2)]
     [[3, 0, 2, 1], [0, 2, 3, 1]]
     """
-    count, step = check_int("count", count, maximum=_MOST_IMAGES), check_int("step", step)
+    return _orders(check_int("count", count, maximum=_MOST_IMAGES), check_int("step", step))
+
+
+def _orders(count: int, step: int) -> Iterator[Array]:
+    """Yield the orders of `published_orders`, whose arguments have been checked."""
     random = np.random.RandomState(_SEED)
     order = np.arange(count)
     while True:
