@@ -11,7 +11,7 @@ _WITHOUT_EFFECT = re.compile(
     r"name|trainable|dtype|seed|synchronized|renorm_momentum|.*_(initializer|regularizer|constraint)"
     r"|data_format|batch_(input_)?shape|lora_(rank|alpha)|shared_axes"
 )
-_DEFAULTS = {"groups": 1}  # of options whose default is neither None nor False
+_DEFAULTS = {"groups": 1}  # All other defaults are None or False.
 
 
 class Options(dict[str, Any]):

@@ -93,7 +93,7 @@ def test_an_iterator_that_its_own_thread_collects_does_not_wait_for_itself():
     def items():
         yield
         given.wait()
-        ahead.close()  # as the garbage collector does, which may run in any thread
+        ahead.close()  # The garbage collector does so, in any thread.
         collected.set()
 
     ahead = prefetched(items())
