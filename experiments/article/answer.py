@@ -53,8 +53,8 @@ def over_the_last(whole: dict[str, Curve]) -> str:
 
 def confirmed(found: dict[Run, Curve]) -> str:
     """Return how many of the article's conclusions the runs confirm."""
-    found_true = verdicts(found)
-    return f"Of the article's {len(found_true)} conclusions the runs confirm {found_true.count(True)}."
+    confirmations = verdicts(found)
+    return f"Of the article's {len(confirmations)} conclusions the runs confirm {confirmations.count(True)}."
 
 
 def effect(found: dict[Run, Curve]) -> list[str]:

@@ -280,7 +280,7 @@ def test_random_shifts_are_windows_of_the_reflected_image_and_all_come():
         places = [(i, j) for i in range(5) for j in range(5) if (image[i : i + 5, j : j + 4] == result).all()]
         assert len(places) == 1
         counts[places[0]] += 1
-    assert counts.min() > 40  # of 80 on average
+    assert counts.min() > 40  # The mean is 80.
     assert counts.max() < 130
 
 

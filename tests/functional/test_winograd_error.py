@@ -12,6 +12,7 @@ import allconv as ac
 from allconv.functional import tuning
 from allconv.functional.choice import choose
 from allconv.functional.geometry import geometry_of
+from allconv.functional.winograd.bilinear import matrices
 from allconv.functional.winograd.error import error_bound
 from allconv.functional.winograd.tiling import best_tile
 
@@ -148,6 +149,13 @@ def test_the_measured_algorithms_compute_the_convolution_and_its_gradients(point
     found = points["passes"](points["algorithm"](m, r, points["POINTS"], np.float64), *arrays)
     for ours, exact in zip(found, points["definition"](*arrays), strict=True):
         np.testing.assert_allclose(ours, exact, rtol=0, atol=1e-11)
+
+
+def test_the_measured_points_are_the_library_s(points):
+    for m, r in ((2, 3), (4, 3), (6, 3), (4, 5)):
+        ours = points["algorithm"](m, r, points["POINTS"], np.float64)
+        for matrix, exact in zip(ours, matrices(m, r), strict=False):
+            np.testing.assert_array_equal(matrix, np.array(exact, np.float64))
 
 
 def test_the_library_s_points_have_less_than_half_the_error_of_the_usual_ones(points):
